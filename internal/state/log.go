@@ -68,28 +68,41 @@ func parseAttemptCursor(text string) (c attemptCursor, err error) {
 // ("": from the newest), and the cursor of those that follow ("": none does).
 // From and To of the filter are the attempts' own times. ErrCursor.
 func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (page []Attempt, next string, err error) {
+	sql, args, err := s.attemptsQuery(ctx, f, cursor, n+1)
+	if err != nil || sql == "" {
+		return nil, "", err
+	}
+	page, err = collectMany(ctx, s, "read the delivery log", sql, args, scanAttempt)
+	if err != nil || len(page) <= n {
+		return page, "", err
+	}
+	page = page[:n]
+	return page, AttemptID(&page[n-1]), nil
+}
+
+// attemptsQuery reads n attempts; "": there are none.
+func (s *Store) attemptsQuery(ctx context.Context, f Filter, cursor string, n int) (sql string, args []any, err error) {
 	var names []string
 	if len(f.Events) > 0 {
 		if names, err = s.eventNames(ctx, attemptsTable, f.Events); err != nil || len(names) == 0 {
-			return nil, "", err
+			return "", nil, err
 		}
 		f.Events = nil
 	}
 	w, err := s.where(ctx, &f, attemptsTable)
 	if err != nil {
-		return nil, "", err
+		return "", nil, err
 	}
 	if cursor != "" {
 		c, err := parseAttemptCursor(cursor)
 		if err != nil {
-			return nil, "", err
+			return "", nil, err
 		}
 		// The first condition is implied; it spares the partitions of later days.
 		w.add("time <= %s", c.Time)
 		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
 	}
-	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
-	var sql string
+	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n)
 	if len(names) > 1 {
 		// An index has the rows of one event by time; of several, each has its own newest ones.
 		wanted := w.param(names)
@@ -102,12 +115,7 @@ func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (p
 		}
 		sql = `select ` + attemptColumns + ` from gancho.attempts` + w.sql() + order
 	}
-	page, err = collectMany(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
-	if err != nil || len(page) <= n {
-		return page, "", err
-	}
-	page = page[:n]
-	return page, AttemptID(&page[n-1]), nil
+	return sql, w.args, nil
 }
 
 // Attempt reads one of the log with its detail, by its AttemptID. ErrNotFound: it does not
