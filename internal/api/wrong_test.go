@@ -122,6 +122,8 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/dead-letters?cursor=ZGVhZDotMQ", "", 400, "cursor", "", ""},
 		{"GET", "/deliveries/x", "", 404, "", "", "/deliveries/{id}"},
 		{"GET", "/deliveries?tag=pedido", "", 400, "tags", "", ""},
+		{"GET", "/dead-letters/groups?outcome=dead", "", 400, "outcome", "not known here", ""},
+		{"GET", "/parked/groups?tenant=1", "", 400, "tenant", "not known here", ""},
 		{"GET", "/dead-letters/0", "", 404, "", "", "/dead-letters/{id}"},
 		{"GET", "/dead-letters/x", "", 404, "", "", "/dead-letters/{id}"},
 		{"GET", "/dead-letters/99999999999999999999999", "", 404, "", "", "/dead-letters/{id}"},

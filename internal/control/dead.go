@@ -23,11 +23,15 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 		return store.DeadLetters(ctx, f, after, n)
 	})
 	for i := range page.Items {
-		d := &page.Items[i]
-		shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
-		d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
+		listedDead(&page.Items[i], shown)
 	}
 	return page, err
+}
+
+// listedDead takes out of a dead letter what only DeadLetter shows.
+func listedDead(d *state.DeadLetter, shown func(endpoint, class string, text, answer *string)) {
+	shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
+	d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
 }
 
 // deadFilter checks a filter and limits it to the actor's rows.

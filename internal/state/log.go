@@ -103,19 +103,21 @@ func (s *Store) attemptsQuery(ctx context.Context, f Filter, cursor string, n in
 		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
 	}
 	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n)
-	if len(names) > 1 {
+	if few := f.Key != "" || len(f.Tags)+len(f.Webhooks) > 0; len(names) > 1 && !few {
 		// An index has the rows of one event by time; of several, each has its own newest ones.
 		wanted := w.param(names)
 		w.conditions = append(w.conditions, "event = wanted.name")
-		sql = `select ` + attemptColumns + ` from unnest(` + wanted + `::text[]) wanted (name)
-			cross join lateral (select * from gancho.attempts` + w.sql() + order + `) found` + order
-	} else {
-		for _, name := range names {
-			w.add("event = %s", name)
-		}
-		sql = `select ` + attemptColumns + ` from gancho.attempts` + w.sql() + order
+		return `select ` + attemptColumns + ` from unnest(` + wanted + `::text[]) wanted (name)
+			cross join lateral (select * from gancho.attempts` + w.sql() + order + `) found` + order, w.args, nil
 	}
-	return sql, w.args, nil
+	switch len(names) {
+	case 0:
+	case 1:
+		w.add("event = %s", names[0])
+	default:
+		w.add("event = any(%s::text[])", names)
+	}
+	return `select ` + attemptColumns + ` from gancho.attempts` + w.sql() + order, w.args, nil
 }
 
 // Attempt reads one of the log with its detail, by its AttemptID. ErrNotFound: it does not
