@@ -38,9 +38,11 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.applySuccessLocked()
 	} else {
 		c.health.failed(now)
+		c.failing.note(j, o)
 		c.applyFailureLocked(j, o, now)
 	}
 	c.suspendAfterLocked(o, now)
+	c.warnLocked(now)
 	if c.o.Log {
 		recorded := *o
 		for id, m := range j.events {
@@ -108,7 +110,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 
 // applySuccessLocked ends what is known of the endpoint's failures.
 func (c *courier) applySuccessLocked() {
-	c.health.Failing = 0
+	c.forgetFailingLocked()
 	if c.health.Trouble != 0 && c.suspension.reason == "" {
 		c.notifyLocked(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.Trouble).UTC()})
 	}
