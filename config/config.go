@@ -18,6 +18,7 @@ type Config struct {
 	State   State
 	HTTP    HTTP
 	Quotas  Quotas
+	Notify  Notify
 	Mapping Mapping
 	Privacy Privacy
 	Log     Log

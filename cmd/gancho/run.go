@@ -24,6 +24,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
+	"gancho/internal/mail"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -90,6 +91,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	mails, err := mailOptions(c)
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardLog{log})
@@ -126,6 +131,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		WALBudget:         c.Source.WALBudget,
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
+		Mails:             mails,
 		Reload:            hangup,
 		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
 		Load: func() (*bridge.Definitions, error) {
@@ -204,6 +210,19 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
 		KeepAnswers: keepAnswers(c.State.KeepAnswers),
 	}, nil
+}
+
+// mailOptions say who is told of trouble by e-mail; nil: nobody.
+func mailOptions(c *config.Config) (*bridge.Mails, error) {
+	n := &c.Notify
+	if n.SMTP == "" {
+		return nil, nil // the configuration names nobody
+	}
+	sender, err := mail.New(mail.Options{URL: n.SMTP.Reveal(), From: n.From})
+	if err != nil {
+		return nil, fmt.Errorf("%s: notify: %w; write smtp: smtp://user:password@mail.example.com:587, with %%40 for an @ in the password", c.File, err)
+	}
+	return &bridge.Mails{Sender: sender, To: n.To, Tenants: n.Tenants}, nil
 }
 
 // keepAnswers are the attempts that state.keep_answers chooses.
