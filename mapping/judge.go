@@ -199,7 +199,7 @@ func (j *judge) conjunct(ctx context.Context, b *boundRule, op cdc.Op, parts []w
 
 // without takes out of a rule what an event shows.
 func (b *boundRule) without() {
-	b.tenant, b.key, b.data, b.rule.columns, b.onError = nil, nil, nil, nil, strictyaml.Value{}
+	b.tenant, b.key, b.data, b.tags, b.rule.columns, b.onError = nil, nil, nil, nil, nil, strictyaml.Value{}
 }
 
 // apply applies a rule to the row.

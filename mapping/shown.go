@@ -133,7 +133,7 @@ func (b *boundRule) masks(lookup, column string) bool {
 		return false
 	}
 	shown := []*expression{b.tenant, b.key}
-	for _, f := range leafFields(b.data) {
+	for _, f := range append(leafFields(b.data), leafFields(b.tags)...) {
 		shown = append(shown, f.leaf)
 	}
 	masked := false

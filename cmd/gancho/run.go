@@ -21,8 +21,10 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
+	"gancho/internal/mail"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -93,6 +95,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	mails, err := mailOptions(c)
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardLog{log})
@@ -130,6 +136,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		WALBudget:         c.Source.WALBudget,
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
+		Mails:             mails,
 		Reload:            hangup,
 		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
 		Load: func() (*bridge.Definitions, error) {
@@ -206,7 +213,32 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 	}
 	return &bridge.StateOptions{
 		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
+		KeepAnswers: keepAnswers(c.State.KeepAnswers),
 	}, nil
+}
+
+// mailOptions say who is told of trouble by e-mail; nil: nobody.
+func mailOptions(c *config.Config) (*bridge.Mails, error) {
+	n := &c.Notify
+	if n.SMTP == "" {
+		return nil, nil // the configuration names nobody
+	}
+	sender, err := mail.New(mail.Options{URL: n.SMTP.Reveal(), From: n.From})
+	if err != nil {
+		return nil, fmt.Errorf("%s: notify: %w; write smtp: smtp://user:password@mail.example.com:587, with %%40 for an @ in the password", c.File, err)
+	}
+	return &bridge.Mails{Sender: sender, To: n.To, Tenants: n.Tenants}, nil
+}
+
+// keepAnswers are the attempts that state.keep_answers chooses.
+func keepAnswers(setting string) webhook.Keeps {
+	switch setting {
+	case "all":
+		return webhook.KeepAll
+	case "off":
+		return webhook.KeepNone
+	}
+	return webhook.KeepFailed
 }
 
 // queueOptions say where the configuration's Redis is.

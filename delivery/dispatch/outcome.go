@@ -38,13 +38,17 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.applySuccessLocked()
 	} else {
 		c.health.failed(now)
+		c.failing.note(j, o)
 		c.applyFailureLocked(j, o, now)
 	}
 	c.suspendAfterLocked(o, now)
+	c.warnLocked(now)
 	if c.o.Log {
+		recorded := *o
 		for id, m := range j.events {
 			if m != nil {
-				c.writing.results.Record(id, m, o, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				c.writing.results.Record(id, m, &recorded, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				recorded.Detail = nil // a list's is kept once
 			}
 		}
 	}
@@ -106,7 +110,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 
 // applySuccessLocked ends what is known of the endpoint's failures.
 func (c *courier) applySuccessLocked() {
-	c.health.Failing = 0
+	c.forgetFailingLocked()
 	if c.health.Trouble != 0 && c.suspension.reason == "" {
 		c.notifyLocked(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.Trouble).UTC()})
 	}

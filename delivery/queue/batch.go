@@ -39,6 +39,7 @@ type record struct {
 	previous     span
 	unchanged    span
 	errors       span
+	tags         span
 	op           cdc.Op
 	parked       *mapping.Parked // without its row and change; nil: an event
 }
@@ -92,7 +93,7 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
-	rec.errors = b.put(ev.Errors)
+	rec.errors, rec.tags = b.put(ev.Errors), b.put(ev.Tags)
 	b.records = append(b.records, rec)
 	for _, i := range matched {
 		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})

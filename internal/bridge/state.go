@@ -97,6 +97,8 @@ func (b *bridge) service() *control.Service {
 		Console: b.consoleAt,
 		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
+		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
+		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,

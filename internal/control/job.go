@@ -97,6 +97,9 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	if err != nil {
 		return state.Job{}, err
 	}
+	if f, err = s.tagged(f); err != nil {
+		return state.Job{}, err
+	}
 	if f, err = a.scope(f); err != nil {
 		return state.Job{}, err
 	}

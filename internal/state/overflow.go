@@ -13,7 +13,7 @@ import (
 
 const (
 	overflowTable   = "gancho.overflow"
-	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, size"
+	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, size"
 )
 
 // Overflow returns where the queue moves backlogs that are over their quota.
@@ -127,7 +127,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
 			end = e.ID
-			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(overflowSize(m))}
+			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), s.tags(m.Tags), int32(overflowSize(m))}
 		})
 		if err != nil {
 			return err
@@ -148,7 +148,7 @@ func overflowSize(m *webhook.Message) int {
 
 // Page implements queue.Overflow.
 func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.ID, count, budget int) ([]queue.Entry, error) {
-	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged from (
+	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged, tags from (
 			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
 			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
 		) page where before is null or before < $5 order by position`,
@@ -156,12 +156,13 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 			m := &webhook.Message{}
 			var position, kept []byte
 			var source string
-			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
+			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept, &m.Tags)
 			if err == nil {
 				err = readNotes(m, kept)
 			}
 			m.Time = m.Time.UTC()
 			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
+			m.Tags = decodeAll(m.Tags)
 			id := queue.IDFromBytes(position)
 			m.ID, m.Sequence = id.WebhookID(source), id.Sequence()
 			return queue.Entry{ID: id, Msg: m}, err
@@ -185,7 +186,7 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 			d, enc := &dead[i], s.text.encode
 			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
 			_, err := tx.Exec(ctx, `insert into gancho.dead_letters (`+deadColumns+`)
-				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12
+				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12, tags
 				from gancho.overflow where endpoint = $1 and position = $2 on conflict `+replaceDead,
 				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.ID.Sequence()), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
 				enc(d.Class), enc(d.Error), []byte(d.Answer))

@@ -135,6 +135,7 @@ type Filter struct {
 	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
 	Tenants  []string  `json:"tenants,omitempty"`  // any of them
 	Key      string    `json:"key,omitempty"`
+	Tags     []string  `json:"tags,omitempty"`    // name=value, each of them: as events have them
 	Events   []string  `json:"events,omitempty"`  // patterns with *
 	Table    string    `json:"table,omitempty"`   // backfills': as SQL writes its name
 	Where    string    `json:"where,omitempty"`   // backfills': an SQL expression over the table's columns
