@@ -55,7 +55,7 @@ func (q *Queue) Take(ctx context.Context) error {
 	a := &q.appender
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	token, err := takeScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(a.token.Load(), 10)).Uint64()
+	token, err := q.raiseToken(ctx)
 	if err != nil {
 		return annotate(err, "take the fencing token")
 	}
@@ -68,6 +68,11 @@ func (q *Queue) Take(ctx context.Context) error {
 	a.conns.keep(nil) // new connections watch
 	clear(a.checked)
 	return nil
+}
+
+// raiseToken fences out whoever appends, this process, too, and returns a token that nobody has had.
+func (q *Queue) raiseToken(ctx context.Context) (uint64, error) {
+	return takeScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(q.appender.token.Load(), 10)).Uint64()
 }
 
 // catchUpLocked learns what another process may have done to the queue since Claim.
@@ -84,12 +89,12 @@ func (q *Queue) catchUpLocked(ctx context.Context) error {
 	}
 	confirmed := max(c.confirmed, q.confirmer.confirmed.Load())
 	if record != nil {
-		if record.epoch > c.epoch {
+		if c.superseded(record) {
 			return ErrClaimLost
 		}
 		confirmed = max(confirmed, record.confirmed)
 	}
-	q.sources.current.Store(&claim{c.epoch, c.source, confirmed})
+	q.sources.current.Store(&claim{c.epoch, c.timeline, c.source, confirmed})
 	q.sources.claimed.confirmed = confirmed // for restoreSource: the slot stands there at least
 	if err := q.fillHolesLocked(ctx, c.epoch, confirmed); err != nil {
 		return err

@@ -90,8 +90,8 @@ func (c *capture) run(ctx context.Context) error {
 		filled <- c.fill(filling)
 	}()
 	err := c.reader.Run(reading, c)
-	if filling.Err() == nil && len(filled) == 0 {
-		c.drain(filling, elsewhere(err))
+	if filling.Err() == nil && len(filled) == 0 && !elsewhere(err) {
+		c.drain(filling)
 	}
 	stop()
 	err = errors.Join(err, <-filled)

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"gancho/cdc"
-	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -17,7 +16,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	c.stage.appended, c.stage.refused = b.appendedTo, b.refusedBy
 	c.stage.memory.limit = b.MaxMemoryPercent
-	before, err := c.lookBack(ctx)
+	reached, err := c.lookBack(ctx)
 	if err != nil {
 		return nil, b.refusalOf(ctx, err)
 	}
@@ -31,40 +30,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
 		return nil, err
 	}
-	i := source.Identity
-	claimed := queue.Source{
-		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
-		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
-		History: before.history,
-	}
-	claimed.Diverged, err = waitFor(ctx, b.Log, "source", func() (bool, error) { return c.diverged(ctx, i, claimed.Current, before.reached) })
+	epoch, err := c.claim(ctx, source, reached)
 	if err != nil {
 		return nil, err
 	}
-	if b.store != nil {
-		if claimed.Last, err = waitFor(ctx, b.Log, "state database", func() (*queue.Claimed, error) { return b.store.Source(ctx, i.Slot) }); err != nil {
-			return nil, err
-		}
-	}
-	claim := func() (uint16, error) {
-		return waitFor(ctx, b.Log, "redis", func() (uint16, error) { return b.queue.Claim(ctx, claimed, b.AcceptSource) })
-	}
-	epoch, err := claim()
-	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
-		// The process that captures now may have recorded more since the end of the
-		// WAL was read: the end as it is now decides.
-		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
-			claimed.Current = 0
-			epoch, err = claim()
-		}
-	}
-	if err != nil {
-		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
-		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
-			return nil, errors.Join(err, cdc.DropSlot(ctx, b.Source))
-		}
-		return nil, b.refusalOf(ctx, err)
-	}
+	i := source.Identity
 	c.reader.Admit(c.admit)
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")

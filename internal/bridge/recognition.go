@@ -8,47 +8,81 @@ import (
 	"gancho/delivery/queue"
 )
 
-// lookedBack is what is known of the source before anything is prepared; both are zero where
-// nothing is.
-type lookedBack struct {
-	reached *queue.Reached
-	history string
-}
-
 // lookBack compares the slot with what the queue knows, before one is created: that a slot is
-// gone, or can no longer be read, is not to be mended in silence.
-func (c *capture) lookBack(ctx context.Context) (lookedBack, error) {
+// gone, or can no longer be read, is not to be mended in silence. It returns what the queue knows; nil: nothing.
+func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 	reached, err := waitFor(ctx, c.Log, "redis", func() (*queue.Reached, error) { return c.queue.Reached(ctx) })
 	if err != nil || reached == nil {
-		return lookedBack{}, err
+		return nil, err
 	}
 	i, err := waitFor(ctx, c.Log, "source", func() (*cdc.Inspection, error) { return cdc.Inspect(ctx, c.Source) })
 	if err != nil {
 		if ctx.Err() == nil {
 			c.Log.Debug().Err(err).Msg("the source cannot be looked at before it is prepared")
 		}
-		return lookedBack{reached: reached}, ctx.Err() // what is in the way, the preparation says better
+		return reached, ctx.Err() // what is in the way, the preparation says better
 	}
 	same := reached.Source.Slot == i.Identity.Slot && reached.Source.Database == i.Identity.Database
-	if i.Lost != nil && same && !c.AcceptSource {
-		return lookedBack{}, i.Lost
+	switch {
+	case i.Lost != nil && same && !c.AcceptSource:
+		return nil, i.Lost
+	case i.Synced && same: // a failover is under way, or source.dsn leads to the wrong server
+		return nil, &cdc.SyncedSlotError{Slot: i.Identity.Slot}
 	}
-	return lookedBack{reached, i.History}, nil
+	return reached, nil
 }
 
-// diverged reports whether the server's WAL has something else where a transaction was read. A
-// source of another identity, or one that ends before, is recognised by that. Where the server does
+// claim claims the queue for the source, which begins an epoch or continues one.
+func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.Reached) (uint16, error) {
+	i := source.Identity
+	claimed := queue.Source{
+		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline, History: source.History,
+		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
+	}
+	var err error
+	claimed.Diverged, err = waitFor(ctx, c.Log, "source", func() (bool, error) { return diverged(ctx, c.Source, i, source.Current, reached) })
+	if err != nil {
+		return 0, err
+	}
+	if c.store != nil {
+		if claimed.Last, err = waitFor(ctx, c.Log, "state database", func() (*queue.Claimed, error) { return c.store.Source(ctx, i.Slot) }); err != nil {
+			return 0, err
+		}
+	}
+	claim := func() (uint16, error) {
+		return waitFor(ctx, c.Log, "redis", func() (uint16, error) { return c.queue.Claim(ctx, claimed, c.AcceptSource) })
+	}
+	epoch, err := claim()
+	changed, isChanged := errors.AsType[*queue.SourceChangedError](err)
+	if isChanged && changed.Recorded > 0 {
+		// The process that captures now may have recorded more since the end of the
+		// WAL was read: the end as it is now decides.
+		if slot, failed := c.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
+			claimed.Current = 0
+			epoch, err = claim()
+			changed, isChanged = errors.AsType[*queue.SourceChangedError](err)
+		}
+	}
+	switch {
+	case err == nil:
+		return epoch, nil
+	case isChanged && changed.Another && source.SlotCreated:
+		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
+		return 0, errors.Join(err, cdc.DropSlot(ctx, c.Source))
+	}
+	return 0, c.refusalOf(ctx, err)
+}
+
+// diverged reports whether the server's WAL has something else where a transaction was read. Another
+// system, or one whose WAL ends before, is recognised by that. Where the server does
 // not show its WAL, that is logged, and the answer is no.
-func (c *capture) diverged(ctx context.Context, is cdc.Identity, current uint64, reached *queue.Reached) (bool, error) {
-	if reached == nil || reached.Footprint.End == 0 || current < uint64(reached.Footprint.End) {
+func diverged(ctx context.Context, o cdc.Options, is cdc.Identity, current cdc.LSN, reached *queue.Reached) (bool, error) {
+	if reached == nil || reached.Footprint.End == 0 || current < reached.Footprint.End || reached.Source.SystemID != is.SystemID {
 		return false, nil
 	}
-	if was := reached.Source; was.SystemID != is.SystemID || was.Timeline != is.Timeline {
-		return false, nil
-	}
-	found, err := cdc.FindFootprint(ctx, c.Source, reached.Footprint)
+	found, err := cdc.FindFootprint(ctx, o, reached.Footprint)
 	if errors.Is(err, cdc.ErrUnverified) {
-		c.Log.Warn().Err(err).Msg("the source could not be compared with what was read of it; if it was restored to an earlier state and has written as much WAL again, run gancho recover")
+		o.Log.Warn().Err(err).Msg("the source could not be compared with what was read of it; if it was restored to an earlier state and has written as much WAL again, run gancho recover")
 		return false, nil
 	}
 	return err == nil && !found, err
@@ -68,7 +102,7 @@ func (c *capture) admit(ctx context.Context, is cdc.Identity) error {
 		SystemID: is.SystemID, Database: is.Database, Slot: is.Slot, Timeline: is.Timeline,
 		ConfirmedFlush: uint64(slot.ConfirmedFlush), Current: uint64(slot.Current),
 	}
-	if s.Diverged, err = c.diverged(ctx, is, s.Current, reached); err != nil {
+	if s.Diverged, err = diverged(ctx, c.Source, is, slot.Current, reached); err != nil {
 		return passing(err)
 	}
 	c.reader.Skip(reached.Skip)

@@ -52,7 +52,7 @@ func (b *bridge) refuse(r *refusal) {
 func (b *bridge) refusalOf(ctx context.Context, err error) error {
 	var lost *cdc.LostSlotError
 	var changed *queue.SourceChangedError
-	var identity *cdc.IdentityChangedError
+	var synced *cdc.SyncedSlotError
 	var unprintable *cdc.UnprintableError
 	ctx, cancel := context.WithTimeout(ctx, refusalTimeout)
 	defer cancel()
@@ -61,13 +61,11 @@ func (b *bridge) refusalOf(ctx context.Context, err error) error {
 		if changed.Another { // the queue is another bridge's
 			return err
 		}
-	case errors.As(err, &lost), errors.As(err, &identity):
+	case errors.As(err, &lost):
 		if reached, failed := b.queue.Reached(ctx); failed == nil && reached != nil {
 			err = fmt.Errorf("%w; changes that committed %s are missing until then", err, reached.Missing())
 		}
-		if identity != nil {
-			err = fmt.Errorf("%w; run gancho recover, which shows what is different, or, to accept it without a look, once: gancho run --accept-source", err)
-		}
+	case errors.As(err, &synced):
 	case errors.As(err, &unprintable):
 		stuck := queue.Stuck{Commit: unprintable.Commit.String(), Where: unprintable.Where, Why: unprintable.Cause.Error()}
 		if failed := b.queue.NoteStuck(ctx, stuck); failed != nil {

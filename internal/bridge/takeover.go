@@ -15,9 +15,16 @@ import (
 // elsewhere reports whether capture has ended because the source, or its slot, is not what was read: a
 // position that was confirmed there would step over changes here.
 func elsewhere(err error) bool {
-	var changed *queue.SourceChangedError
-	var identity *cdc.IdentityChangedError
-	return errors.As(err, &changed) || errors.As(err, &identity) || errors.Is(err, queue.ErrClaimLost)
+	_, changed := errors.AsType[*queue.SourceChangedError](err)
+	return changed || outrun(err)
+}
+
+// outrun reports whether capture has ended because what it knew of the source, or of the queue, is out of
+// date: another server answers, as after a promotion, or another process has claimed the queue. One that
+// begins anew compares the two, and goes on, stands by, or is refused.
+func outrun(err error) bool {
+	_, identity := errors.AsType[*cdc.IdentityChangedError](err)
+	return identity || errors.Is(err, queue.ErrClaimLost)
 }
 
 // drainTimeout bounds the wait for what was appended to become durable: two
@@ -26,8 +33,9 @@ const drainTimeout = 4 * time.Second
 
 // drain lets the end of what was read become durable and confirms it, so that
 // the next start does not read it again: it may come with rules that do not
-// fit the tables as they were. Elsewhere, the slot is another one than was read, or may be: it is not moved.
-func (c *capture) drain(ctx context.Context, elsewhere bool) {
+// fit the tables as they were. Where the slot is another one than was read, or may be, nothing is drained:
+// the slot is not to be moved, and what the source does not have any more not to be appended.
+func (c *capture) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, min(drainTimeout, c.Shutdown))
 	defer cancel()
 	c.stage.flush()
@@ -39,9 +47,6 @@ func (c *capture) drain(ctx context.Context, elsewhere bool) {
 			return
 		case <-c.confirmed:
 		}
-	}
-	if elsewhere {
-		return
 	}
 	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
 	case cdc.FaultOf(err) == cdc.FaultTransient:
