@@ -24,7 +24,7 @@ type section struct {
 // sectionScript appends the entries unless the token of any of its streams is newer than the one they are
 // appended under; 0: under none. It is in place of a MULTI/EXEC: as that, it appends nothing on a full Redis, because the
 // first command that writes is an XADD. KEYS: the chain, and each stream's token.
-var sectionScript = redis.NewScript(`
+const sectionScript = `
 local newest = tonumber(ARGV[1])
 for i = 2, #KEYS do
   if newest > 0 and tonumber(redis.call('GET', KEYS[i]) or '0') > newest then return redis.error_reply('FENCED by a newer token') end
@@ -42,18 +42,27 @@ replies[#replies + 1] = redis.call('BITFIELD', KEYS[1], 'INCRBY', 'i64', '#0', c
 for i = 2, #KEYS do
   if newest > 0 and redis.call('GET', KEYS[i]) ~= ARGV[1] then redis.call('SET', KEYS[i], ARGV[1]) end
 end
-return replies`)
+return replies`
 
-// call adds the section to a pipeline.
-func (s *section) call(ctx context.Context, pipe redis.Pipeliner, token uint64) *redis.Cmd {
-	args := []any{token, s.number, 0}
-	if s.relink {
-		args[2] = 1
+// call is the command that appends the section.
+func (s *section) call(ctx context.Context, token uint64) *redis.Cmd {
+	n := 6 + len(s.keys)
+	for _, c := range s.commands {
+		n += 1 + len(c.Args())
 	}
+	args := append(make([]any, 0, n), "EVAL", sectionScript, len(s.keys))
+	for _, key := range s.keys {
+		args = append(args, key)
+	}
+	relink := 0
+	if s.relink {
+		relink = 1
+	}
+	args = append(args, token, s.number, relink)
 	for _, c := range s.commands {
 		args = append(append(args, len(c.Args())), c.Args()...)
 	}
-	return sectionScript.Eval(ctx, pipe, s.keys, args...)
+	return redis.NewCmd(ctx, args...)
 }
 
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
@@ -134,7 +143,8 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 	pipe := node.Pipeline()
 	ends := make([]*redis.Cmd, len(sections))
 	for i, s := range sections {
-		ends[i] = s.call(ctx, pipe, b.token)
+		ends[i] = s.call(ctx, b.token)
+		_ = pipe.Process(ctx, ends[i]) // this only queues
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
