@@ -372,7 +372,7 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 		}
 		err := p.alter(ctx, statement.SQL)
 		if SQLState(err) == CodeReadOnly && p.source.Settings.Standby {
-			p.setup.addf("publication.standby", statement, "source.dsn leads to a standby, and publication %s has to be created or altered on its primary", QuoteIdentifier(pub.name)).Remedy = "run the statement there, and wait until the standby has it"
+			p.setup.addf("publication.standby", statement, "source.dsn leads to a standby, and publication %s has to be created or altered on its primary", QuoteIdentifier(pub.name)).Remedy = "on the primary, and start again when the standby has it"
 			continue
 		}
 		if FaultOf(err) == FaultDenied {
