@@ -371,6 +371,10 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 			continue
 		}
 		err := p.alter(ctx, statement.SQL)
+		if SQLState(err) == CodeReadOnly && p.source.Settings.Standby {
+			p.setup.addf("publication.standby", statement, "source.dsn leads to a standby, and publication %s has to be created or altered on its primary", QuoteIdentifier(pub.name)).Remedy = "on the primary, and start again when the standby has it"
+			continue
+		}
 		if FaultOf(err) == FaultDenied {
 			p.setup.addf("publication.denied", statement, "the role may not create or alter publication %s for these tables", QuoteIdentifier(pub.name))
 			continue

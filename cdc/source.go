@@ -67,6 +67,8 @@ func (i Identity) String() string {
 type Source struct {
 	Identity Identity
 	Settings Settings
+	// History is where the server left its former timelines.
+	History History
 	// SlotCreated: Prepare created the slot, and positions start over.
 	SlotCreated bool
 	// ConfirmedFlush is the position the slot had been confirmed to.
@@ -291,6 +293,10 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		return fmt.Errorf("identify the source: %w", err)
 	}
 	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
+	if p.source.History, err = readHistory(ctx, conn, system.Timeline); err != nil {
+		// A promotion later on cannot be followed then, and is refused.
+		p.Log.Warn().Err(err).Msg("the history of the source's timeline is not known")
+	}
 	err = standAside(ctx, conn)
 	if synchronous, ok := errors.AsType[*SynchronousError](err); ok {
 		p.setup.addf("server.synchronous", Statement{}, "%v", synchronous)

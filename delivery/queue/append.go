@@ -132,12 +132,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	}()
 	execute := q.execute
 	if q.cluster != nil {
-		if err := q.comparesToken(ctx, b.token); err != nil {
-			return fmt.Errorf("append %d events: %w", len(b.destinations), err)
-		}
 		execute = q.executeInSlots
 	}
-	err := q.registerStreams(ctx, touched)
+	err := q.registerStreams(ctx, touched, b.token)
 	if err == nil {
 		err = execute(ctx, b, touched)
 	}
@@ -157,8 +154,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// registerStreams registers the endpoints that get this process's first events.
-func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
+// registerStreams registers the endpoints that get this process's first events, before the token is
+// compared: see fence.go.
+func (q *Queue) registerStreams(ctx context.Context, touched []*stream, token uint64) error {
 	var names []any
 	for _, s := range touched {
 		if s.endpoint != "" && !s.registered {
@@ -170,6 +168,11 @@ func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	}
 	if err := q.register(ctx, names...); err != nil {
 		return err
+	}
+	if q.cluster != nil {
+		if err := q.comparesToken(ctx, token); err != nil {
+			return err
+		}
 	}
 	for _, s := range touched {
 		s.registered = true

@@ -199,6 +199,12 @@ func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "leas
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }
 func (k keyspace) token() string                   { return k.prefix + ":capture" }
+func (k keyspace) tokenOf(endpoint string) string {
+	if endpoint == "" {
+		return k.of(k.parked(), "capture")
+	}
+	return k.of(endpoint, "capture")
+}
 func (k keyspace) parked() string                  { return k.prefix + ":parked" }
 func (k keyspace) expiry() string                  { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string                 { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked

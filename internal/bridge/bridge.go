@@ -134,6 +134,10 @@ func Run(ctx context.Context, o Options) error {
 		case ctx.Err() == nil && errors.Is(err, errSourceMoved):
 			refused = nil
 			continue
+		case ctx.Err() == nil && outrun(err):
+			o.Log.Warn().Err(err).Msg("the source or the queue is another than was claimed; capture begins again, and compares them")
+			o.AcceptSource = false
+			continue
 		}
 		if err != nil { // for those who collect the log: the command prints it as text
 			o.Log.Error().Err(err).Msg("bridge ended")
