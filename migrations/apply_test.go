@@ -136,7 +136,8 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 	// As 00002 has left it.
 	run(`drop index gancho.dead_letters_once; drop table gancho.sources, gancho.forgets, gancho.overflow, gancho.overflow_heads;
 		alter table gancho.jobs drop column claimed, drop column silent, drop column kept, drop column waits, drop column estimated; drop index gancho.jobs_backfill;
-		alter table gancho.dead_letters drop column job, add constraint dead_letters_endpoint_handle_key unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
+		alter table gancho.attempts drop column detail, drop column tags; alter table gancho.events drop column tags; drop index gancho.attempts_event;
+		alter table gancho.dead_letters drop column job, drop column tags, add constraint dead_letters_endpoint_handle_key unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
 	run(fmt.Sprintf(write, "1"))
 	run("begin")
 	run(fmt.Sprintf(write, "2"))
