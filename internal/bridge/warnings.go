@@ -41,8 +41,8 @@ func (b *bridge) watchTrouble(ctx context.Context) error {
 				b.warnOfBacklogs(ctx, w)
 			}
 		}
-		if retry.Wait(ctx, parkedEvery) != nil {
-			return nil
+		if err := retry.Wait(ctx, parkedEvery); err != nil {
+			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
 }
