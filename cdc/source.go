@@ -196,12 +196,8 @@ func prepare(ctx context.Context, o Options, needs []TableNeed, before []Stateme
 
 // resolve returns the error, with the roles that must run its statements.
 func (p *preparation) resolve(ctx context.Context) error {
-	for i := range p.setup.Findings {
-		f := &p.setup.Findings[i]
-		var err error
-		if f.Statements, err = ResolveOwners(ctx, p.conn, p.Encoding, f.Statements); err != nil {
-			return err
-		}
+	if err := ResolveFindings(ctx, p.conn, p.Encoding, p.setup.Findings); err != nil {
+		return err
 	}
 	return p.setup
 }
@@ -346,17 +342,19 @@ func replicationStatement(ctx context.Context, q querier) Statement {
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
 func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
-	types := NewTypes(p.Encoding)
-	p.source.Tables = make([]*Table, len(needs))
+	names := make([]Name, len(needs))
 	for i, need := range needs {
-		name := Name{need.Schema, need.Name}
-		table, err := loadTable(ctx, p.conn, types, name)
-		if errors.Is(err, ErrNoTable) {
-			p.setup.addf("table.missing", Statement{}, "table %s does not exist", name).Remedy = "correct the name in the rule"
+		names[i] = Name{need.Schema, need.Name}
+	}
+	tables, err := LoadTables(ctx, p.conn, p.Encoding, names)
+	if err != nil {
+		return err
+	}
+	p.source.Tables = make([]*Table, len(needs))
+	for i, table := range tables {
+		if table == nil {
+			p.setup.addf("table.missing", Statement{}, "table %s does not exist", names[i]).Remedy = "correct the name in the rule"
 			continue
-		}
-		if err != nil {
-			return err
 		}
 		if problem, statements, hint := table.Unpublishable(); problem != "" {
 			p.setup.add(Finding{ID: "table.unpublishable", Title: problem, Statements: statements, Remedy: hint})
