@@ -335,7 +335,7 @@ func TestCheckAsksForAll(t *testing.T) {
 		}
 		before := len(pg.Log())
 		code, _, stderr := command(t, "check", "--config", path)
-		if full, index := strings.Count(stderr, "REPLICA IDENTITY FULL;"), strings.Count(stderr, "REPLICA IDENTITY USING INDEX"); code != 1 || full != tables/2 || index != tables/2 {
+		if full, index := strings.Count(stderr, "REPLICA IDENTITY FULL;\n"), strings.Count(stderr, "REPLICA IDENTITY USING INDEX"); code != 1 || full != tables/2 || index != tables/2 {
 			t.Fatalf("exit %d, %d statements for whole rows and %d for an index, of %d tables:\n%s", code, full, index, tables, stderr)
 		}
 		return len(regexp.MustCompile(`LOG:  (statement|execute )`).FindAllString(pg.Log()[before:], -1))
