@@ -231,17 +231,11 @@ func refusing(found []Hazard, keep func(*Hazard) bool) map[uint32][]Hazard {
 // RefusedNow returns why statements of the application on the tables, and their partitions,
 // fail, whichever publication is the reason. It sees what its own transaction has done.
 func RefusedNow(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string, tables []Name) ([]Hazard, error) {
-	schemas, relations := make([]string, len(tables)), make([]string, len(tables))
-	for i, name := range tables {
-		schemas[i], relations[i] = encoding.Encode(name.Schema), encoding.Encode(name.Name)
-	}
-	rows, _ := conn.Query(ctx, `
-		select distinct c.oid from unnest($1::text[], $2::text[]) wanted(schema, name)
-		join pg_catalog.pg_namespace n on n.nspname = wanted.schema join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = wanted.name`, schemas, relations)
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	oids, err := relationOIDs(ctx, conn, encoding, tables)
 	if err != nil {
 		return nil, fmt.Errorf("find tables: %w", err)
 	}
+	oids = slices.DeleteFunc(oids, func(oid uint32) bool { return oid == 0 })
 	if len(oids) == 0 {
 		return nil, nil
 	}

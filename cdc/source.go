@@ -205,31 +205,27 @@ func (p *preparation) resolve(ctx context.Context) error {
 // assume takes for granted that statements have been run.
 func (p *preparation) assume(ctx context.Context, before []Statement) error {
 	p.identities.keys = map[uint32][]string{}
+	var tables []Name
+	var changed []Statement // of the identities of these
 	for _, s := range before {
 		switch {
 		case s.identity:
-			if err := p.assumeIdentity(ctx, s); err != nil {
-				return err
-			}
+			tables, changed = append(tables, Name{s.needs[0].schema, s.needs[0].name}), append(changed, s)
 		case s.step == stepOption && s.SQL == PublishGenerated(s.needs[0].name).SQL:
 			p.stored = append(p.stored, s.needs[0].name)
 		}
 	}
-	return nil
-}
-
-func (p *preparation) assumeIdentity(ctx context.Context, s Statement) error {
-	var oid uint32
-	err := p.conn.QueryRow(ctx, `
-		select coalesce((select c.oid from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid where n.nspname = $1 and c.relname = $2), 0)`,
-		p.Encoding.Encode(s.needs[0].schema), p.Encoding.Encode(s.needs[0].name)).Scan(&oid)
-	switch {
-	case err != nil:
-		return fmt.Errorf("find the table whose identity will be another: %w", err)
-	case s.key != nil:
-		p.identities.keys[oid] = s.key
-	case s.SQL == IdentityFull(Name{s.needs[0].schema, s.needs[0].name}).SQL:
-		p.identities.full = append(p.identities.full, oid)
+	oids, err := relationOIDs(ctx, p.conn, p.Encoding, tables)
+	if err != nil {
+		return fmt.Errorf("find the tables whose identity will be another: %w", err)
+	}
+	for i, s := range changed {
+		switch {
+		case s.key != nil:
+			p.identities.keys[oids[i]] = s.key
+		case s.SQL == IdentityFull(tables[i]).SQL:
+			p.identities.full = append(p.identities.full, oids[i])
+		}
 	}
 	return nil
 }

@@ -35,6 +35,22 @@ func LoadTables(ctx context.Context, conn *pgx.Conn, encoding Encoding, names []
 	return l.found, nil
 }
 
+// relationOIDs are those of relations whose names have a schema, in their order; 0: there is none.
+func relationOIDs(ctx context.Context, conn *pgx.Conn, encoding Encoding, names []Name) ([]uint32, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	schemas, relations := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		schemas[i], relations[i] = encoding.Encode(name.Schema), encoding.Encode(name.Name)
+	}
+	rows, _ := conn.Query(ctx, `
+		select coalesce(c.oid, 0) from unnest($1::text[], $2::text[]) with ordinality wanted(schema, name, n)
+		left join pg_catalog.pg_namespace n on n.nspname = wanted.schema left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+		order by wanted.n`, schemas, relations) // CollectRows returns its error
+	return pgx.CollectRows(rows, pgx.RowTo[uint32])
+}
+
 func tablesOf(names []Name) string {
 	if len(names) == 1 {
 		return "table " + names[0].String()
