@@ -164,14 +164,16 @@ func TestContract(t *testing.T) {
 }
 
 func testDocuments(t *testing.T, s *source) {
-	official := metaSchema(t)
+	official, async := metaSchema(t, "openapi-3.1.json"), metaSchema(t, "asyncapi-3.0.json")
 	for i, ep := range formats() {
 		if ep.StringNumbers == (i%4 == 1) { // each format once
 			openAPI(t, official, s.events, ep)
+			asyncAPI(t, async, s.events, ep)
 		}
 	}
 	ep := &endpoint.Endpoint{Batch: endpoint.Batching{Max: 10}}
 	openAPI(t, official, s.events, ep)
+	asyncAPI(t, async, s.events, ep)
 	golden(t, "openapi.golden.json", document(t, contract.OpenAPI(s.events[1:3], ep)))
 	golden(t, "asyncapi.golden.json", document(t, contract.AsyncAPI(s.events[1:3], &endpoint.Endpoint{Format: endpoint.FormatCloudEventsBinary})))
 	golden(t, "events.golden.md", string(contract.Markdown(s.events, &endpoint.Endpoint{})))
