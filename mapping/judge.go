@@ -303,15 +303,12 @@ func (j *judge) column(b *boundRule, i int) JudgedValue {
 	return v
 }
 
-// text is a value of JSON as people read it, without the members that hide names. A text
-// may be JSON itself.
+// text is a value of JSON as people read it, without what hide names within it.
 func (j *judge) text(raw []byte) *string {
+	raw = jsontext.Redact(raw, func(_, name string) bool { return j.hide(name) })
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
 		text = string(raw)
-	}
-	if trimmed := strings.TrimSpace(text); trimmed != "" && strings.ContainsRune("{[", rune(trimmed[0])) && json.Valid([]byte(trimmed)) {
-		text = string(jsontext.Redact([]byte(trimmed), func(_, name string) bool { return j.hide(name) }))
 	}
 	if len(text) > maxJudgedValue {
 		text = strings.ToValidUTF8(text[:maxJudgedValue], "") + "..."

@@ -158,7 +158,7 @@ func namesMembers(t *cdc.Type) bool {
 	case cdc.KindArray:
 		return t.Elem != nil && namesMembers(t.Elem)
 	case cdc.KindBase:
-		return slices.Contains([]string{"json", "jsonb", "hstore"}, t.Name)
+		return slices.Contains([]string{"json", "jsonb", "hstore", "xml"}, t.Name)
 	}
 	return false
 }

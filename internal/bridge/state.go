@@ -46,7 +46,7 @@ func (b *bridge) openState(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, state.ErrSchema):
-		return fmt.Errorf("open the state database: %w, or start with --create", err)
+		return fmt.Errorf("open the state database: %w, or run: gancho run --create", err)
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
