@@ -46,15 +46,11 @@ func (w *planWorld) plan(code int, args ...string) (stdout, stderr string) {
 // without pg_dump, and another one may refuse them: then it is what a plan can change.
 func (w *planWorld) dump() string {
 	w.t.Helper()
-	var directory, catalogue string
-	if err := w.conn.QueryRow(context.Background(), `
-		select (select setting from pg_config where name = 'BINDIR'), concat_ws(E'\n',
-			(select string_agg(to_jsonb(p)::text, E'\n' order by pubname) from pg_publication p),
-			(select string_agg(concat(prpubid, ' ', prrelid::regclass), E'\n' order by prpubid, prrelid) from pg_publication_rel),
-			(select string_agg(concat(oid::regclass, ' ', relkind, relreplident), E'\n' order by oid) from pg_class where relnamespace >= 16384 or relnamespace = 'public'::regnamespace),
-			(select string_agg(concat(indexrelid::regclass, ' ', indisreplident, indisvalid), E'\n' order by indexrelid) from pg_index where indexrelid >= 16384))`).Scan(&directory, &catalogue); err != nil {
+	var directory string
+	if err := w.conn.QueryRow(context.Background(), "select setting from pg_config where name = 'BINDIR'").Scan(&directory); err != nil {
 		w.t.Fatal(err)
 	}
+	catalogue := w.catalogue()
 	program := filepath.Join(directory, "pg_dump")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 		return catalogue
@@ -70,6 +66,20 @@ func (w *planWorld) dump() string {
 		}
 	}
 	return strings.Join(lines, "") + catalogue
+}
+
+// catalogue is what a plan can change of the schema, as the catalogue has it.
+func (w *planWorld) catalogue() (text string) {
+	w.t.Helper()
+	if err := w.conn.QueryRow(context.Background(), `
+		select concat_ws(E'\n',
+			(select string_agg(to_jsonb(p)::text, E'\n' order by pubname) from pg_publication p),
+			(select string_agg(concat(prpubid, ' ', prrelid::regclass, to_jsonb(r) - 'oid' - 'prpubid' - 'prrelid'), E'\n' order by prpubid, prrelid) from pg_publication_rel r),
+			(select string_agg(concat(oid::regclass, ' ', relkind, relreplident, relpersistence), E'\n' order by oid) from pg_class where relnamespace >= 16384 or relnamespace = 'public'::regnamespace),
+			(select string_agg(concat(indexrelid::regclass, ' ', indisreplident, indisvalid), E'\n' order by indexrelid) from pg_index where indexrelid >= 16384))`).Scan(&text); err != nil {
+		w.t.Fatal(err)
+	}
+	return text
 }
 
 const planRules = `rules:

@@ -5,7 +5,7 @@ import "slices"
 // ids are the ids of all findings, those of gancho check among them, as docs/operations.md
 // explains them.
 var ids = []string{
-	"application.refused.columns", "application.refused.filter", "application.refused.generated", "application.refused.identity", "application.statements",
+	"application.others", "application.refused.columns", "application.refused.filter", "application.refused.generated", "application.refused.identity", "application.statements",
 	"catalogue.drift", "config.mistake", "config.warning",
 	"endpoint.certificate", "endpoint.client_certificate", "endpoint.reachable",
 	"expression.delegated",

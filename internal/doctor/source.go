@@ -73,33 +73,6 @@ func (x *examination) checked(found []cdc.Finding, online bool) {
 	}
 }
 
-// hazards looks for statements of the application that fail. The check does, too, but not
-// where mistakes in the rules keep it from the source.
-func (e *sourceExam) hazards(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, partTimeout)
-	defer cancel()
-	found, err := cdc.Hazards(ctx, e.conn, e.Source.Encoding, e.Source.Publication)
-	if err != nil {
-		e.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "whether statements of the application fail is not known"})
-		return
-	}
-	refused := false
-	for i := range found {
-		if !found[i].RefusesStatements() {
-			continue // what the rules do with such a table decides, which the check knows
-		}
-		refused = true
-		f := found[i].Finding()
-		if resolved, err := cdc.ResolveOwners(ctx, e.conn, e.Source.Encoding, f.Statements); err == nil {
-			f.Statements = resolved
-		}
-		e.add(f)
-	}
-	if !refused {
-		e.say(cdc.SeverityOK, "application.statements", atSource, "no publication makes statements of the application fail")
-	}
-}
-
 // connect connects to the source; nil: it could not.
 func (x *examination) connect(ctx context.Context) *pgx.Conn {
 	if x.Source.DSN == "" {

@@ -88,9 +88,11 @@ var errKept = errors.New("kept")
 // since is kept, and told to say.
 func (u *Undo) Apply(ctx context.Context, conn *pgx.Conn, say func(format string, args ...any)) error {
 	run := runner{conn, u.options, say}
-	if err := run.alone(ctx); err != nil {
+	release, err := run.alone(ctx)
+	if err != nil {
 		return err
 	}
+	defer release()
 	for i, s := range u.Steps {
 		err := run.back(ctx, &s.entry)
 		switch code := cdc.SQLState(err); {
