@@ -79,6 +79,10 @@ const (
 	stepMove  // of tables, once the publication exists into which they go
 	stepWiden // once the tables have left for which that is too much: else theirs fail
 	stepSlot  // after the publications: see createSlot
+	// What the rules no longer need: see release.go.
+	stepLeave
+	stepRestore
+	stepDropIndex
 )
 
 // object is what a role may have to own: t table, s schema, f function, p publication,

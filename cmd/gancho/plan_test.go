@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -246,4 +247,65 @@ func TestPlanEndpoints(t *testing.T) {
 	s.endpoint("crm", "http://127.0.0.1:9")
 	s.path = s.write()
 	s.fails(3, `endpoint "crm" is in `+s.path+` and stored, and the stored one is not used`, "plan")
+}
+
+// TestPlanLeftovers: what was done for tables that no rule is about any more is taken back, the
+// rest stays, as does what others have done; the way back from all leads to the same schema.
+func TestPlanLeftovers(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, planRules, append(planTables, "create table alheia (id int primary key)")...)
+	before := w.dump()
+	w.plan(0, "--apply", "--yes")
+	w.exec("alter publication gancho add table alheia")
+	w.exec("alter table pedido_itens replica identity full") // somebody else's from now on
+	w.rules = "rules:\n  - {event: cobranca.mudou, table: cobrancas, on: update, when: old.status <> new.status, columns: [id, status]}\n" +
+		"  - {event: venda, table: vendas, on: [insert, update], columns: [id]}\n"
+	w.path = w.write()
+	text, _ := w.plan(3)
+	planGolden(t, "leftovers", strings.ReplaceAll(text, strings.TrimPrefix(w.slot(), "gancho_"), "DATABASE"))
+	w.plan(0, "--apply", "--yes")
+	if text, _ = w.plan(0); text != "No changes.\n" {
+		t.Errorf("the second run:\n%s", text)
+	}
+	for _, statement := range traffic {
+		w.exec(statement)
+	}
+	w.exec("alter publication gancho drop table alheia")
+	w.exec("alter table pedido_itens replica identity default")
+	w.plan(0, "--undo", "--yes")
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
+}
+
+// TestPlanPartitions: partitions of a table, each with an identity of its own, have them again
+// after the way back.
+func TestPlanPartitions(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, "rules:\n  - {event: acesso, table: acessos, on: update, when: old.sentido <> new.sentido, columns: [id]}\n",
+		"create table acessos (id int primary key, sentido text, lote int not null) partition by range (id)", "alter table acessos replica identity full",
+		"create table acessos_1 partition of acessos for values from (0) to (10)", "create unique index acessos_1_lote on acessos_1 (lote)", "alter table acessos_1 replica identity using index acessos_1_lote",
+		"create table acessos_2 partition of acessos for values from (10) to (20)",
+		"create table acessos_3 partition of acessos for values from (20) to (40) partition by range (id)", "create table acessos_31 partition of acessos_3 for values from (20) to (30)",
+		"create table acessos_32 partition of acessos_3 for values from (30) to (40)", "alter table acessos_32 replica identity full",
+		"create table acessos_4 partition of acessos default")
+	before := w.dump()
+	w.plan(0, "--apply", "--yes")
+	w.exec("insert into acessos select i, 'e', i from generate_series(0, 45, 5) i")
+	w.exec("update acessos set sentido = 's'")
+	w.exec("update acessos set id = id + 100")
+	w.exec("delete from acessos")
+	// A record of another server is not silently nothing.
+	record := mustRead(t, filepath.Join(w.dir, "gancho.plan.jsonl"))
+	other := filepath.Join(w.dir, "outro.jsonl")
+	if err := os.WriteFile(other, []byte(regexp.MustCompile(`"system":"\d+"`).ReplaceAllString(record, `"system":"1"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := w.plan(0, "--undo", "--record", other); !strings.Contains(text, "No changes.\n7 statements of the record were run on another server") {
+		t.Error(text)
+	}
+	w.plan(0, "--undo", "--yes")
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
 }

@@ -23,7 +23,7 @@ var ids = []string{
 	"secret.shared", "secret.text", "secret.weak",
 	"server.clock", "server.encoding", "server.idle_replication_slot_timeout", "server.logical_decoding_work_mem", "server.max_slot_wal_keep_size", "server.pglogical",
 	"server.senders", "server.settings", "server.slots", "server.standby", "server.synchronous", "server.version", "server.wal_level", "server.wal_level.command_line", "server.wal_sender_timeout",
-	"slot.catalog_xmin", "slot.denied", "slot.failover", "slot.forecast", "slot.foreign", "slot.held", "slot.missing", "slot.reader", "slot.spill", "slot.unconfirmed", "slot.unusable",
+	"slot.catalog_xmin", "slot.denied", "slot.failover", "slot.forecast", "slot.foreign", "slot.held", "slot.missing", "slot.reader", "slot.refused", "slot.spill", "slot.unconfirmed", "slot.unusable",
 	"source.lookup_dsn", "source.not_ready", "source.pooler", "source.reachable", "source.timezone", "source.unreachable", "source.unread",
 	"state.key", "state.reachable", "state.schema",
 	"table.missing", "table.unpublishable",

@@ -73,6 +73,24 @@ func (x *examination) checked(found []cdc.Finding, online bool) {
 	}
 }
 
+// refused compares the source with what the queue knows of it.
+func (x *examination) refused(ctx context.Context) {
+	if x.Refused == nil {
+		return
+	}
+	switch why, err := x.Refused(ctx); {
+	case err != nil:
+		x.skip("slot.refused", atSlot, "the source was not compared with what the queue knows of it: "+oneLine(err))
+	case why == "":
+		x.say(cdc.SeverityOK, "slot.refused", atSlot, "the source and the slot are those that were read before, or nothing was read yet")
+	default:
+		x.add(cdc.Finding{
+			ID: "slot.refused", Severity: cdc.SeverityProblem, Where: atSlot, Title: "capture cannot go on: " + why,
+			Why: "a bridge delivers what is queued and captures nothing", Remedy: "gancho recover --dry-run shows what is missing and what would be done; gancho recover --yes goes on",
+		})
+	}
+}
+
 // connect connects to the source; nil: it could not.
 func (x *examination) connect(ctx context.Context) *pgx.Conn {
 	if x.Source.DSN == "" {

@@ -18,6 +18,9 @@ type Undo struct {
 	// Steps are in the order in which they are run.
 	Steps []UndoStep `json:"steps"`
 	Count
+	// Elsewhere is how many statements the record has of other servers, which have another
+	// system identifier: they are not taken back here. A server that pg_upgrade has made is one.
+	Elsewhere int `json:"elsewhere,omitempty"`
 
 	options Options
 	record  *Record
@@ -45,6 +48,9 @@ func (r *Record) Undo(ctx context.Context, conn *pgx.Conn, o Options) (*Undo, er
 	}
 	u := &Undo{Database: is.Database, Steps: []UndoStep{}, options: o, record: r}
 	for _, e := range slices.Backward(r.entries) {
+		if e.System != is.SystemID && e.Undo != "" && (e.State == begun || e.State == done) {
+			u.Elsewhere++
+		}
 		if e.System != is.SystemID || e.Database != is.Database || e.Undo == "" || e.State != begun && e.State != done {
 			continue
 		}
@@ -78,8 +84,15 @@ func (u *Undo) Text() string {
 		}
 		b.WriteString("\n")
 	}
-	return b.String() + u.String() + "\n"
+	fmt.Fprintf(&b, "%s\n", u.String())
+	if u.Elsewhere > 0 {
+		fmt.Fprintf(&b, "%d statements of the record were run on another server, such as the one before a pg_upgrade, and are not taken back here: see docs/operations.md, Removing Gancho.\n", u.Elsewhere)
+	}
+	return b.String()
 }
+
+// codeDependentObjects is dependent_objects_still_exist.
+const codeDependentObjects = "2BP01"
 
 // errKept: a step is passed over, because the object is no longer what the plan made of it.
 var errKept = errors.New("kept")
@@ -105,6 +118,8 @@ func (u *Undo) Apply(ctx context.Context, conn *pgx.Conn, say func(format string
 			}
 		case code == cdc.CodeUndefinedObject || code == cdc.CodeUndefinedTable:
 			say("%d of %d passed over: %s: it is gone already", i+1, len(u.Steps), s.SQL)
+		case code == codeDependentObjects && strings.HasPrefix(s.SQL, "DROP ROLE "):
+			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. It owns something, or has privileges: if that is gancho's own schema, DROP SCHEMA gancho CASCADE deletes the endpoints, dead letters and logs; then run gancho plan --undo again", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		default:
 			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. Run gancho plan --undo again when that is solved", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		}
@@ -133,7 +148,7 @@ func (run *runner) back(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	return run.do(ctx, e.Undo, "", e.Tables)
+	return run.do(ctx, e.Undo, e.SQL, e.Tables)
 }
 
 // otherIdentity says that the table's identity is no longer the one that was set.
