@@ -197,6 +197,12 @@ func CreateRole(role string, attributes ...string) Statement {
 	return Statement{SQL: strings.Join(append([]string{"CREATE ROLE " + name + " LOGIN"}, attributes...), " ") + ";", Undo: "DROP ROLE " + name + ";", step: stepRole}
 }
 
+// CreateSchema gives a role a schema of its own, which needs no CREATE on the database.
+func CreateSchema(schema, role string) Statement {
+	name := QuoteIdentifier(schema)
+	return Statement{SQL: fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s;", name, QuoteIdentifier(role)), Undo: fmt.Sprintf("DROP SCHEMA %s;", name), step: stepGrant}
+}
+
 // GrantConnect lets a role connect to a database.
 func GrantConnect(database, role string) Statement {
 	return grant("CONNECT ON DATABASE "+QuoteIdentifier(database), role, object{kind: 'd'})

@@ -150,6 +150,11 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, record *plan.Record
 			statements = append(statements, f.Statements...)
 		}
 	}
+	schema, err := p.schema(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	statements = append(statements, schema...)
 	endpoints, err := p.endpoints(ctx)
 	if err != nil {
 		return nil, err
@@ -176,6 +181,31 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, record *plan.Record
 		return nil, err
 	}
 	return plan.New(ctx, conn, p.options(), append(statements, leftovers...))
+}
+
+// schema is the statement for Gancho's own tables, where they are in the source and its role may
+// not create a schema for them.
+func (p *planning) schema(ctx context.Context, conn *pgx.Conn) ([]cdc.Statement, error) {
+	if !p.config.State.On() || p.config.State.DSN != "" {
+		return nil, nil
+	}
+	parsed, err := pgx.ParseConfig(p.config.Source.DSN.Reveal())
+	if err != nil {
+		return nil, cdc.ErrDSN
+	}
+	var needed bool
+	err = conn.QueryRow(ctx, `
+		select not exists (select from pg_catalog.pg_namespace where nspname = 'gancho')
+			and not exists (select from pg_catalog.pg_roles where rolname = $1 and pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE'))`, parsed.User).Scan(&needed)
+	if err != nil {
+		return nil, fmt.Errorf("look for the schema gancho: %w", err)
+	}
+	if !needed {
+		return nil, nil
+	}
+	s := cdc.CreateSchema("gancho", parsed.User)
+	s.Why = "gancho migrate creates the tables of state.key in it; state.dsn puts them into another database"
+	return []cdc.Statement{s}, nil
 }
 
 // endpoints says where the file's endpoints and the stored ones are in each other's way: no

@@ -309,3 +309,40 @@ func TestPlanPartitions(t *testing.T) {
 		t.Errorf("schema after the way back (-before +after):\n%s", diff)
 	}
 }
+
+// TestPlanSchema: where Gancho's own tables are in the source, a new role gets a schema for them,
+// which migrate fills, and which the way back keeps until somebody has dropped it.
+func TestPlanSchema(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n", "create table clientes (id int primary key)")
+	admin, role := w.dsn, "estado_"+strings.TrimPrefix(w.slot(), "gancho_")
+	w.extra = "state:\n  key: " + stateKey
+	w.dsn = strings.Replace(admin, "postgres@", role+"@", 1)
+	w.path = w.write()
+	w.dsn = admin
+	before := w.dump()
+	text, _ := w.plan(3, "--as", admin)
+	if want := "+ CREATE SCHEMA gancho AUTHORIZATION " + role + ";\n    who: a superuser\n"; !strings.Contains(text, want) {
+		t.Errorf("the plan lacks %q:\n%s", want, text)
+	}
+	w.plan(0, "--apply", "--yes", "--as", admin)
+	if code, stdout, stderr := command(t, "migrate", "--config", w.path); code != 0 {
+		t.Fatalf("migrate: exit %d:\n%s%s", code, stdout, stderr)
+	}
+	for _, args := range [][]string{{"--as", admin}, nil} {
+		if text, _ = w.plan(0, args...); text != "No changes.\n" {
+			t.Errorf("plan %v:\n%s", args, text)
+		}
+	}
+	_, said := w.plan(1, "--undo", "--yes", "--as", admin)
+	for _, want := range []string{"passed over: DROP SCHEMA gancho;: kept, because it has gancho's endpoints, dead letters and logs", "DROP ROLE " + role, "DROP SCHEMA gancho CASCADE; deletes"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("undo does not say %q:\n%s", want, said)
+		}
+	}
+	w.exec("drop schema gancho cascade")
+	w.plan(0, "--undo", "--yes", "--as", admin)
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
+}

@@ -91,8 +91,11 @@ func (u *Undo) Text() string {
 	return b.String()
 }
 
-// codeDependentObjects is dependent_objects_still_exist.
-const codeDependentObjects = "2BP01"
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const (
+	codeDependentObjects = "2BP01" // dependent_objects_still_exist
+	codeUndefinedSchema  = "3F000" // invalid_schema_name
+)
 
 // errKept: a step is passed over, because the object is no longer what the plan made of it.
 var errKept = errors.New("kept")
@@ -116,10 +119,10 @@ func (u *Undo) Apply(ctx context.Context, conn *pgx.Conn, say func(format string
 			if !s.Unsure {
 				continue // it is offered again
 			}
-		case code == cdc.CodeUndefinedObject || code == cdc.CodeUndefinedTable:
+		case code == cdc.CodeUndefinedObject || code == cdc.CodeUndefinedTable || code == codeUndefinedSchema:
 			say("%d of %d passed over: %s: it is gone already", i+1, len(u.Steps), s.SQL)
 		case code == codeDependentObjects && strings.HasPrefix(s.SQL, "DROP ROLE "):
-			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. It owns something, or has privileges: if that is gancho's own schema, DROP SCHEMA gancho CASCADE deletes the endpoints, dead letters and logs; then run gancho plan --undo again", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
+			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. It owns something, or has privileges: if that is the schema gancho, DROP SCHEMA gancho CASCADE; deletes the endpoints, dead letters and logs; then run gancho plan --undo again", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		default:
 			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. Run gancho plan --undo again when that is solved", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		}
@@ -139,6 +142,8 @@ func (run *runner) back(ctx context.Context, e *entry) error {
 		keep, err = run.otherIdentity(ctx, e)
 	case strings.HasPrefix(e.Undo, "DROP PUBLICATION "):
 		keep, err = run.otherMembers(ctx, e)
+	case strings.HasPrefix(e.Undo, "DROP SCHEMA "):
+		keep, err = run.usedSchema(ctx, e)
 	case strings.HasPrefix(e.Undo, "DROP INDEX "):
 		keep, err = run.usedIndex(ctx, e)
 	}
@@ -185,6 +190,17 @@ func (run *runner) otherMembers(ctx context.Context, e *entry) (string, error) {
 		return "the publication has tables that the plan did not add: " + strings.Join(members, ", "), nil
 	}
 	return "", nil
+}
+
+// usedSchema says that a schema is not empty.
+func (run *runner) usedSchema(ctx context.Context, e *entry) (string, error) {
+	name := strings.TrimSuffix(strings.TrimPrefix(e.Undo, "DROP SCHEMA "), ";")
+	var used bool
+	err := run.conn.QueryRow(ctx, "select exists (select from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace($1))", name).Scan(&used)
+	if err != nil || !used {
+		return "", err
+	}
+	return fmt.Sprintf("it has gancho's endpoints, dead letters and logs; DROP SCHEMA %s CASCADE; deletes them", name), nil
 }
 
 // usedIndex says that an index is the replica identity of its table.
