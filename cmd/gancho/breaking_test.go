@@ -69,14 +69,16 @@ func TestBreakingCombinations(t *testing.T) {
 	}
 	cases := publishedCases(t)
 	outcomes := map[int]int{} // how often plan ended with each exit code
-	reported := 0
+	reported, due, ran := 0, 0, 0
 	for i, name := range slices.Sorted(maps.Keys(cases)) {
 		c := cases[name]
 		if version < c.Since {
 			continue
 		}
+		due++
 		t.Run(name, func(t *testing.T) {
 			w.t = t
+			ran++
 			code, refused := w.breaking(&c, i)
 			outcomes[code]++
 			if refused {
@@ -87,7 +89,7 @@ func TestBreakingCombinations(t *testing.T) {
 		w.reset()
 	}
 	t.Logf("exit codes of plan: %v; statements fail in %d cases", outcomes, reported)
-	if outcomes[0] < 10 || outcomes[1] < 2 || reported < 20 {
+	if ran == due && (outcomes[0] < 10 || outcomes[1] < 2 || reported < 20) {
 		t.Errorf("exit codes of plan: %v; statements fail in %d cases", outcomes, reported)
 	}
 }
@@ -111,7 +113,12 @@ func (w *planWorld) breaking(c *publishedCase, i int) (code int, refused bool) {
 	before, catalogue := failing(t, w.conn, tables), w.catalogue()
 	c.others(t, w.conn, len(before) > 0)
 	w.diagnosed(before)
-	code, stdout, stderr := command(t, "plan", "--config", w.path, "--apply", "--yes")
+	var stdout, stderr string
+	for range 3 { // of an identity that goes first another statement may follow
+		if code, stdout, stderr = command(t, "plan", "--config", w.path, "--apply", "--yes"); !strings.Contains(stderr, "came to light by that") {
+			break
+		}
+	}
 	after := failing(t, w.conn, tables)
 	for statement := range after {
 		if !before[statement] {
