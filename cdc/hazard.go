@@ -247,6 +247,26 @@ func RefusedNow(ctx context.Context, conn *pgx.Conn, encoding Encoding, publicat
 	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
 }
 
+// RefusedAnywhere returns why statements of the application fail now, on whichever table that
+// any publication of the database has, another tool's too. It is two statements, which lock
+// nothing.
+func RefusedAnywhere(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string) ([]Hazard, error) {
+	schemas := ""
+	if serverVersion(conn) >= 150000 {
+		schemas = "or exists (select from pg_catalog.pg_publication_namespace n where n.pnnspid = c.relnamespace)"
+	}
+	rows, _ := conn.Query(ctx, `
+		select c.oid from pg_catalog.pg_class c
+		where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and (exists (select from pg_catalog.pg_publication where puballtables)
+			or exists (select from pg_catalog.pg_publication_rel r where r.prrelid = c.oid) `+schemas+`)`, pgx.QueryExecModeExec)
+	published, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Ruled, err error) { return t, row.Scan(&t.OID) })
+	if err != nil {
+		return nil, fmt.Errorf("read which tables are published: %w", err)
+	}
+	found, err := hazards(ctx, conn, encoding, publication, assumption{known: published})
+	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
+}
+
 // refusals are the statements, by table, that would fail if the publication had the tables,
 // or their next partitions, beside what it has, and tables the given identities.
 func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, tables []*Table, given identities) (map[uint32][]Hazard, error) {

@@ -79,6 +79,10 @@ const (
 	stepMove  // of tables, once the publication exists into which they go
 	stepWiden // once the tables have left for which that is too much: else theirs fail
 	stepSlot  // after the publications: see createSlot
+	// What the rules no longer need: see release.go.
+	stepLeave
+	stepRestore
+	stepDropIndex
 )
 
 // object is what a role may have to own: t table, s schema, f function, p publication,
@@ -193,6 +197,12 @@ func AlterRole(role, attribute string) Statement {
 func CreateRole(role string, attributes ...string) Statement {
 	name := QuoteIdentifier(role)
 	return Statement{SQL: strings.Join(append([]string{"CREATE ROLE " + name + " LOGIN"}, attributes...), " ") + ";", Undo: "DROP ROLE " + name + ";", step: stepRole}
+}
+
+// CreateSchema gives a role a schema of its own, which needs no CREATE on the database.
+func CreateSchema(schema, role string) Statement {
+	name := QuoteIdentifier(schema)
+	return Statement{SQL: fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s;", name, QuoteIdentifier(role)), Undo: fmt.Sprintf("DROP SCHEMA %s;", name), step: stepGrant}
 }
 
 // GrantConnect lets a role connect to a database.

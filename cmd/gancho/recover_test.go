@@ -105,6 +105,9 @@ func TestSlotDropped(t *testing.T) {
 	r.waitCount(2)
 	w.dropSlot()
 	b.refusedBy("it does not exist")
+	if code, report := w.examined("--only", "slot.refused"); code != 3 || !strings.Contains(report.Findings[0].Title, "changes that committed after") {
+		t.Errorf("doctor exits %d: %+v", code, report.Findings)
+	}
 	w.exec("insert into eventos (cliente_id, seq) values (1, 4)") // it makes no event
 	close(hold)
 	r.waitCount(3)
