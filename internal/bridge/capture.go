@@ -142,9 +142,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.verdicts = newVerdicts(verdictsKept)
 	c.verdicts.use(rules)
 	c.verdicts.offer(b.endpointsNow())
+	watching := observers{b.queue.Tally()}
 	if b.State != nil { // else there is no API that could be asked
-		options = append(options, mapping.WithObserver(c.verdicts))
+		watching = append(watching, c.verdicts)
 	}
+	options = append(options, mapping.WithObserver(watching))
 	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables, c.reads = newTables(b.Log), newReads(c)
@@ -349,7 +351,13 @@ func (c *capture) run(ctx context.Context) error {
 	defer context.AfterFunc(reading, c.stage.close)()
 	sink := waitingSink{c.stage}
 	c.take = func() error {
-		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) { return struct{}{}, c.queue.Take(reading) })
+		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) {
+			err := c.queue.Take(reading)
+			if err == nil {
+				err = c.queue.BeginTally(reading)
+			}
+			return struct{}{}, err
+		})
 		return err
 	}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
