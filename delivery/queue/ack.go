@@ -209,7 +209,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}
-	args = r.appendCounted(args, &keys, interval)
+	args = o.appendCounted(args, r, &keys, interval)
 	args = appendIDs(args, ID.FromSide, r.Done, r.Clean)
 	args = appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
 	args = append(args, len(r.Dead))
@@ -218,7 +218,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		if r.Dead[i].ID.FromSide() {
 			stream = ackSide
 		}
-		dead := r.talliedAs(r.Dead[i].ID, FateDead)
+		dead := o.talliedAs(r, r.Dead[i].ID, FateDead)
 		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream, keyNumber(&keys, dead, interval), dead.field)
 	}
 	args = append(args, r.state...)

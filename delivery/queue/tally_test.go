@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
@@ -100,6 +103,76 @@ func TestTallyCountsEachTransactionOnce(t *testing.T) {
 	second.capture(18, 30)
 	durably(t, second.q, queuetest.LSN(29))
 	want(second, 30)
+	// What moves state only works while Redis is full: here the deltas are written by BeginTally.
+	second.capture(30, 32)
+	if err := queuetest.Client(t, r).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	second.begin()
+	want(second, 32)
+}
+
+// TestTallyOfOutcomesThatComeLater has changes whose outcome is known at the commit, or when lookups are read.
+func TestTallyOfOutcomesThatComeLater(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "appendfsync", "always")
+	c := counter{t, queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})}
+	c.begin()
+	at := queuetest.Event(0, "k")
+	for _, o := range []struct {
+		later, net, again bool
+		op                cdc.Op
+		verdicts          []mapping.Verdict
+	}{
+		{verdicts: []mapping.Verdict{{Rule: 0, Outcome: mapping.Awaits}, {Rule: 1, Outcome: mapping.Null}}},
+		{again: true, verdicts: []mapping.Verdict{{Rule: 0, Outcome: mapping.Awaits}, {Rule: 1, Outcome: mapping.Null}}},
+		{op: cdc.Read, verdicts: []mapping.Verdict{{Rule: 0, Outcome: mapping.Fired}}},
+		{later: true, verdicts: []mapping.Verdict{{Rule: 0, Outcome: mapping.WasParked}}},
+		// Three changes of a row have one event, whose lookup is read.
+		{verdicts: []mapping.Verdict{{Rule: 2, Outcome: mapping.Commit}}},
+		{verdicts: []mapping.Verdict{{Rule: 2, Outcome: mapping.Commit}}},
+		{verdicts: []mapping.Verdict{{Rule: 2, Outcome: mapping.Commit}}},
+		{net: true, verdicts: []mapping.Verdict{{Rule: 2, Outcome: mapping.Awaits}}},
+		{later: true, verdicts: []mapping.Verdict{{Rule: 2, Outcome: mapping.Fired}}},
+		// Two rows are in one group.
+		{verdicts: []mapping.Verdict{{Rule: 3, Outcome: mapping.Commit}}},
+		{verdicts: []mapping.Verdict{{Rule: 3, Outcome: mapping.Commit}}},
+		{later: true, verdicts: []mapping.Verdict{{Rule: 3, Outcome: mapping.Grouped}}},
+		{later: true, verdicts: []mapping.Verdict{{Rule: 3, Outcome: mapping.Grouped}}},
+		{net: true, verdicts: []mapping.Verdict{{Rule: 3, Outcome: mapping.Fired}}},
+		// A child moves to another parent, each of which has an event; another row is as before.
+		{verdicts: []mapping.Verdict{{Rule: 4, Outcome: mapping.Child}}},
+		{net: true, verdicts: []mapping.Verdict{{Rule: 4, Outcome: mapping.Fired}}},
+		{net: true, verdicts: []mapping.Verdict{{Rule: 4, Outcome: mapping.Fired}}},
+		{verdicts: []mapping.Verdict{{Rule: 5, Outcome: mapping.Commit}}},
+		{verdicts: []mapping.Verdict{{Rule: 5, Outcome: mapping.Commit}}},
+		{later: true, verdicts: []mapping.Verdict{{Rule: 5, Outcome: mapping.Nothing}}},
+	} {
+		c.q.Tally().Observe(&mapping.Observation{Position: at.Position, Time: at.Time, Op: o.op, Later: o.later, Net: o.net, Again: o.again, Verdicts: o.verdicts})
+	}
+	c.q.Tally().Reached()
+	c.q.Appended(queuetest.LSN(0))
+	durably(t, c.q, queuetest.LSN(0))
+	counted, err := c.q.Tallies(t.Context(), queue.TallySpan{From: at.Time.Add(-time.Hour), To: at.Time.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int][]int64{ // seen, matched, filtered, collapsed, repeated, parked
+		0: {1, 0, 0, 0, 0, 1}, 1: {1, 0, 1, 0, 0, 0}, 2: {3, 1, 0, 2, 0, 0}, 3: {2, 1, 0, 1, 0, 0}, 4: {1, 2, 0, 0, 1, 0}, 5: {2, 0, 0, 2, 0, 0},
+	}
+	got := map[int][]int64{}
+	for key, r := range counted.Rules {
+		got[key.Rule] = r.N[:queue.Parked+1]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for lsn, rules := range map[cdc.LSN]int{at.Commit: 6, at.Commit + 1: 0} {
+		some, err := c.q.Tallies(t.Context(), queue.TallySpan{From: at.Time.Add(-time.Hour), To: at.Time.Add(time.Hour), First: lsn})
+		if err != nil || len(some.Rules) != rules {
+			t.Errorf("from %s on: %d rules, %v; want %d", lsn, len(some.Rules), err, rules)
+		}
+	}
 }
 
 // durably runs RunDurable until a position is confirmed.

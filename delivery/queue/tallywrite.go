@@ -181,12 +181,12 @@ func (id ID) field(f Fate) string {
 
 // appendCounted appends the ids of the main stream by what they count for: the number of groups, and of each
 // its key's number (0: it is not counted), its field, the number of ids and these. keys get those of the intervals.
-func (r *Results) appendCounted(args []any, keys *[]string, of func(interval int64) string) []any {
+func (o *Owner) appendCounted(args []any, r *Results, keys *[]string, of func(interval int64) string) []any {
 	groups := map[tallied][]ID{}
 	for _, ids := range [][]ID{r.Done, r.Clean} {
 		for _, id := range ids {
 			if !id.FromSide() {
-				group := r.talliedAs(id, FateDelivered)
+				group := o.talliedAs(r, id, FateDelivered)
 				groups[group] = append(groups[group], id)
 			}
 		}
@@ -201,10 +201,11 @@ func (r *Results) appendCounted(args []any, keys *[]string, of func(interval int
 	return args
 }
 
-// talliedAs is what an event counts for; the zero one: nobody has said when it was committed.
-func (r *Results) talliedAs(id ID, f Fate) tallied {
+// talliedAs is what an event counts for; the zero one: nobody has said when it was committed, or it is of
+// the Overflow, which has counted it. Of that Redis may have restored a copy.
+func (o *Owner) talliedAs(r *Results, id ID, f Fate) tallied {
 	interval, known := r.committed[id]
-	if !known || id.FromSide() {
+	if !known || id.FromSide() || !o.InStream(id) {
 		return tallied{}
 	}
 	return tallied{interval, id.field(f)}
