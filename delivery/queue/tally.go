@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -44,73 +45,84 @@ type tallyKey struct {
 	rule     uint16
 }
 
+// tallyCell is what is counted of a rule in an interval. What is complete is guarded by the
+// tally's mu; what is open, of transactions that have not ended, belongs to the goroutine that captures.
 type tallyCell struct {
-	n [ruleCounts]int64
+	n           [ruleCounts]int64
+	first, last cdc.LSN // commits of which something is in n
+	to          []tallyTo
+
+	open [ruleCounts]int64
 	// Of changes whose outcome was to be known later: how many there were, and how many outcomes.
-	deferred, decided int64
-	first, last       uint64 // LSNs of commits
-	to                map[string]int64
-	used              bool
+	deferred, decided   int64
+	openFirst, openLast cdc.LSN
+	openTo              []int32 // indices of to of which something is open
+	index               map[*stream]int32
+	used                bool // something is open
 }
 
-// take adds the counts of another cell, and empties that.
-func (c *tallyCell) take(from *tallyCell) {
-	for i, n := range from.n {
+// tallyTo is how many events were given to an endpoint.
+type tallyTo struct {
+	stream  *stream
+	n, open int64
+}
+
+// complete adds what is open to what is complete.
+func (c *tallyCell) complete() {
+	// Several changes of a row had one outcome; or a change had several.
+	if more := c.deferred - c.decided; more > 0 {
+		c.open[Collapsed] += more
+	} else {
+		c.open[Repeated] -= more
+	}
+	for i, n := range c.open {
 		c.n[i] += n
 	}
-	c.span(from)
-	for name, n := range from.to {
-		if n > 0 {
-			if c.to == nil {
-				c.to = map[string]int64{}
-			}
-			c.to[name] += n
-		}
+	for _, i := range c.openTo {
+		c.to[i].n += c.to[i].open
 	}
-	from.empty()
+	if c.first == 0 {
+		c.first = c.openFirst
+	}
+	c.last = c.openLast
+	c.drop()
 }
 
-// span has the cell span the positions of another one, too.
-func (c *tallyCell) span(other *tallyCell) {
-	if c.first == 0 || other.first < c.first {
-		c.first = other.first
+// drop forgets what is open.
+func (c *tallyCell) drop() {
+	for _, i := range c.openTo {
+		c.to[i].open = 0
 	}
-	c.last = max(c.last, other.last)
+	c.open, c.deferred, c.decided, c.openTo, c.used = [ruleCounts]int64{}, 0, 0, c.openTo[:0], false
 }
 
-// empty keeps the map's memory.
-func (c *tallyCell) empty() {
-	for name := range c.to {
-		c.to[name] = 0
-	}
-	*c = tallyCell{to: c.to}
-}
+// empty reports whether nothing is counted that was not collected.
+func (c *tallyCell) empty() bool { return c.first == 0 && !c.used }
 
 // Tally counts what becomes of the changes that are captured. What is counted of the open
-// transactions belongs to the goroutine that captures; with Reached it is ready to be written,
-// which RunDurable does before it records a position beyond it.
+// transactions belongs to the goroutine that captures; with Reached it is complete, and
+// RunDurable writes it before it records a position beyond it.
 //
 // Each transaction is counted once, however often it is read: Redis has the position up to which
 // was counted, with the counts, and BeginTally has this process skip what is not beyond it.
 type Tally struct {
 	q *Queue
 	// Of the goroutine that captures:
-	cells   map[tallyKey]*tallyCell
-	touched []*tallyCell // of which something is in the open transactions
-	keys    []tallyKey   // theirs
+	touched []*tallyCell // of which something is open
 	recent  []*tallyCell // by rule, of one interval
 	at      int64        // that
 	floor   cdc.LSN      // what is not beyond it was counted before
 	end     cdc.LSN      // the newest commit of which something was counted
 
-	mu      sync.Mutex // guards what follows, and is held while Redis is written
+	mu         sync.Mutex // guards what follows, for moments: the capture waits for it
+	cells      map[tallyKey]*tallyCell
+	completeTo cdc.LSN // the newest commit of which something is complete; 0: nothing is
+
+	writing sync.Mutex // guards what follows, and is held while Redis is written
 	turn    int64      // of BeginTally, by which Redis refuses those before; 0: nothing is counted
 	epoch   uint16
-	ready   map[tallyKey]*tallyCell // complete transactions, and up to which
-	readyTo cdc.LSN
-	writing map[tallyKey]*tallyCell // what is written, unchanged until Redis has answered
-	writeTo string                  // how far Redis has counted with it
-	written string                  // and without it
+	command *tallyCommand // what is written, unchanged until Redis has answered
+	written string        // how far Redis has counted without it
 }
 
 // Tally is what counts the changes that this process captures.
@@ -134,22 +146,33 @@ func (t *Tally) cell(commit cdc.LSN, committed time.Time, rule uint16) *tallyCel
 	}
 	c := t.recent[rule]
 	if c == nil {
-		key := tallyKey{interval, rule}
-		if c = t.cells[key]; c == nil {
-			if t.cells == nil || len(t.cells) >= maxTallyCells && len(t.touched) == 0 {
-				t.cells = map[tallyKey]*tallyCell{}
-				clear(t.recent)
-			}
-			c = &tallyCell{}
-			t.cells[key] = c
-		}
+		c = t.find(tallyKey{interval, rule})
 		t.recent[rule] = c
 	}
 	if !c.used {
-		c.used, c.first = true, uint64(commit)
-		t.touched, t.keys = append(t.touched, c), append(t.keys, tallyKey{interval, rule})
+		c.used, c.openFirst = true, commit
+		t.touched = append(t.touched, c)
 	}
-	c.last, t.end = uint64(commit), commit
+	c.openLast, t.end = commit, commit
+	return c
+}
+
+// find returns a cell that is not among the recent ones.
+func (t *Tally) find(key tallyKey) *tallyCell {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.cells[key]
+	if c == nil {
+		if len(t.cells) >= maxTallyCells {
+			clear(t.recent)
+			maps.DeleteFunc(t.cells, func(_ tallyKey, c *tallyCell) bool { return c.empty() })
+		}
+		if t.cells == nil {
+			t.cells = map[tallyKey]*tallyCell{}
+		}
+		c = &tallyCell{}
+		t.cells[key] = c
+	}
 	return c
 }
 
@@ -166,7 +189,7 @@ func (t *Tally) Observe(o *mapping.Observation) {
 		later := o.Later || o.Net
 		open := v.Outcome == mapping.Awaits || v.Outcome == mapping.Commit || v.Outcome == mapping.Child || v.Outcome == mapping.Grouped
 		if !later {
-			c.n[Seen]++
+			c.open[Seen]++
 			if open {
 				c.deferred++
 			}
@@ -176,15 +199,37 @@ func (t *Tally) Observe(o *mapping.Observation) {
 		switch v.Outcome {
 		case mapping.Awaits, mapping.Commit, mapping.Child, mapping.Grouped: // one outcome follows
 		case mapping.Fired:
-			c.n[Matched]++
+			c.open[Matched]++
 		case mapping.WasParked:
-			c.n[Parked]++
+			c.open[Parked]++
 		case mapping.Nothing:
-			c.n[Collapsed]++
+			c.open[Collapsed]++
 		default:
-			c.n[Filtered]++
+			c.open[Filtered]++
 		}
 	}
+}
+
+// give counts an event for an endpoint, probably the i-th of those that the rule's events are given to.
+func (t *Tally) give(c *tallyCell, i int, s *stream) {
+	at := int32(i)
+	if i >= len(c.to) || c.to[i].stream != s {
+		known := false
+		if at, known = c.index[s]; !known {
+			if c.index == nil {
+				c.index = map[*stream]int32{}
+			}
+			at = int32(len(c.to))
+			c.index[s] = at
+			t.mu.Lock()
+			c.to = append(c.to, tallyTo{stream: s})
+			t.mu.Unlock()
+		}
+	}
+	if c.to[at].open == 0 {
+		c.openTo = append(c.openTo, at)
+	}
+	c.to[at].open++
 }
 
 // event counts an event that is routed to endpoints.
@@ -194,22 +239,19 @@ func (t *Tally) event(ev *mapping.Event, r *routes, matched []int) {
 		return
 	}
 	if ev.Op == cdc.Read {
-		c.n[Read]++
+		c.open[Read]++
 	} else {
-		c.n[Made]++
+		c.open[Made]++
 	}
-	if c.to == nil {
-		c.to = map[string]int64{}
-	}
-	for _, i := range matched {
-		c.to[r.streams[i].endpoint]++
+	for i, at := range matched {
+		t.give(c, i, r.streams[at])
 	}
 }
 
 // park counts a parked change that is given to the queue.
 func (t *Tally) park(p *mapping.Parked) {
 	if c := t.cell(p.Commit, p.Time, uint16(p.N)); c != nil {
-		c.n[Kept]++
+		c.open[Kept]++
 	}
 }
 
@@ -220,30 +262,16 @@ func (t *Tally) Reached() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ready == nil {
-		t.ready = map[tallyKey]*tallyCell{}
+	for _, c := range t.touched {
+		c.complete()
 	}
-	for i, c := range t.touched {
-		// Several changes of a row had one outcome; or a change had several.
-		if more := c.deferred - c.decided; more > 0 {
-			c.n[Collapsed] += more
-		} else {
-			c.n[Repeated] -= more
-		}
-		into := t.ready[t.keys[i]]
-		if into == nil {
-			into = &tallyCell{}
-			t.ready[t.keys[i]] = into
-		}
-		into.take(c)
-	}
-	t.touched, t.keys, t.readyTo = t.touched[:0], t.keys[:0], t.end
+	t.touched, t.completeTo = t.touched[:0], t.end
 }
 
-// drop forgets what was counted of open transactions.
+// drop forgets what is open.
 func (t *Tally) drop() {
 	for _, c := range t.touched {
-		c.empty()
+		c.drop()
 	}
-	t.touched, t.keys, t.end = t.touched[:0], t.keys[:0], 0
+	t.touched, t.end = t.touched[:0], 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -62,17 +63,25 @@ func (k keyspace) endpointTally(endpoint string, n int64) string {
 	return k.of(endpoint, "tally:"+strconv.FormatInt(n, 10))
 }
 
+// tallyCommand is the keys and arguments of tallyScript.
+type tallyCommand struct {
+	keys []string
+	args []any
+	to   string // how far Redis has counted with it
+}
+
 // BeginTally has the changes that are read from now on counted, from where counting has got to:
 // call it with each Take, from the goroutine that captures. What was counted and not
 // written is written first. Another process that counted is refused from now on. An error is worth repeating.
 func (q *Queue) BeginTally(ctx context.Context) error {
 	t := &q.tally
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	source := q.sources.current.Load()
 	if source == nil {
 		return errNotClaimed
 	}
+	t.drop()
 	if err := t.writeLocked(ctx); err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrRestarted) {
 		return err
 	}
@@ -80,37 +89,45 @@ func (q *Queue) BeginTally(ctx context.Context) error {
 	if err != nil {
 		return annotate(err, "begin to count changes")
 	}
-	t.drop()
 	t.turn, _ = reply[0].(int64)
 	t.written, _ = reply[1].(string)
-	t.epoch, t.ready, t.writing, t.floor = source.epoch, nil, nil, 0
-	var epoch uint16
-	var lsn uint64
-	if _, err := fmt.Sscanf(t.written, "%d:%d", &epoch, &lsn); err == nil && epoch == t.epoch {
-		t.floor = cdc.LSN(lsn)
+	t.epoch, t.command, t.floor = source.epoch, nil, 0
+	t.forget()
+	if counted, err := parseCounted(t.written); err == nil && counted.Epoch() == t.epoch {
+		t.floor = counted.Position().Commit
 	}
 	return nil
+}
+
+// forget drops what is complete and was not written: it is read again.
+func (t *Tally) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.cells)
+	clear(t.recent)
+	t.completeTo = 0
 }
 
 // writeTally writes the counts of all transactions that are complete. Without an error, what was
 // Reached before the call is in Redis.
 func (q *Queue) writeTally(ctx context.Context) error {
 	t := &q.tally
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	return t.writeLocked(ctx)
 }
 
 // writeLocked returns ErrFenced and a *LostError where these counts cannot be added any more: their
 // transactions are read again.
 func (t *Tally) writeLocked(ctx context.Context) error {
-	for t.turn != 0 && (t.writing != nil || t.ready != nil) {
-		if t.writing == nil {
-			t.writing, t.ready = t.ready, nil
-			t.writeTo = fmt.Sprintf("%d:%d", t.epoch, t.readyTo)
+	for t.turn != 0 {
+		if t.command == nil {
+			t.command = t.collect()
 		}
-		keys, args := t.commandLocked()
-		done, err := tallyScript.Run(ctx, t.q.client, keys, args...).Int()
+		if t.command == nil {
+			return nil
+		}
+		done, err := tallyScript.Run(ctx, t.q.client, t.command.keys, t.command.args...).Int()
 		switch {
 		case err != nil:
 			return annotate(err, "count changes")
@@ -120,42 +137,57 @@ func (t *Tally) writeLocked(ctx context.Context) error {
 			t.q.servers.generations.Add(1)
 			return &LostError{"what was counted"}
 		}
-		t.writing, t.written = nil, t.writeTo
+		t.command, t.written = nil, t.command.to
 	}
 	return nil
 }
 
-// commandLocked returns the keys and arguments that write what is written.
-func (t *Tally) commandLocked() (keys []string, args []any) {
-	keys = []string{t.q.keys.tallyRecord()}
-	args = []any{t.turn, t.written, t.writeTo, TallyAge.Milliseconds(), int(t.epoch)}
-	spans := map[int64]tallyCell{}
-	for key, c := range t.writing {
+// collect takes what is complete; nil: nothing is.
+func (t *Tally) collect() *tallyCommand {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.completeTo == 0 {
+		return nil
+	}
+	c := &tallyCommand{keys: []string{t.q.keys.tallyRecord()}, to: fmt.Sprintf("%d:%d", t.epoch, t.completeTo)}
+	c.args = []any{t.turn, t.written, c.to, TallyAge.Milliseconds(), int(t.epoch)}
+	t.completeTo = 0
+	type span struct {
+		key         int
+		first, last cdc.LSN
+	}
+	spans := map[int64]*span{}
+	var counts []any
+	for key, cell := range t.cells {
+		if cell.first == 0 {
+			continue
+		}
 		s := spans[key.interval]
-		s.span(c)
-		spans[key.interval] = s
-	}
-	at := map[int64]int{}
-	for interval, s := range spans {
-		keys = append(keys, t.q.keys.tallyInterval(interval))
-		at[interval] = len(keys)
-		args = append(args, s.first, s.last)
-	}
-	for key, c := range t.writing {
-		n := at[key.interval]
+		if s == nil {
+			c.keys = append(c.keys, t.q.keys.tallyInterval(key.interval))
+			s = &span{len(c.keys), cell.first, cell.last}
+			spans[key.interval] = s
+		}
+		s.first, s.last = min(s.first, cell.first), max(s.last, cell.last)
 		rule := strconv.Itoa(int(t.epoch)) + ":" + strconv.Itoa(int(key.rule)) + ":"
-		for i, number := range c.n {
-			if number != 0 {
-				args = append(args, n, rule+countNames[i], number)
+		for i, n := range cell.n {
+			if n != 0 {
+				counts = append(counts, s.key, rule+countNames[i], n)
 			}
 		}
-		for name, number := range c.to {
-			if number != 0 {
-				args = append(args, n, rule+"to:"+name, number)
+		for i := range cell.to {
+			if to := &cell.to[i]; to.n != 0 {
+				counts = append(counts, s.key, rule+"to:"+to.stream.endpoint, to.n)
+				to.n = 0
 			}
 		}
+		cell.n, cell.first = [ruleCounts]int64{}, 0
 	}
-	return keys, args
+	for _, s := range slices.SortedFunc(maps.Values(spans), func(a, b *span) int { return a.key - b.key }) {
+		c.args = append(c.args, uint64(s.first), uint64(s.last))
+	}
+	c.args = append(c.args, counts...)
+	return c
 }
 
 // Fate is what became of an event that was given to an endpoint.
