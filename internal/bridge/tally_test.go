@@ -20,7 +20,7 @@ func (s intoBatch) Event(e *mapping.Event) error {
 }
 
 // BenchmarkTally compares, per change, mapping it into a batch without and with counting, in transactions of one
-// change; the two run alternately. What reads and decodes the change, and what writes to Redis, is on top of both.
+// change, and of a thousand; the two run alternately. What reads and decodes the change, and what writes to Redis, is on top of both.
 func BenchmarkTally(b *testing.B) {
 	rules, rel := verdictLab(b)
 	q := queuetest.Open(b, queuetest.StartRedis(b), endpoint.Endpoint{Name: "a"}, endpoint.Endpoint{Name: "b"})
@@ -33,7 +33,11 @@ func BenchmarkTally(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		change *cdc.Change
-	}{{"event", update(rel, 1, "5", "1", "P", "L")}, {"none", update(rel, 1, "5", "1", "P", "P")}} {
+		rows   int
+	}{
+		{"event", update(rel, 1, "5", "1", "P", "L"), 1}, {"none", update(rel, 1, "5", "1", "P", "P"), 1},
+		{"event-1000", update(rel, 1, "5", "1", "P", "L"), 1000}, {"none-1000", update(rel, 1, "5", "1", "P", "P"), 1000},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			plain, counted := q.NewBatch(), q.NewBatch()
 			counted.CountIn(q.Tally())
@@ -42,16 +46,21 @@ func BenchmarkTally(b *testing.B) {
 				const n = 1000
 				change := *c.change
 				began := time.Now()
-				for range n {
+				for i := range n {
 					if into.Bytes() > 64<<10 {
 						into.Reset()
 					}
-					commit++
+					if change.Ordinal++; i%c.rows == 0 {
+						commit++
+						change.Ordinal = 0
+					}
 					change.Commit = commit
 					if err := m.Map(&change, intoBatch{into}); err != nil {
 						b.Fatal(err)
 					}
-					reached()
+					if (i+1)%c.rows == 0 {
+						reached()
+					}
 				}
 				return time.Since(began) / n
 			}
