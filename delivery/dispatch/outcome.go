@@ -103,6 +103,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 		default:
 			c.writing.results.Done = append(c.writing.results.Done, id)
 		}
+		c.writing.results.Committed(id, m.Time)
 		c.reading.delivered(id)
 	}
 	c.lanes.advance(j.lane, j.size())
@@ -224,6 +225,7 @@ func (c *courier) deadLetterLocked(j *job, a queue.Attempts, why string, now tim
 		Kind: NoticeDeadLetter, Endpoint: c.name, Reason: why, Since: now.UTC(),
 		Event: j.msg.Type, WebhookID: j.msg.ID, Tenant: j.msg.Tenant, Attempts: a.N,
 	})
+	c.writing.results.Committed(j.id, j.msg.Time)
 	c.writing.results.Dead = append(c.writing.results.Dead, queue.DeadResult{ID: j.id, Reason: why, Attempts: a})
 	c.lanes.advance(j.lane, 1)
 	c.logEnd(j, &a, why, "event moved to the dead letters")

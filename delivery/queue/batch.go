@@ -22,6 +22,7 @@ type Batch struct {
 	destinations []destination
 	// Ids have to rise, or Redis would refuse an event as a duplicate.
 	lastEvent, lastParked ID
+	tally                 *Tally // counts what is added; nil: nobody does
 }
 
 type span struct{ from, to int }
@@ -51,6 +52,9 @@ type destination struct {
 
 // NewBatch returns an empty batch for this queue.
 func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
+
+// CountIn has what is added from now on counted, too.
+func (b *Batch) CountIn(t *Tally) { b.tally = t }
 
 // Len is the number of appends: events times their endpoints, and parked changes.
 func (b *Batch) Len() int { return len(b.destinations) }
@@ -82,6 +86,9 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 		i := slices.IndexFunc(matched, func(i int) bool { return r.streams[i].endpoint == endpoint })
 		matched = matched[max(i, 0) : i+1] // the router's own are not to be changed
 	}
+	if b.tally != nil {
+		b.tally.event(ev, r, matched)
+	}
 	if len(matched) == 0 {
 		return 0, nil
 	}
@@ -107,6 +114,9 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	id, err := b.next(&b.lastParked, p.Position, p.N)
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
+	}
+	if b.tally != nil {
+		b.tally.park(p)
 	}
 	parked := *p
 	parked.Row, parked.Change, parked.Tenant, parked.Key = nil, nil, nil, nil

@@ -72,6 +72,9 @@
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
 //	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
+//	gancho:{gancho:source}:tally        hash   how far changes are counted: turn, counted, since
+//	gancho:{gancho:source}:tally:<n>    hash   what was counted of commits in the n-th quarter of an hour since 1970
+//	gancho:{<endpoint>}:tally:<n>       hash   what became of the endpoint's events of these commits; both expire after 35 days
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything. With \x01 and a number
 //	                                    behind the name: move events until so many are left in q

@@ -89,10 +89,10 @@ func (q *Queue) Appended(lsn uint64) {
 // master that has any of it, and with the replicas that may be promoted in its
 // place. Each is written to the source's record first, and that record is as
 // safe: so the slot never stands beyond the record, and a slot that was
-// recreated is recognised by it. Without new positions it sends nothing.
+// recreated is recognised by it. What was counted (Tally) is written before the record. Without new positions it sends nothing.
 //
-// It returns nil when the context ends, and ErrRestarted when what was appended
-// may be lost; AcceptRestart lets it be run again. Other errors of Redis are
+// It returns nil when the context ends, ErrFenced when another process captures, and ErrRestarted
+// when what was appended may be lost; AcceptRestart lets it be run again. Other errors of Redis are
 // logged and retried.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
@@ -101,7 +101,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) {
+		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) || errors.Is(err, ErrFenced) {
 			return fmt.Errorf("confirm positions: %w", err)
 		}
 		q.noteUnconfirmed(err)
@@ -160,7 +160,10 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 	}
 	var failed error
 	if lsn > newest {
-		failed = w.q.recordPosition(ctx, lsn)
+		// What is read again after a kill is counted then: first the counts, then the position.
+		if failed = w.q.writeTally(ctx); failed == nil {
+			failed = w.q.recordPosition(ctx, lsn)
+		}
 	}
 	asked := time.Now()
 	// Also when that failed: a setting may be why, which says more.

@@ -117,6 +117,7 @@ type Queue struct {
 	appender  appender
 	confirmer confirmer
 	sources   sources
+	tally     Tally
 
 	routes  atomic.Pointer[routes]
 	local   atomic.Pointer[deliverer] // what delivers in this process, if anything
@@ -138,6 +139,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.appender.parked, q.appender.chains = q.keys.newStream(""), map[string]*chain{}
 	q.confirmer.changed = make(chan struct{}, 1)
 	q.sources = sources{client: q.client, key: q.keys.source(), names: map[uint16]string{}}
+	q.tally.q = q
 	q.Update(o.Endpoints)
 	if err := q.checkServers(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue: %w", err), q.Close())

@@ -77,7 +77,13 @@ func (c *capture) run(ctx context.Context) error {
 	defer context.AfterFunc(reading, c.stage.close)()
 	sink := waitingSink{c.stage}
 	c.take = func() error {
-		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) { return struct{}{}, c.queue.Take(reading) })
+		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) {
+			err := c.queue.Take(reading)
+			if err == nil {
+				err = c.queue.BeginTally(reading)
+			}
+			return struct{}{}, err
+		})
 		return err
 	}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }

@@ -54,9 +54,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.verdicts = newVerdicts(verdictsKept)
 	c.verdicts.use(rules)
 	c.verdicts.offer(b.endpointsNow())
+	watching := observers{b.queue.Tally()}
 	if b.State != nil { // else there is no API that could be asked
-		options = append(options, mapping.WithObserver(c.verdicts))
+		watching = append(watching, c.verdicts)
 	}
+	options = append(options, mapping.WithObserver(watching))
 	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables, c.reads = newTables(b.Log), newReads(c)

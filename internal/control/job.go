@@ -73,8 +73,19 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 // kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
 // again. Needs Operator.
 func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
-	store, err := s.stored(a, state.Operator)
+	j, err := s.resendOf(ctx, a, r)
+	if err == nil {
+		j.Total, err = s.Store.CountEvents(ctx, j.Filter)
+	}
 	if err != nil {
+		return state.Job{}, err
+	}
+	return s.createJob(ctx, a, j)
+}
+
+// resendOf checks a resend, and limits its filter to what the endpoint may have.
+func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
+	if _, err := s.stored(a, state.Operator); err != nil {
 		return state.Job{}, err
 	}
 	f := r.Filter
@@ -111,10 +122,7 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	if err := s.checkJobRoom(ctx, &r, e); err != nil {
 		return state.Job{}, err
 	}
-	if j.Total, err = store.CountEvents(ctx, f); err != nil {
-		return state.Job{}, err
-	}
-	return s.createJob(ctx, a, j)
+	return j, nil
 }
 
 // createJobs creates all or none; dry runs are none.

@@ -172,7 +172,7 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 // Acknowledge implements queue.Overflow.
 func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
 	s, name := o.store, o.store.text.encode(endpoint)
-	positions := make([][]byte, 0, len(done)+len(dead))
+	positions := make([][]byte, 0, len(done)) // nil would be all
 	for _, id := range done {
 		positions = append(positions, id.Bytes())
 	}
@@ -182,6 +182,7 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 		if err != nil || !there {
 			return err
 		}
+		var died [][]byte
 		for i := range dead {
 			d, enc := &dead[i], s.text.encode
 			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
@@ -193,19 +194,35 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 			if err != nil {
 				return err
 			}
-			positions = append(positions, d.ID.Bytes())
+			died = append(died, d.ID.Bytes())
 		}
-		h, err = deleteOverflowed(ctx, tx, name, positions)
+		if len(died) > 0 {
+			if _, err := deleteOverflowed(ctx, tx, name, queue.FateDead, died); err != nil {
+				return err
+			}
+		}
+		h, err = deleteOverflowed(ctx, tx, name, queue.FateDelivered, positions)
 		return err
 	})
 	return h, err
 }
 
-// deleteOverflowed deletes events of a head that is locked.
-func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, positions [][]byte) (queue.Head, error) {
+// tallyOfPosition is where an overflowed event counts: the interval of its commit, and the epoch
+// and the rule that its position has.
+const tallyOfPosition = `floor(extract(epoch from committed) / 900)::bigint, get_byte(position, 0) * 16 + get_byte(position, 1) / 16, get_byte(position, 14) * 256 + get_byte(position, 15)`
+
+// deleteOverflowed deletes events of a head that is locked, nil: all, and counts what became of them.
+func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, fate queue.Fate, positions [][]byte) (queue.Head, error) {
 	var events, bytes int64
-	err := tx.QueryRow(ctx, `with gone as (delete from gancho.overflow where endpoint = $1 and position = any($2) returning size) select count(*), coalesce(sum(size), 0) from gone`,
-		name, positions).Scan(&events, &bytes)
+	chosen := `position = any($2)`
+	if positions == nil {
+		chosen = `$2::bytea[] is null`
+	}
+	err := tx.QueryRow(ctx, `with gone as (delete from gancho.overflow where endpoint = $1 and `+chosen+` returning size, committed, position),
+		counted as (insert into gancho.overflow_tallies as t (endpoint, fate, "interval", epoch, rule, n) select $1, $3, `+tallyOfPosition+`, count(*) from gone group by 3, 4, 5
+			on conflict (endpoint, "interval", epoch, rule, fate) do update set n = t.n + excluded.n)
+		select count(*), coalesce(sum(size), 0) from gone`,
+		name, positions, string(fate)).Scan(&events, &bytes)
 	if err != nil {
 		return queue.Head{}, err
 	}
@@ -216,9 +233,9 @@ func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, positions [][
 func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
 	name := o.store.text.encode(endpoint)
 	return o.store.write(ctx, "drop overflowed events", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
+		_, err := deleteOverflowed(ctx, tx, name, queue.FateDropped, nil)
 		if err == nil {
-			_, err = tx.Exec(ctx, `delete from gancho.overflow where endpoint = $1`, name)
+			_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
 		}
 		return err
 	})
@@ -279,7 +296,7 @@ func (o *Overflow) forgetIn(ctx context.Context, name string, of *queue.Subject,
 		if err != nil || !remove || len(ids) == 0 {
 			return err
 		}
-		_, err = deleteOverflowed(ctx, tx, name, positions)
+		_, err = deleteOverflowed(ctx, tx, name, queue.FateDropped, positions)
 		return err
 	})
 	if err != nil {
