@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/testservers"
 )
 
 var updateGolden = flag.Bool("update-plan", false, "rewrite testdata/plan")
@@ -25,9 +27,9 @@ type planWorld struct {
 	path string
 }
 
-func newPlanWorld(t *testing.T, rules string, statements ...string) *planWorld {
+func newPlanWorld(t *testing.T, server *testservers.Postgres, rules string, statements ...string) *planWorld {
 	t.Helper()
-	w := newWorldWithout(t, pg, "", statements...)
+	w := newWorldWithout(t, server, "", statements...)
 	w.queue, w.rules = "redis: redis://nowhere.invalid", rules
 	return &planWorld{w, w.connect(), w.write()}
 }
@@ -107,7 +109,7 @@ var traffic = []string{
 // the same schema.
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, pg, planRules, planTables...)
 	before := w.dump()
 	names := []string{w.slot(), "SLOT", strings.TrimPrefix(w.slot(), "gancho_"), "DATABASE", w.dir, "DIR"}
 	var version int
@@ -212,7 +214,7 @@ func planGolden(t *testing.T, name, got string) {
 // TestPlanJSON: the plan for scripts.
 func TestPlanJSON(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
 	text, _ := w.plan(3, "--json")
 	var made struct {
 		Add, Change, Destroy int

@@ -17,7 +17,9 @@ import (
 	"gancho/internal/testservers"
 )
 
-// ownPostgres is a server that a test may take back, replace, or fill.
+// ownPostgres is a server for one test: one that changes its settings, stops it, writes much WAL,
+// which every slot's session of a server has to read, or holds a transaction open, for which
+// every slot that is created in a server waits.
 func ownPostgres(t *testing.T, settings map[string]string) *testservers.Postgres {
 	t.Helper()
 	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: settings})

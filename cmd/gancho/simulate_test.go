@@ -19,6 +19,7 @@ import (
 	"gancho/internal/demo"
 	"gancho/internal/presets"
 	"gancho/internal/simulate"
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -64,9 +65,9 @@ const gymRules = `rules:
     columns: [id]
 `
 
-func newGym(t *testing.T) *world {
+func newGym(t *testing.T, server *testservers.Postgres) *world {
 	t.Helper()
-	w := newWorldWithout(t, pg, "", gymSchema)
+	w := newWorldWithout(t, server, "", gymSchema)
 	w.queue = "redis: redis://127.0.0.1:1" // which nobody asks
 	w.rules = gymRules
 	w.extra = "privacy: {deny: [alunos.segredo]}"
@@ -174,7 +175,7 @@ func (w *world) slots() (n int) {
 // nothing personal is in it, and no slot is left, after kill -9 neither.
 func TestSimulateLive(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
 	w.exec(gymChanges)
 	w.readAll()
@@ -274,7 +275,7 @@ func checkPersonal(t *testing.T, w *world) {
 // TestSimulateDiff compares two directories of rules, event by event.
 func TestSimulateDiff(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
 	w.exec(gymChanges)
 	w.exec("insert into visitas select g, 1, g from generate_series(100, 1500) g") // a transaction of many events
@@ -332,7 +333,7 @@ func TestSimulateDiff(t *testing.T) {
 // TestSimulateRefusals: wrong use ends with 2, and creates nothing.
 func TestSimulateRefusals(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, ownPostgres(t, nil))
 	b := w.live("--record", "changes.rec", "--for", "1h")
 	w.exec(gymChanges)
 	w.readAll()
@@ -475,7 +476,7 @@ func TestSimulatePresets(t *testing.T) {
 // TestSimulateLagging: a lookup that waits keeps WAL in the source, which is said.
 func TestSimulateLagging(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, ownPostgres(t, nil))
 	w.source = "  lag_warning: 1MiB"
 	w.write()
 	b := w.live("--json")
