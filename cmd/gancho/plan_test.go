@@ -34,6 +34,14 @@ func newPlanWorld(t *testing.T, server *testservers.Postgres, rules string, stat
 	return &planWorld{w, w.connect(), w.write()}
 }
 
+// exec executes a statement on the world's connection.
+func (w *planWorld) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.conn.Exec(context.Background(), sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
 // plan runs gancho plan, and expects its exit code.
 func (w *planWorld) plan(code int, args ...string) (stdout, stderr string) {
 	w.t.Helper()
