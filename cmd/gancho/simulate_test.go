@@ -450,6 +450,9 @@ func TestSimulatePresets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The parent of a child's row is read as it is then. A scene deletes one, which the replay does
+	// not find: nor does the live simulation when it reads the scenes after the last one.
+	b.signal(syscall.SIGSTOP)
 	conn := w.connect()
 	for _, scene := range scenes {
 		for _, step := range scene.Steps {
@@ -460,6 +463,7 @@ func TestSimulatePresets(t *testing.T) {
 			}
 		}
 	}
+	b.signal(syscall.SIGCONT)
 	w.readAll()
 	live := b.interrupted(0)
 	for _, r := range live.Rules {
