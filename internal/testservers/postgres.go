@@ -297,7 +297,7 @@ func (p *Postgres) drop(t testing.TB, name string) {
 // stops the server. Use it as: func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
 func Main(m *testing.M, server **Postgres) int {
 	// Tests wait for servers more than they compute; -parallel wins over this.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
