@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -450,9 +451,6 @@ func TestSimulatePresets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The parent of a child's row is read as it is then. A scene deletes one, which the replay does
-	// not find: nor does the live simulation when it reads the scenes after the last one.
-	b.signal(syscall.SIGSTOP)
 	conn := w.connect()
 	for _, scene := range scenes {
 		for _, step := range scene.Steps {
@@ -463,7 +461,6 @@ func TestSimulatePresets(t *testing.T) {
 			}
 		}
 	}
-	b.signal(syscall.SIGCONT)
 	w.readAll()
 	live := b.interrupted(0)
 	for _, r := range live.Rules {
@@ -472,6 +469,16 @@ func TestSimulatePresets(t *testing.T) {
 		}
 	}
 	replayed := w.simulated(0, "--from", "scenes.rec")
+	// The parent of a child's row is read as it is then. The scenes delete an order whose item they have
+	// inserted alone: live may still have seen the order, the replay does not.
+	of := func(r *simulate.Report) *simulate.RuleReport {
+		return &r.Rules[slices.IndexFunc(r.Rules, func(r simulate.RuleReport) bool { return r.Event == "pedido.alterado" })]
+	}
+	seen, gone := of(&live), of(&replayed)
+	if more := seen.Events - gone.Events; more < 0 || more > 1 || seen.Looked-gone.Looked != more || seen.NoEndpoint-gone.NoEndpoint != more {
+		t.Errorf("pedido.alterado has %d events of %d changes live, %d of %d in the replay", seen.Events, seen.Looked, gone.Events, gone.Looked)
+	}
+	seen.Events, seen.Looked, seen.NoEndpoint = gone.Events, gone.Looked, gone.NoEndpoint
 	if diff := cmp.Diff(counts(&live), counts(&replayed)); diff != "" {
 		t.Errorf("-live +replayed:\n%s", diff)
 	}
