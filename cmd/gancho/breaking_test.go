@@ -61,7 +61,7 @@ func (c *publishedCase) rules(i int) string {
 // catalogue.
 func TestBreakingCombinations(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "")
+	w := newPlanWorld(t, ownPostgres(t, nil), "")
 	w.queue = "redis: redis://127.0.0.1:1/0"
 	version := 0
 	if err := w.conn.QueryRow(t.Context(), "select current_setting('server_version_num')::int").Scan(&version); err != nil {

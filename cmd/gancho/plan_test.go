@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/testservers"
 )
 
 var updateGolden = flag.Bool("update-plan", false, "rewrite testdata/plan")
@@ -26,11 +28,19 @@ type planWorld struct {
 	path string
 }
 
-func newPlanWorld(t *testing.T, rules string, statements ...string) *planWorld {
+func newPlanWorld(t *testing.T, server *testservers.Postgres, rules string, statements ...string) *planWorld {
 	t.Helper()
-	w := newWorldWithout(t, pg, "", statements...)
+	w := newWorldWithout(t, server, "", statements...)
 	w.queue, w.rules = "redis: redis://nowhere.invalid", rules
 	return &planWorld{w, w.connect(), w.write()}
+}
+
+// exec executes a statement on the world's connection.
+func (w *planWorld) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.conn.Exec(context.Background(), sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 // plan runs gancho plan, and expects its exit code.
@@ -118,7 +128,7 @@ var traffic = []string{
 // the same schema.
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, pg, planRules, planTables...)
 	before := w.dump()
 	names := []string{w.slot(), "SLOT", strings.TrimPrefix(w.slot(), "gancho_"), "DATABASE", w.dir, "DIR"}
 	var version int
@@ -223,7 +233,7 @@ func planGolden(t *testing.T, name, got string) {
 // TestPlanJSON: the plan for scripts.
 func TestPlanJSON(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
 	text, _ := w.plan(3, "--json")
 	var made struct {
 		Add, Change, Destroy int
@@ -253,7 +263,7 @@ func TestPlanEndpoints(t *testing.T) {
 // rest stays, as does what others have done; the way back from all leads to the same schema.
 func TestPlanLeftovers(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, append(planTables, "create table alheia (id int primary key)")...)
+	w := newPlanWorld(t, pg, planRules, append(planTables, "create table alheia (id int primary key)")...)
 	before := w.dump()
 	w.plan(0, "--apply", "--yes")
 	w.exec("alter publication gancho add table alheia")
@@ -282,7 +292,7 @@ func TestPlanLeftovers(t *testing.T) {
 // after the way back.
 func TestPlanPartitions(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: acesso, table: acessos, on: update, when: old.sentido <> new.sentido, columns: [id]}\n",
+	w := newPlanWorld(t, pg, "rules:\n  - {event: acesso, table: acessos, on: update, when: old.sentido <> new.sentido, columns: [id]}\n",
 		"create table acessos (id int primary key, sentido text, lote int not null) partition by range (id)", "alter table acessos replica identity full",
 		"create table acessos_1 partition of acessos for values from (0) to (10)", "create unique index acessos_1_lote on acessos_1 (lote)", "alter table acessos_1 replica identity using index acessos_1_lote",
 		"create table acessos_2 partition of acessos for values from (10) to (20)",
@@ -314,7 +324,7 @@ func TestPlanPartitions(t *testing.T) {
 // which migrate fills, and which the way back keeps until somebody has dropped it.
 func TestPlanSchema(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n", "create table clientes (id int primary key)")
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n", "create table clientes (id int primary key)")
 	admin, role := w.dsn, "estado_"+strings.TrimPrefix(w.slot(), "gancho_")
 	w.extra = "state:\n  key: " + stateKey
 	w.dsn = strings.Replace(admin, "postgres@", role+"@", 1)

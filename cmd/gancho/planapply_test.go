@@ -18,7 +18,7 @@ import (
 // TestPlanLocks: the lock that a plan says is the strongest that the statement takes.
 func TestPlanLocks(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, pg, planRules, planTables...)
 	text, _ := w.plan(3, "--json")
 	var made struct {
 		Changes []struct {
@@ -62,7 +62,7 @@ func TestPlanLocks(t *testing.T) {
 // next run does the rest.
 func TestPlanGivesWay(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	w.exec("insert into cobrancas values (1, 'a'), (2, 'a')")
 	long := w.connect()
 	if _, err := long.Exec(t.Context(), "begin; update cobrancas set status = 'b' where id = 1"); err != nil {
@@ -128,7 +128,7 @@ func (w *planWorld) until(what string, ok func() bool) {
 // the next run does the rest, removes what was left, and the way back takes back both.
 func TestPlanKilled(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	before := w.dump()
 	hold := func(statement string) *pgx.Conn {
 		conn := w.connect()
@@ -180,7 +180,7 @@ func TestPlanKilled(t *testing.T) {
 // TestPlanKeeps: the way back keeps what somebody else has changed since.
 func TestPlanKeeps(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}\n  - {event: b, table: contas, on: update, watch: [nome], columns: [id]}\n",
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}\n  - {event: b, table: contas, on: update, watch: [nome], columns: [id]}\n",
 		"create table clientes (id int primary key, nome text)", "create table contas (id int primary key, nome text)", "create table alheia (id int primary key)", "create table sem (id int, nome text)")
 	w.plan(0, "--apply", "--yes")
 	w.exec("alter table clientes replica identity default")
@@ -215,7 +215,7 @@ func TestPlanKeeps(t *testing.T) {
 // run only a part.
 func TestPlanRoles(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, `rules:
+	w := newPlanWorld(t, pg, `rules:
   - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id], data: {c: c.nome}, lookup: {c: select nome from cidades where id = new.cidade}}
   - {event: b, table: contas, on: update, watch: [nome], columns: [id]}
 `, "create table clientes (id int primary key, nome text, cidade int)", "create table contas (id int primary key, nome text)", "create table cidades (id int primary key, nome text, hino text)")
