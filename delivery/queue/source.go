@@ -229,7 +229,6 @@ func (q *Queue) continueLocked(ctx context.Context, old, found, next *sourceReco
 		next.epoch++
 		next.open = &changed.Gap
 		q.log.Warn().Strs("changes", changed.Changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
-		return nil
 	case p != nil:
 		p.follow(old, next)
 		if found == nil { // there is nothing in Redis that could be continued
@@ -238,7 +237,7 @@ func (q *Queue) continueLocked(ctx context.Context, old, found, next *sourceReco
 		q.log.Warn().Int32("was", old.Timeline).Int32("timeline", next.Timeline).Stringer("left", p.left).Stringer("confirmed", cdc.LSN(next.confirmed)).
 			Msg("the source was promoted, and has all that was read: capture goes on")
 	}
-	if next.History == "" {
+	if changed == nil && next.History == "" {
 		next.History = old.History
 	}
 	return nil
