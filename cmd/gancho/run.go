@@ -127,6 +127,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		MetricsListen:     c.HTTP.Metrics,
 		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
 		Console:           pages,
+		ConsoleURL:        c.Console.PublicURL,
 		Quotas:            quotas(&c.Quotas),
 		Requests:          c.Quotas.Tenant.Requests,
 		TotalRequests:     c.Quotas.Total.Requests,

@@ -214,7 +214,7 @@ func (t *Tally) Observe(o *mapping.Observation) {
 func (t *Tally) give(c *tallyCell, i int, s *stream) {
 	at := int32(i)
 	if i >= len(c.to) || c.to[i].stream != s {
-		known := false
+		var known bool
 		if at, known = c.index[s]; !known {
 			if c.index == nil {
 				c.index = map[*stream]int32{}

@@ -108,6 +108,12 @@ func operations() map[string]operation {
 		"CreateResend": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateResend(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}))
 		}},
+		"ResendMissing": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ResendMissing(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}, func(string) bool { return false }))
+		}},
+		"Prove": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Prove(ctx, a, queue.TallySpan{From: time.Now().Add(-time.Hour), To: time.Now()}))
+		}},
 		"Jobs": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Jobs(ctx, a, "", 0)) }},
 		"Job":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Job(ctx, a, g.job())) }},
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
@@ -658,7 +664,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {
