@@ -37,6 +37,7 @@ type backfill struct {
 	rules  *mapping.Ruleset // that the tables are of
 	tables []mapping.ReadTable
 	rows   *cdc.RowReader // nil: not connected
+	later  readAhead
 	cursor state.BackfillCursor
 	// Of the messages: seq is that of the last one, marked when it was written. Those with rows that capture
 	// has not taken yet are ahead; of the others, the events of those in flight may not be in Redis yet.
@@ -68,7 +69,10 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		}
 	}
 	defer b.reads.owner.Store(false)
-	defer func() { b.disconnect(ctx) }()
+	defer func() {
+		b.later.close(ctx)
+		b.disconnect(ctx)
+	}()
 	var err error
 	if b.cursor, err = job.BackfillCursor(); err != nil {
 		return err
@@ -143,11 +147,28 @@ func after(c state.BackfillCursor) state.BackfillCursor {
 }
 
 func (b *backfill) advance(ctx context.Context) error {
+	b.confirm()
+	return b.stored(ctx, func(ctx context.Context) error { return b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+}
+
+// announce stores the next chunk before it is committed. Where the state is in the database of the source, the commit
+// brings this one to the disk, too: one wait for it less for each chunk.
+func (b *backfill) announce(ctx context.Context) error {
+	b.confirm()
+	return b.stored(ctx, func(ctx context.Context) error {
+		if b.State.DSN == b.Source.DSN {
+			return b.store.AdvanceBackfillSoon(ctx, b.job, b.cursor)
+		}
+		return b.store.AdvanceBackfill(ctx, b.job, b.cursor)
+	})
+}
+
+// confirm notes in the cursor up to where all events are durable.
+func (b *backfill) confirm() {
 	for len(b.inFlight) > 0 && b.inFlight[0].upTo <= b.capture.reader.Confirmed() {
 		to := b.inFlight[0].to
 		b.cursor.Durable, b.inFlight = &to, b.inFlight[1:]
 	}
-	return b.stored(ctx, func(ctx context.Context) error { return b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
 }
 
 // stored writes to the state database. When that is unreachable for stateWait, it is a *turnOverError: the
@@ -273,6 +294,7 @@ func (b *backfill) mark(ctx context.Context) error {
 }
 
 func (b *backfill) markOnce(ctx context.Context) error {
+	b.later.drop(ctx)
 	err := b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
 	b.marked = time.Now()
 	return err
@@ -348,7 +370,7 @@ func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
 	limit := b.pace.limit(b.job.Filter.Where != "")
 	var chunk cdc.Chunk
 	err := b.connected(ctx, func() (err error) {
-		chunk, err = b.put(ctx, table, limit)
+		chunk, err = b.put(ctx, table, &limit)
 		if !unreachable(err) {
 			return err
 		}
@@ -372,8 +394,8 @@ func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
 	return nil
 }
 
-// put is one attempt at a chunk. What it has committed is in the cursor.
-func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int) (cdc.Chunk, error) {
+// put is one attempt at a chunk, of as many rows as the limit then says. What it has committed is in the cursor.
+func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit *int) (cdc.Chunk, error) {
 	if b.cursor.Next != nil { // an attempt before this one has failed
 		committed, err := b.rows.Committed(ctx, b.cursor.Next.XID)
 		if err != nil {
@@ -386,14 +408,10 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int)
 		}
 		b.cursor.Next = nil
 	}
-	began := time.Now()
-	q := b.pace.query(table, b.job.Filter.Where)
-	chunk, rows, err := b.rows.Read(ctx, q, b.cursor.After, limit, b.pace.buffer[:0])
-	b.pace.buffer = rows
+	chunk, err := b.read(ctx, table, limit)
 	if err != nil {
 		return chunk, err
 	}
-	b.pace.took(time.Since(began), chunk.Read, len(rows))
 	if chunk.Rows == 0 { // there is nothing to send
 		b.rows.Discard(ctx)
 		b.cursor.Rows += int64(chunk.Read)
@@ -405,10 +423,10 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int)
 	h := b.header(chunk.Snapshot)
 	before := b.cursor.BackfillPlace
 	h.XID, h.Key, h.Before = chunk.XID, table.Table.PrimaryKey, &before
-	m, err := b.reads.seal(h, rows)
+	m, err := b.reads.seal(h, b.pace.buffer)
 	if err == nil {
 		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Last: chunk.Last, Rows: int64(chunk.Read)}
-		err = b.advance(ctx)
+		err = b.announce(ctx)
 	}
 	if err != nil {
 		b.rows.Discard(ctx)
@@ -418,6 +436,26 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int)
 		return chunk, err
 	}
 	b.committed()
+	return chunk, nil
+}
+
+// read reads a chunk into the pace's buffer, and has the one behind it read meanwhile if nothing is to wait for this one.
+func (b *backfill) read(ctx context.Context, table *mapping.ReadTable, limit *int) (chunk cdc.Chunk, err error) {
+	var took time.Duration
+	if n := b.later.taken(ctx, b, table, b.cursor.After); n != nil {
+		chunk, took, *limit = n.chunk, n.took, n.limit
+	} else {
+		began := time.Now()
+		chunk, b.pace.buffer, err = b.rows.Read(ctx, b.pace.query(table, b.job.Filter.Where), b.cursor.After, *limit, b.pace.buffer[:0])
+		took = time.Since(began)
+	}
+	if err != nil {
+		return chunk, err
+	}
+	b.pace.took(took, chunk.Read, len(b.pace.buffer))
+	if chunk.Read == *limit && b.pace.free() {
+		b.later.begin(ctx, b, table, chunk.Last, b.pace.limit(b.job.Filter.Where != ""))
+	}
 	return chunk, nil
 }
 

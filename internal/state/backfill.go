@@ -64,6 +64,16 @@ func (j *Job) Claim() int64 { return j.claim.number }
 // table, and renews the lease. Its total rises when more was read than it had counted. ErrConflict: the job was paused or
 // canceled, or another worker has it; stop.
 func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) error {
+	return s.advanceBackfill(ctx, j, c, false)
+}
+
+// AdvanceBackfillSoon is AdvanceBackfill without the wait for the disk: the next commit of the server that waits for it
+// waits for this one, too. A crash before that loses both.
+func (s *Store) AdvanceBackfillSoon(ctx context.Context, j *Job, c BackfillCursor) error {
+	return s.advanceBackfill(ctx, j, c, true)
+}
+
+func (s *Store) advanceBackfill(ctx context.Context, j *Job, c BackfillCursor, soon bool) error {
 	position, err := json.Marshal(&c)
 	if err != nil {
 		return err
@@ -74,7 +84,8 @@ func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) e
 	}
 	err = s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = $4, total = greatest(total, $4), leased = now() + $5
-			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(asciiJSON(position)), rows, j.claim.lease)
+			from (select case when $6 then pg_catalog.set_config('synchronous_commit', 'off', true) end offset 0) as soon
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(asciiJSON(position)), rows, j.claim.lease, soon)
 		if err == nil && done.RowsAffected() == 0 {
 			err = ErrConflict
 		}
