@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
@@ -76,18 +80,9 @@ func TestBackfillLosesItsSlot(t *testing.T) {
 	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent != rows {
 		t.Errorf("it ended as %+v", j)
 	}
-	entries, err := s.redisClient().XRange(context.Background(), "gancho:{a}:q", "-", "+").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]bool{}
-	for _, e := range entries {
-		var data struct{ ID json.Number }
-		text, _ := e.Values["d"].(string)
-		if err := json.Unmarshal([]byte(text), &data); err != nil {
-			t.Fatal(err)
-		}
-		got[data.ID.String()] = true
+	entries, got := s.queuedEvents("a"), map[string]bool{}
+	for i := range entries {
+		got[entries[i].field("id")] = true
 	}
 	if len(got) != rows {
 		t.Errorf("%d rows of %d have an event; redis had %d events and the job had read %d rows when the slot was lost", len(got), rows, has, j.Sent)
@@ -192,5 +187,59 @@ func TestBackfillKilledAtItsEnds(t *testing.T) {
 		}
 	}
 	l.check(t, s.contas())
+	b.stop()
+}
+
+// queuedEvents are the events in an endpoint's stream, as its receiver would have them.
+func (s *session) queuedEvents(name string) (all []arrival) {
+	s.t.Helper()
+	entries, err := s.redisClient().XRange(context.Background(), "gancho:{"+name+"}:q", "-", "+").Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := func(v any) string { out, _ := v.(string); return out }
+	for _, e := range entries {
+		at, n, _ := strings.Cut(e.ID, "-")
+		a := arrival{id: e.ID, event: text(e.Values["t"])}
+		a.body = fmt.Appendf(nil, `{"op": %q, "sequence": "%020s-%020s"}`, text(e.Values["o"]), at, n)
+		if err := json.Unmarshal([]byte(text(e.Values["d"])), &a.data); err != nil {
+			s.t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// TestBackfillReadsAhead: to an endpoint that is paused rows go as fast as they can be read, the next chunk while the last
+// one is written. Its events make the table all the same, in their order, while others change the rows, the bridge is
+// killed and sessions are cut.
+func TestBackfillReadsAhead(t *testing.T) {
+	t.Parallel()
+	random, rows := seeded(t), 4*backfillRows(t)
+	s := newBackfillWorld(t, pg, rows)
+	s.binary = ""
+	s.endpoint("a", "http://"+closedPort(t), "state: paused")
+	s.path = s.write()
+	b := s.run()
+	c := startChurn(t, s.dsn, random, rows, 2*time.Millisecond)
+	id := s.startBackfill("--table", "contas")
+	queuetest.Eventually(t, "a part of the rows", func() bool {
+		return s.redisClient().XLen(context.Background(), "gancho:{a}:q").Val() > int64(rows)/4
+	})
+	s.exec("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like '%pg_current_snapshot%' and pid <> pg_backend_pid()")
+	b.kill()
+	b = s.run()
+	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent < int64(rows)/2 {
+		t.Errorf("job ended as %+v", j)
+	}
+	c.stop()
+	s.exec("insert into contas values (-1, 1, 'fim')")
+	queuetest.Eventually(t, "the last row", func() bool {
+		last, err := s.redisClient().XRevRangeN(context.Background(), "gancho:{a}:q", "+", "-", 2).Result()
+		return err == nil && slices.ContainsFunc(last, func(m redis.XMessage) bool { text, _ := m.Values["d"].(string); return strings.Contains(text, "fim") })
+	})
+	l := apply(t, s.queuedEvents("a")).onlyStates()
+	l.check(t, s.contas())
+	t.Logf("%d rows, %d read, %d events", len(l.rows), len(l.read), len(l.known))
 	b.stop()
 }
