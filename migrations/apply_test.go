@@ -135,7 +135,7 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`
 	// As 00002 has left it.
 	run(`drop index gancho.dead_letters_once; drop table gancho.sources, gancho.forgets, gancho.overflow, gancho.overflow_heads;
-		alter table gancho.jobs drop column claimed, drop column silent, drop column kept, drop column waits, drop column estimated, drop column source, drop column sealed; drop index gancho.jobs_backfill;
+		alter table gancho.jobs drop column claimed, drop column silent, drop column kept, drop column waits, drop column estimated, drop column source, drop column sealed; drop index if exists gancho.jobs_backfill;
 		alter table gancho.dead_letters drop column job, add constraint dead_letters_endpoint_handle_key unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
 	run(fmt.Sprintf(write, "1"))
 	run("begin")

@@ -80,7 +80,8 @@ func (l *lab) backfillAll(ctx context.Context, n int) (took time.Duration, cost 
 	if err != nil {
 		return 0, "", err
 	}
-	cost = fmt.Sprintf("processor: bridge %.1f s, redis %s + %s s, of %.1f s", spent.Seconds(), info["CPU"]["used_cpu_user"], info["CPU"]["used_cpu_sys"], took.Seconds())
+	cost = fmt.Sprintf("processor: bridge %.1f s, redis %s + %s s, of %.1f s; memory of the bridge: %s", spent.Seconds(),
+		info["CPU"]["used_cpu_user"], info["CPU"]["used_cpu_sys"], took.Seconds(), peak(bridge.cmd.Process.Pid))
 	_, _ = bridge.waitLine("job ended") // an error: it has ended, and stop says so
 	if err := bridge.stop(); err != nil {
 		return 0, "", err
@@ -102,4 +103,15 @@ func cpu(pid int) time.Duration {
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// peak is the most memory that a process has had.
+func peak(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	_, rest, ok := strings.Cut(string(text), "VmHWM:")
+	if err != nil || !ok {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
 }
