@@ -155,7 +155,7 @@ func (s *Store) openWhere(j *Job, sealed []byte) {
 	if sealed == nil {
 		return
 	}
-	where, err := []byte(HiddenWhere), error(ErrKeys)
+	where, err := []byte(HiddenWhere), ErrKeys
 	if s.keys != nil {
 		where, err = s.keys.unseal(wherePlace(j.ID), whereOf(j.ID), sealed)
 	}
