@@ -156,14 +156,9 @@ func TestBackfillKilledAtItsEnds(t *testing.T) {
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
 	c := startChurn(t, s.dsn, random, rows, 5*time.Millisecond)
-	client := s.redisClient()
 	for round := range 2 {
 		id := s.startBackfill()
-		for client.HGet(context.Background(), "gancho:source", "reads").Val() == "" { // each moment counts: it is open for the first message's time
-			if t.Context().Err() != nil {
-				t.Fatal("the backfill is not opened")
-			}
-		}
+		queuetest.Eventually(t, "a backfill that is being opened", func() bool { return s.openReads() != "" })
 		b.kill()
 		opening := s.jobIn(id, state.Running, state.Queued)
 		b = s.run()

@@ -97,7 +97,11 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 // settle finds out what became of the chunk of which an earlier process did not learn it. In another epoch of the
 // source the stream that had the last chunks is lost: the backfill goes back to what is known to be in Redis.
 func (b *backfill) settle(ctx context.Context) error {
-	if epoch := b.queue.Claimed().Epoch; b.cursor.Epoch != epoch {
+	claimed := b.queue.Claimed()
+	if claimed == nil {
+		return errCapturesNot
+	}
+	if epoch := claimed.Epoch; b.cursor.Epoch != epoch {
 		was := b.cursor
 		b.cursor.Epoch = epoch
 		if was.Epoch != 0 {
@@ -250,7 +254,7 @@ func (b *backfill) load() (err error) {
 // next returns the table that is to be read, nil when all are. Other rules may be of other tables: it is opened with
 // them, so that their changes are kept before their rows are read.
 func (b *backfill) next(ctx context.Context) (*mapping.ReadTable, error) {
-	if b.queue.Claimed().Epoch != b.cursor.Epoch {
+	if c := b.queue.Claimed(); c == nil || c.Epoch != b.cursor.Epoch {
 		return nil, errCapturesNot
 	}
 	for b.rules != b.capture.bound.Load() {
