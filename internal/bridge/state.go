@@ -42,7 +42,11 @@ func (b *bridge) openState(ctx context.Context) error {
 				b.Log.Info().Str("migration", name).Msg("state schema migrated")
 			}
 		}
-		return state.Open(ctx, state.Options{DSN: b.State.DSN, Keyring: b.State.Keyring, Logger: b.Log})
+		store, err := state.Open(ctx, state.Options{DSN: b.State.DSN, Keyring: b.State.Keyring, Logger: b.Log})
+		if err != nil {
+			return nil, err
+		}
+		return store.Of(b.Source.Slot), nil
 	})
 	switch {
 	case errors.Is(err, state.ErrSchema):

@@ -165,6 +165,7 @@ type Job struct {
 	Tenant    string    `json:"tenant,omitempty"` // of who created it; empty: all
 	Error     string    `json:"error,omitempty"`  // why it failed
 	Waits     string    `json:"waits,omitempty"`  // what it waits for: a quota; empty: nothing
+	Source    string    `json:"source,omitempty"` // the slot of the source that a backfill, or a redrive of parked changes, is of
 	Actor     string    `json:"actor,omitempty"`
 	Created   time.Time `json:"created,omitzero"`
 	Started   time.Time `json:"started,omitzero"`
@@ -173,5 +174,6 @@ type Job struct {
 	// Cursor is where it goes on; the store's own.
 	Cursor string `json:"-"`
 
-	claim claim
+	claim  claim
+	closed error // why its Filter's Where cannot be decrypted
 }
