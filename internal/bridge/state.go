@@ -73,6 +73,11 @@ func (b *bridge) openState(ctx context.Context) error {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
 	b.roster.setStored(rows)
+	fields, err := waitFor(ctx, b.Log, "state database", func() ([]state.TenantFields, error) { return b.store.Fields(ctx, "") })
+	if err != nil {
+		return fmt.Errorf("read the fields of tenants: %w", err)
+	}
+	b.roster.setFields(fields)
 	return nil
 }
 
@@ -94,8 +99,8 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
-		Console: b.consoleAt,
-		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Console: b.consoleAt, Screens: b.screens(),
+		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
