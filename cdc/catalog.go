@@ -2,10 +2,7 @@ package cdc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -35,6 +32,12 @@ type Table struct {
 	Checks []string
 	// DomainChecks are those of the columns' domains, which name the column's value VALUE.
 	DomainChecks map[string][]string
+	// Storage are the strategies (pg_attribute.attstorage: p plain, m main, e external, x extended)
+	// that columns have, here or in a partition, and that are not those of their types.
+	Storage map[string]string
+	// ToastTarget is the smallest toast_tuple_target, in bytes, of the table and its partitions;
+	// 0: none of them has one.
+	ToastTarget int
 	// PartitionRoot is the topmost table of which this is a partition, else
 	// the zero Name. Under publish_via_partition_root the stream knows only the root.
 	PartitionRoot Name
@@ -123,165 +126,4 @@ func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name,
 		return nil, fmt.Errorf("list tables: %w", unreadable(err))
 	}
 	return names, nil
-}
-
-// LoadTable reads a table or view from the catalogue, whose names have the encoding. Without a schema, it is
-// the first of the name along DatabasePath. The error wraps
-// [ErrNoTable] when it does not exist.
-func LoadTable(ctx context.Context, conn *pgx.Conn, encoding Encoding, schema, name string) (*Table, error) {
-	return loadTable(ctx, conn, NewTypes(encoding), Name{schema, name})
-}
-
-func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*Table, error) {
-	t, err := loadClass(ctx, conn, name)
-	if err == nil {
-		err = loadColumns(ctx, conn, types, t)
-	}
-	if err == nil {
-		err = loadChecks(ctx, conn, types.encoding, t)
-	}
-	if err == nil {
-		would := publication{viaRoot: true, stored: serverVersion(conn) >= 180000, ops: operations{true, true, true, true}}
-		t.Refused, err = refusals(ctx, conn, types.encoding, would, t, identities{})
-	}
-	if err == nil {
-		t.Memberships, err = loadMemberships(ctx, conn, types.encoding, t.Relation.TableName())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", name, err)
-	}
-	return t, nil
-}
-
-func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
-	t := &Table{Relation: &Relation{}, Generated: map[string]string{}, Collations: map[string]Collation{}, NotNull: map[string]bool{}}
-	var kind, persistence, identity string
-	var rootSchema, rootName *string
-	err := conn.QueryRow(ctx, `
-		select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
-			rn.nspname::text, rc.relname::text, c.relkind = 'r' and c.relhassubclass
-		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		left join pg_catalog.pg_class rc on c.relispartition and rc.oid = pg_partition_root(c.oid)
-		left join pg_catalog.pg_namespace rn on rn.oid = rc.relnamespace
-		where c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
-			and case when $1 = '' then c.oid = `+Found("$2")+` else n.nspname = $1 end`, name.Schema, name.Name).
-		Scan(&t.Relation.OID, &t.Relation.Schema, &t.Relation.Name, &kind, &persistence, &identity, &rootSchema, &rootName, &t.Inherited)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, ErrNoTable
-	}
-	if err != nil {
-		return nil, err
-	}
-	t.Kind, t.Persistence, t.Relation.ReplicaIdentity = kind[0], persistence[0], identity[0]
-	if rootSchema != nil && rootName != nil {
-		t.PartitionRoot = Name{*rootSchema, *rootName}
-	}
-	return t, nil
-}
-
-// loadKeys reads the primary key into t and returns the columns of the replica identity.
-func loadKeys(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) ([]string, error) {
-	rows, _ := conn.Query(ctx, `
-		select i.indisprimary, i.indisreplident, i.indimmediate, array_agg(`+e.sql("a.attname::text")+` order by k.n)
-		from pg_catalog.pg_index i
-		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
-		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-		where i.indrelid = $1 and (i.indisprimary or i.indisreplident) and k.n <= i.indnkeyatts
-		group by i.indexrelid, i.indisprimary, i.indisreplident, i.indimmediate`, t.Relation.OID)
-	var primary, identity, immediate bool // a deferrable primary key is no replica identity
-	var columns, keys []string
-	_, err := pgx.ForEachRow(rows, []any{&primary, &identity, &immediate, &columns}, func() error {
-		if primary {
-			t.PrimaryKey = slices.Clone(columns)
-		}
-		if primary && immediate && t.Relation.ReplicaIdentity == 'd' || identity && t.Relation.ReplicaIdentity == 'i' {
-			keys = slices.Clone(columns)
-		}
-		return nil
-	})
-	return keys, err
-}
-
-// columnNotNull is SQL: whether no row has null in column a of pg_attribute. A constraint that is
-// NOT VALID (since PostgreSQL 18) sets attnotnull, too, and says nothing of the rows before it.
-const columnNotNull = `(a.attnotnull and not exists (select from pg_catalog.pg_constraint n
-				where n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and not n.convalidated))`
-
-func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) error {
-	keys, err := loadKeys(ctx, conn, types.encoding, t)
-	if err != nil {
-		return err
-	}
-	rows, _ := conn.Query(ctx, `
-		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
-			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true),
-			`+columnNotNull+`
-		from pg_catalog.pg_attribute a
-		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
-		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
-	var column Column
-	var oid uint32
-	var generated, anyGenerated bool
-	var oids []uint32
-	var collation Collation
-	var notNull bool
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated, &collation.Schema, &collation.Name, &collation.Deterministic, &notNull}, func() error {
-		if notNull {
-			t.NotNull[column.Name] = true
-		}
-		if collation.Name != "" {
-			t.Collations[column.Name] = collation
-		}
-		if generated {
-			anyGenerated = true
-			return nil
-		}
-		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)
-		t.Relation.Columns = append(t.Relation.Columns, column)
-		oids = append(oids, oid)
-		return nil
-	})
-	if err == nil && anyGenerated {
-		err = loadFormulas(ctx, conn, types.encoding, t)
-	}
-	if err != nil {
-		return unreadable(err)
-	}
-	if err := types.Load(ctx, conn, slices.Compact(slices.Sorted(slices.Values(oids)))...); err != nil {
-		return err
-	}
-	for i := range t.Relation.Columns {
-		t.Relation.Columns[i].Type = types.Lookup(oids[i])
-	}
-	return nil
-}
-
-// loadChecks reads the CHECK constraints that hold for all rows. A constraint's definition
-// is printed without opening its table, for which pg_get_expr would wait.
-func loadChecks(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) error {
-	rows, _ := conn.Query(ctx, `
-		with recursive of(attname, typ) as (
-			select a.attname, a.atttypid from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-			union all select of.attname, t.typbasetype from of join pg_catalog.pg_type t on t.oid = of.typ where t.typtype = 'd')
-		select '', conname::text, `+e.sql("pg_get_constraintdef(oid)")+` from pg_catalog.pg_constraint where conrelid = $1 and contype = 'c' and convalidated
-		union all select `+e.sql("of.attname::text")+`, conname::text, `+e.sql("pg_get_expr(conbin, 0)")+`
-		from of join pg_catalog.pg_constraint on contypid = of.typ where contype = 'c' and convalidated order by 1, 2`, t.Relation.OID)
-	var column, name, condition string
-	_, err := pgx.ForEachRow(rows, []any{&column, &name, &condition}, func() error {
-		if column == "" {
-			condition = strings.TrimSuffix(strings.TrimPrefix(condition, "CHECK ("), " NO INHERIT")
-			condition = strings.TrimSuffix(condition, ")")
-			t.Checks = append(t.Checks, condition)
-			return nil
-		}
-		if t.DomainChecks == nil {
-			t.DomainChecks = map[string][]string{}
-		}
-		t.DomainChecks[column] = append(t.DomainChecks[column], condition)
-		return nil
-	})
-	if err != nil {
-		return unreadable(err)
-	}
-	return nil
 }

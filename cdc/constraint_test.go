@@ -30,7 +30,7 @@ func TestLoadConstraints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if statements, err := cdc.LeastIdentity(t.Context(), conn, "", "gancho", table, []string{"b"}); err != nil || len(statements) > 0 {
+	if statements, err := cdc.LeastIdentities(t.Context(), conn, "", "gancho", []cdc.Needed{{Table: table, Columns: []string{"b"}}}); err != nil || len(statements) != 1 || len(statements[0]) > 0 {
 		t.Errorf("an identity of a column that may be null: %v, %v", statements, err)
 	}
 	if diff := cmp.Diff(want, table.NotNull); diff != "" {

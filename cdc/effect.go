@@ -18,7 +18,7 @@ const (
 // Action returns what the statement does: it adds something, or changes what is there.
 func (s *Statement) Action() Action {
 	switch verb, _, _ := strings.Cut(s.SQL, " "); {
-	case verb == "DROP" || verb == "REVOKE" || strings.HasPrefix(s.SQL, "SELECT pg_drop_"):
+	case verb == "DROP" || verb == "REVOKE" || s.step == stepLeave || strings.HasPrefix(s.SQL, "SELECT pg_drop_"):
 		return Destroy
 	case verb == "CREATE" || verb == "GRANT" || verb == "SELECT":
 		return Add
@@ -43,9 +43,9 @@ func (s *Statement) Lock() string {
 	switch {
 	case len(s.Tables()) == 0:
 		return ""
-	case s.step == stepTable || s.step == stepIdentity:
+	case s.step == stepTable || s.step == stepIdentity || s.step == stepRestore:
 		return "ACCESS EXCLUSIVE"
-	case slices.Contains([]step{stepIndex, stepNarrow, stepPublication, stepMove, stepWiden}, s.step):
+	case slices.Contains([]step{stepIndex, stepNarrow, stepPublication, stepMove, stepWiden, stepLeave, stepDropIndex}, s.step):
 		return "SHARE UPDATE EXCLUSIVE"
 	}
 	return ""
@@ -63,6 +63,12 @@ func (s *Statement) Cost() string {
 		return "reads the table twice; reads and writes of rows go on, an ALTER TABLE and what queues behind it waits. From then on each INSERT writes one more index, and an UPDATE of these columns all indexes"
 	case stepIdentity:
 		return "an instant, in which reads and writes wait; nothing is rewritten. From then on " + s.identityCost()
+	case stepRestore:
+		return "an instant, in which reads and writes wait; nothing is rewritten. The WAL has less of old rows from then on"
+	case stepDropIndex:
+		return "waits for transactions that use the table; reads and writes of rows go on"
+	case stepLeave:
+		return instant + ". Changes of the table are no longer captured"
 	case stepNarrow, stepPublication, stepMove, stepWiden, stepOption:
 		return instant
 	case stepSlot:

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -83,8 +82,12 @@ func findFootprint(ctx context.Context, o Options, f Footprint) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	timeline, err := timelineOf(ctx, conn, f.Commit)
+	if err != nil {
+		return false, err
+	}
 	// Without a slot, which pglogrepl's own function needs.
-	conn.Frontend().SendQuery(&pgproto3.Query{String: "START_REPLICATION PHYSICAL " + f.Commit.String()})
+	conn.Frontend().SendQuery(&pgproto3.Query{String: fmt.Sprintf("START_REPLICATION PHYSICAL %s TIMELINE %d", f.Commit, timeline)})
 	if err := conn.Frontend().Flush(); err != nil {
 		return false, err
 	}
@@ -97,6 +100,17 @@ func findFootprint(ctx context.Context, o Options, f Footprint) (bool, error) {
 	micros := uint64(f.Time.Sub(timestamp(0)).Microseconds())
 	return bytes.Contains(record, binary.LittleEndian.AppendUint64(nil, micros)) ||
 		bytes.Contains(record, binary.BigEndian.AppendUint64(nil, micros)), nil
+}
+
+// timelineOf is the timeline on which the server has the WAL of a position: after a promotion the files of
+// what was written before have the number of the former one.
+func timelineOf(ctx context.Context, conn *pgconn.PgConn, at LSN) (int32, error) {
+	system, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return 0, fmt.Errorf("identify the source: %w", err)
+	}
+	history, err := readHistory(ctx, conn, system.Timeline)
+	return history.at(at, system.Timeline), err
 }
 
 // walSizes are the sizes of the WAL's pages and segments, in bytes.
@@ -162,24 +176,4 @@ func withoutPages(wal []byte, from, page, segment uint64) []byte {
 		wal, at = wal[n:], at+n
 	}
 	return record
-}
-
-// timelines are a server's history, as "1@0/3000000 2@0/5000000": where it left each of its former
-// timelines; "" on the first. Two servers on a timeline of the same number are on another one each
-// unless these agree.
-func timelines(ctx context.Context, conn *pgconn.PgConn, current int32) (string, error) {
-	if current <= 1 {
-		return "", nil
-	}
-	history, err := pglogrepl.TimelineHistory(ctx, conn, current)
-	if err != nil {
-		return "", fmt.Errorf("read the history of timeline %d: %w", current, err)
-	}
-	var out []string
-	for line := range strings.Lines(string(history.Content)) {
-		if fields := strings.Fields(line); len(fields) >= 2 && !strings.HasPrefix(fields[0], "#") {
-			out = append(out, fields[0]+"@"+fields[1])
-		}
-	}
-	return strings.Join(out, " "), nil
 }

@@ -31,8 +31,9 @@ type Hazard struct {
 	// fullIsSafe, defaultIsSafe: REPLICA IDENTITY FULL, or DEFAULT, would make no
 	// statement of it fail.
 	fullIsSafe, defaultIsSafe bool
-	virtual                   bool // Columns can be in no publication
-	foreign                   bool // Publication is not Gancho's
+	virtual                   bool   // Columns can be in no publication
+	foreign                   bool   // Publication is not Gancho's
+	of                        uint32 // the table that was asked about: Table, or one of which it is a partition
 }
 
 // HazardReason is why a statement is refused, or rows are not in the stream.
@@ -129,7 +130,7 @@ func (h *Hazard) remedy() ([]Statement, string) {
 	case HazardForeign:
 		return nil, "write a rule in the database that holds it, or ignore this if its rows do not change"
 	case HazardChild:
-		return nil, fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with --create; rows from before are not read", h.Table)
+		return nil, fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with gancho run --create; rows from before are not read", h.Table)
 	case HazardAlone:
 		return nil, fmt.Sprintf("write rules for %s, or ignore this if its rows do not matter", h.Table)
 	case HazardGenerated:
@@ -167,8 +168,8 @@ type assumption struct {
 	// beside those that it has.
 	publications []*publication
 	known        []Ruled // see Hazards
-	// of limits the answer to a table and its partitions; nil: all tables.
-	of *Table
+	// of limits the answer to tables and their partitions; nil: all tables.
+	of []*Table
 	// full: they would have REPLICA IDENTITY FULL.
 	full bool
 	// identities would be those of some tables besides.
@@ -200,56 +201,88 @@ func Hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication
 	return hazards(ctx, conn, encoding, publication, assumption{known: known})
 }
 
-// HazardsUnderFull returns why statements of the application would fail if the
-// table were in the publication and it, with its partitions, had REPLICA
+// HazardsUnderFull returns why statements of the application would fail, by table, if
+// tables were in the publication and they, with their partitions, had REPLICA
 // IDENTITY FULL; none: it is safe.
-func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string, t *Table) ([]Hazard, error) {
+func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string, tables []*Table) (map[uint32][]Hazard, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
 	ours, err := findPublication(ctx, conn, name, operations{true, true, true, true})
 	if err != nil {
 		return nil, err
 	}
-	ours.add = []*Table{t}
-	found, err := hazards(ctx, conn, encoding, name, assumption{publications: []*publication{ours}, of: t, full: true})
-	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
+	ours.add = tables
+	found, err := hazards(ctx, conn, encoding, name, assumption{publications: []*publication{ours}, of: tables, full: true})
+	return refusing(found, func(*Hazard) bool { return true }), err
+}
+
+// refusing are the hazards that refuse statements and are kept, by the table that was asked about.
+func refusing(found []Hazard, keep func(*Hazard) bool) map[uint32][]Hazard {
+	out := map[uint32][]Hazard{}
+	for _, h := range found {
+		if h.RefusesStatements() && keep(&h) {
+			out[h.of] = append(out[h.of], h)
+		}
+	}
+	return out
 }
 
 // RefusedNow returns why statements of the application on the tables, and their partitions,
 // fail, whichever publication is the reason. It sees what its own transaction has done.
 func RefusedNow(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string, tables []Name) ([]Hazard, error) {
-	var refused []Hazard
-	for _, name := range tables {
-		t := &Table{Relation: &Relation{}}
-		err := conn.QueryRow(ctx, `
-			select coalesce((select c.oid from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid where n.nspname = $1 and c.relname = $2), 0)`,
-			encoding.Encode(name.Schema), encoding.Encode(name.Name)).Scan(&t.Relation.OID)
-		if err != nil {
-			return nil, fmt.Errorf("find table %s: %w", name, err)
-		}
-		if t.Relation.OID == 0 {
-			continue
-		}
-		found, err := hazards(ctx, conn, encoding, publication, assumption{of: t, known: []Ruled{{OID: t.Relation.OID}}})
-		if err != nil {
-			return nil, err
-		}
-		refused = append(refused, slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() })...)
+	oids, err := relationOIDs(ctx, conn, encoding, tables)
+	if err != nil {
+		return nil, fmt.Errorf("find tables: %w", err)
 	}
-	return refused, nil
+	oids = slices.DeleteFunc(oids, func(oid uint32) bool { return oid == 0 })
+	if len(oids) == 0 {
+		return nil, nil
+	}
+	given := assumption{}
+	for _, oid := range oids {
+		given.of, given.known = append(given.of, &Table{Relation: &Relation{OID: oid}}), append(given.known, Ruled{OID: oid})
+	}
+	found, err := hazards(ctx, conn, encoding, publication, given)
+	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
 }
 
-// refusals are the statements that would fail if the publication had the table,
-// or its next partition, beside what it has, and the tables full REPLICA IDENTITY FULL.
-func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table, given identities) ([]Hazard, error) {
-	pub.add = []*Table{t}
-	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true, identities: given})
-	return slices.DeleteFunc(found, func(h Hazard) bool { return h.Publication != pub.name || !h.RefusesStatements() }), err
+// RefusedAnywhere returns why statements of the application fail now, on whichever table that
+// any publication of the database has, another tool's too. It is two statements, which lock
+// nothing.
+func RefusedAnywhere(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string) ([]Hazard, error) {
+	schemas := ""
+	if serverVersion(conn) >= 150000 {
+		schemas = "or exists (select from pg_catalog.pg_publication_namespace n where n.pnnspid = c.relnamespace)"
+	}
+	rows, _ := conn.Query(ctx, `
+		select c.oid from pg_catalog.pg_class c
+		where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and (exists (select from pg_catalog.pg_publication where puballtables)
+			or exists (select from pg_catalog.pg_publication_rel r where r.prrelid = c.oid) `+schemas+`)`, pgx.QueryExecModeExec)
+	published, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Ruled, err error) { return t, row.Scan(&t.OID) })
+	if err != nil {
+		return nil, fmt.Errorf("read which tables are published: %w", err)
+	}
+	found, err := hazards(ctx, conn, encoding, publication, assumption{known: published})
+	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
+}
+
+// refusals are the statements, by table, that would fail if the publication had the tables,
+// or their next partitions, beside what it has, and tables the given identities.
+func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, tables []*Table, given identities) (map[uint32][]Hazard, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	pub.add = tables
+	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: tables, next: true, identities: given})
+	return refusing(found, func(h *Hazard) bool { return h.Publication == pub.name }), err
 }
 
 // hazards is Hazards under an assumption.
 func hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string, given assumption) ([]Hazard, error) {
-	of := uint32(0)
-	if given.of != nil {
-		of = given.of.Relation.OID
+	of := []uint32{} // not null
+	for _, t := range given.of {
+		of = append(of, t.Relation.OID)
 	}
 	var names, members []string
 	var updates, deletes, viaRoots, stores []bool
@@ -278,7 +311,7 @@ func hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string
 		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone, append([]uint32{}, given.identities.full...), keyed, keys)
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
-			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.defaultIsSafe, &h.virtual)
+			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.defaultIsSafe, &h.virtual, &h.of)
 		h.foreign = h.Publication != name && h.Publication != InsertPublication(name)
 		return h, err
 	})
@@ -308,15 +341,15 @@ func hazardsQuery(version int, e Encoding) string {
 				coalesce(a.deletes, p.pubdelete) as deletes, coalesce(a.via_root, p.pubviaroot) as via_root, coalesce(a.stored, ` + stored + `) as stored
 			from pg_catalog.pg_publication p
 			full join unnest($1::text[], $2::bool[], $3::bool[], $4::bool[], $5::bool[]) a(name, updates, deletes, via_root, stored) on a.name = p.pubname::text
-		), part(oid) as ( -- the table in question, with its partitions
-			select $9::oid where $9::oid <> 0
+		), part(oid, root) as ( -- the tables in question, with their partitions
+			select distinct oid, oid from unnest($9::oid[]) asked(oid)
 			union all
-			select i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
+			select i.inhrelid, part.root from part join pg_catalog.pg_inherits i on i.inhparent = part.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
 		), named as ( -- the tables that a publication names, with their column list and row filter
 			select p.pubname::text as publication, r.prrelid as oid, ` + lists + `
 			from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid ` + schemas + `
 			union all
-			select p.name, c.oid, null, null from publication p join pg_catalog.pg_class c on p.everything and c.relkind = 'r' and ($9::oid = 0 or c.oid in (select oid from part))
+			select p.name, c.oid, null, null from publication p join pg_catalog.pg_class c on p.everything and c.relkind = 'r' and (cardinality($9) = 0 or c.oid in (select oid from part))
 			union all
 			select publication, oid, null, null from unnest($6::text[], $7::oid[]) a(publication, oid)
 		), covered(publication, oid, level, named, list, filter) as ( -- with their partitions
@@ -340,7 +373,7 @@ func hazardsQuery(version int, e Encoding) string {
 			select c.oid, c.relkind = 'p' as partitioned, c.relnamespace, c.relname,
 				case when $12::bool or c.oid = any($15::oid[]) then 'f' when c.oid = any($16::oid[]) then 'i' else c.relreplident end as identity
 			from ours join pg_catalog.pg_class c using (oid)
-			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from part))
+			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and (cardinality($9) = 0 or c.oid in (select oid from part))
 		), described as (
 			select r.*, k.keyed, coalesce((select jsonb_agg(a.name) from unnest($16::oid[], $17::text[]) a(oid, name) where a.oid = r.oid), k.key) as key, k.primary_key, g.stored as stored_columns, g.virtual
 			from relation r
@@ -398,13 +431,13 @@ func hazardsQuery(version int, e Encoding) string {
 			union all
 			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' when h.alone then 'alone' else 'child' end, false, false, '{}', false, false, false, false, false
 			from heir h join pg_catalog.pg_class c using (oid)
-			where c.relkind in ('r', 'f') and $9::oid = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
+			where c.relkind in ('r', 'f') and cardinality($9) = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
 				or cardinality($13) > 0 and h.oid not in (select oid from ruled))
 		)
 		select ` + e.sql("n.nspname::text") + `, ` + e.sql("c.relname::text") + `, h.reason, ` + e.sql("h.publication") + `, h.updates, h.deletes,
 			array(select ` + e.sql("column_name") + ` from unnest(h.columns) with ordinality u(column_name, n) order by u.n),
-			` + e.sql("coalesce(pn.nspname, '')::text") + `, ` + e.sql("coalesce(pc.relname, '')::text") + `, h.is_full, h.keyed, h.full_is_safe, h.default_is_safe, h.virtual
-		from hazard h join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+			` + e.sql("coalesce(pn.nspname, '')::text") + `, ` + e.sql("coalesce(pc.relname, '')::text") + `, h.is_full, h.keyed, h.full_is_safe, h.default_is_safe, h.virtual, coalesce(part.root, 0)
+		from hazard h left join part on part.oid = h.oid join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
 		order by 1, 2, 4, 3`
 }

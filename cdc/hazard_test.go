@@ -20,6 +20,9 @@ type published struct {
 	Since      int      // server_version_num
 	Statements []string // they are in testdata for the tests of gancho plan, too
 	Tables     []string // those that hold rows; none: t
+	// Also are other statements of the application, and whether they are refused while those
+	// on the tables are.
+	Also map[string]bool
 }
 
 func publishedTables(t *testing.T) (cases map[string]published) {
@@ -60,6 +63,11 @@ func TestHazards(t *testing.T) {
 			manual := true // the fixes are not all statements, which were run
 			for range 2 {
 				got, fixes := refusals(t, conn)
+				for statement, refused := range c.Also {
+					if code := codeOf(t, conn, statement); refusal(code) != (refused && len(got) > 0) {
+						t.Errorf("%s: SQLSTATE %q, while %v are refused", statement, code, got)
+					}
+				}
 				if diff := cmp.Diff(refusedNow(t, conn, tables), got); diff != "" {
 					t.Fatalf("refused (-want +got):\n%s", diff)
 				}
@@ -118,18 +126,32 @@ func refusedNow(t *testing.T, conn *pgx.Conn, tables []string) map[string]bool {
 	refused := map[string]bool{}
 	for _, table := range tables {
 		for verb, statement := range map[string]string{"UPDATE ": "update only " + table + " set q = q + 1", "DELETE ": "delete from only " + table} {
-			do(t, conn, "savepoint before")
-			_, err := conn.Exec(context.Background(), statement)
-			if code := cdc.SQLState(err); code == "42P10" || code == "55000" {
+			switch code := codeOf(t, conn, statement); {
+			case refusal(code):
 				refused[verb+table] = true
-			} else if err != nil {
-				t.Fatalf("%s: %v", statement, err)
+			case code != "":
+				t.Fatalf("%s: SQLSTATE %s", statement, code)
 			}
-			do(t, conn, "rollback to before")
 		}
 	}
 	return refused
 }
+
+// codeOf is the SQLSTATE of a statement, which is tried and taken back; "": it works.
+func codeOf(t *testing.T, conn *pgx.Conn, statement string) string {
+	t.Helper()
+	do(t, conn, "savepoint before")
+	_, err := conn.Exec(context.Background(), statement)
+	code := cdc.SQLState(err)
+	if err != nil && code == "" {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	do(t, conn, "rollback to before")
+	return code
+}
+
+// refusal reports whether PostgreSQL refuses a statement so because of a publication.
+func refusal(code string) bool { return code == "42P10" || code == "55000" }
 
 // TestCreateHarmsNothing: after what --create creates, or the SQL of the error,
 // every UPDATE and DELETE of the application works as before, and the stream has

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/retry"
 )
 
 // LockedError is a table that another session has locked, so that something that reads it has
@@ -131,4 +135,51 @@ func loadFormulas(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Tab
 		return err
 	})
 	return lockedBy(ctx, conn, encoding, t.Relation.OID, err)
+}
+
+// lockTimeout is how long a statement that locks tables of the application waits for one of
+// them, and lockTries how often it tries before the error.
+const (
+	lockTimeout = 500 * time.Millisecond
+	lockTries   = 5
+)
+
+// LockPause is between two tries: what has queued behind the last one runs meanwhile.
+var LockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
+
+// Briefly runs a statement that locks tables of the application. What conflicts with its lock
+// queues behind a statement that waits, too, such as the application's own ALTER TABLE, and
+// everything behind that: so it waits half a second, and again after a pause, five times in
+// all; busy is called before each pause. check, unless it is nil, is called in the transaction
+// of the statement, which its error takes back.
+func Briefly(ctx context.Context, conn *pgx.Conn, statement string, check func(context.Context, *pgx.Conn) error, busy func(error)) error {
+	statement = strings.TrimSuffix(strings.TrimPrefix(statement, "BEGIN; "), " COMMIT;") // it is one transaction here anyway
+	tries := 0
+	_, err := retry.Do(ctx, LockPause, func() (struct{}, error) {
+		return struct{}{}, briefly(ctx, conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, statement)
+			if err == nil && check != nil {
+				err = check(ctx, conn)
+			}
+			return err
+		})
+	}, func(err error) bool {
+		if tries++; SQLState(err) != CodeLockNotAvailable || tries == lockTries {
+			return false
+		}
+		busy(err)
+		return true
+	})
+	return err
+}
+
+// briefly runs a transaction that waits for no lock longer than lockTimeout.
+func briefly(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+		if err == nil {
+			err = do(tx)
+		}
+		return err
+	})
 }

@@ -59,6 +59,14 @@ func (e *LostSlotError) Error() string {
 // Unwrap returns the server's refusal.
 func (e *LostSlotError) Unwrap() error { return e.Cause }
 
+// SyncedSlotError is a standby's copy of its primary's slot, which nobody can read before a promotion.
+type SyncedSlotError struct{ Slot string }
+
+// Error implements error.
+func (e *SyncedSlotError) Error() string {
+	return fmt.Sprintf("slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", e.Slot)
+}
+
 // lost says why the slot can no longer be read; nil: it can.
 func (s *slotState) lost() *LostSlotError {
 	if s.synced || s.status != "lost" && s.invalidation == "" && !s.conflicting {
@@ -79,12 +87,14 @@ func (s *slotState) lost() *LostSlotError {
 type Inspection struct {
 	Identity Identity
 	// History is where the server left its former timelines; "" on the first.
-	History string
+	History History
 	Current LSN // the end of its WAL
 	// Lost is why the slot can no longer be read; nil: it can. The rest is of a slot that exists.
 	Lost      *LostSlotError
 	Confirmed LSN
 	Active    bool // a process reads it
+	// Synced: it is a standby's copy of its primary's slot, which can be read after a promotion.
+	Synced bool
 }
 
 // Inspect looks at the source and its slot. It needs one of max_wal_senders for that time.
@@ -102,7 +112,7 @@ func Inspect(ctx context.Context, o Options) (*Inspection, error) {
 	case err != nil:
 		return nil, err
 	default:
-		i.Lost, i.Confirmed, i.Active = s.lost(), s.confirmed, s.active
+		i.Lost, i.Confirmed, i.Active, i.Synced = s.lost(), s.confirmed, s.active, s.synced
 	}
 	replication, err := connectReplication(ctx, o.DSN, o.Encoding)
 	if err != nil {
@@ -114,6 +124,6 @@ func Inspect(ctx context.Context, o Options) (*Inspection, error) {
 		return nil, fmt.Errorf("identify the source: %w", err)
 	}
 	i.Identity, i.Current = identityOf(system, o.Slot), system.XLogPos
-	i.History, err = timelines(ctx, replication, system.Timeline)
+	i.History, err = readHistory(ctx, replication, system.Timeline)
 	return &i, err
 }

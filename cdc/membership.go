@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -60,10 +61,20 @@ func (e Encoding) memberships(version int, tables string) string {
 			else c.relkind <> 'p' and (has.itself or has.above) end)`
 }
 
-func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, name Name) ([]Membership, error) {
-	const table = "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2"
-	rows, _ := conn.Query(ctx, `select name, ins, upd, del, tru, viaroot, columns, filter <> '' from `+e.memberships(serverVersion(conn), table)+` m order by 1`, name.Schema, name.Name)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
+// loadMemberships returns the places of the tables whose oids the subquery returns, by table and by
+// publication's name.
+func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, tables string, args ...any) (map[uint32][]Membership, error) {
+	found := map[uint32][]Membership{}
+	var oid uint32
+	var m Membership
+	rows, _ := conn.Query(ctx, `select relid, name, ins, upd, del, tru, viaroot, columns, filter <> '' from `+e.memberships(serverVersion(conn), tables)+` m order by 2`, args...)
+	_, err := pgx.ForEachRow(rows, []any{&oid, &m.Publication, &m.Insert, &m.Update, &m.Delete, &m.Truncate, &m.ViaRoot, &m.Columns, &m.Filtered}, func() error {
+		next := m
+		next.Columns = slices.Clone(m.Columns)
+		found[oid] = append(found[oid], next)
+		return nil
+	})
+	return found, err
 }
 
 // rowFilter says that a publication has a row filter that uses these columns. Its text

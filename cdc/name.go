@@ -123,6 +123,14 @@ func QuoteIdentifier(s string) string {
 	return pgx.Identifier{s}.Sanitize()
 }
 
+func joinNames(names []Name) string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = name.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
 func quoteIdentifiers(names []string) []string {
 	quoted := make([]string, len(names))
 	for i, name := range names {

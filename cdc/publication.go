@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/internal/retry"
 )
 
 // preparation is the state of one Prepare.
@@ -60,6 +57,13 @@ type publication struct {
 	stored  bool // it publishes stored generated columns (18 and newer)
 	ops     operations
 	add     []*Table // tables that it lacks
+	lacking []lack
+}
+
+// lack is what a publication does not publish and a rule on a table needs.
+type lack struct {
+	ops   operations
+	table Name
 }
 
 // operations are what a publication publishes.
@@ -108,14 +112,22 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 		pub.stored = pub.stored || slices.Contains(p.stored, pub.name)
 	}
 	p.updates = slices.ContainsFunc(needs, func(n TableNeed) bool { return n.Update || n.Delete })
+	would := *full
+	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
+	tables := slices.DeleteFunc(slices.Clone(p.source.Tables), func(t *Table) bool { return t == nil })
+	refused, err := refusals(ctx, p.conn, p.Encoding, would, tables, p.identities)
+	if err != nil {
+		return err
+	}
 	for i, table := range p.source.Tables {
 		if table == nil {
 			continue
 		}
-		if err := p.place(ctx, needs[i], table, full, inserts); err != nil {
+		if err := p.place(ctx, needs[i], table, refused[table.Relation.OID], full, inserts); err != nil {
 			return err
 		}
 	}
+	p.widen(ctx, full, inserts)
 	if err := p.decideGenerated(ctx, full, inserts); err != nil {
 		return err
 	}
@@ -156,8 +168,8 @@ func findPublication(ctx context.Context, conn *pgx.Conn, name string, ops opera
 }
 
 // place decides which publication the table belongs in and notes what stands
-// in the way.
-func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, full, inserts *publication) error {
+// in the way. refused is what the full publication would make fail.
+func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, refused []Hazard, full, inserts *publication) error {
 	name := table.Relation.TableName()
 	if hidden, err := p.hiddenByRoot(ctx, table, full, inserts); err != nil || hidden {
 		return err
@@ -178,12 +190,6 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		p.setup.Missing = append(p.setup.Missing, name)
 	}
 	target := full
-	would := *full
-	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
-	refused, err := refusals(ctx, p.conn, p.Encoding, would, table, p.identities)
-	if err != nil {
-		return err
-	}
 	if len(refused) > 0 {
 		target = inserts
 		if missing.Update || missing.Delete {
@@ -191,11 +197,12 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 			return nil
 		}
 	}
-	switch lacking := missing.without(target.ops); {
-	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, inserts, target.ops.or(lacking)):
-		// exposes has added the problem that comes first.
-	case lacking != operations{}:
-		p.setup.addf("publication.operations", target.publish(target.ops.or(lacking)), "publication %s does not publish %s, which a rule on %s needs", QuoteIdentifier(target.name), lacking, name)
+	lacking := missing.without(target.ops)
+	if lacking != (operations{}) {
+		target.lacking = append(target.lacking, lack{lacking, name})
+	}
+	switch {
+	case in[target.name] && lacking != operations{}: // widen says so
 	case in[target.name]:
 		f := p.setup.addf("publication.operations", Statement{}, "publication %s has %s and yet does not publish %s of it", QuoteIdentifier(target.name), name, missing)
 		f.Remedy = "inspect it with \\dRp+ " + QuoteIdentifier(target.name)
@@ -210,6 +217,33 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		target.add = append(target.add, table)
 	}
 	return nil
+}
+
+// widen reports, as one problem for each publication, the operations that rules need and it does
+// not publish: one statement sets them, and a second one would take back the first.
+func (p *preparation) widen(ctx context.Context, full, inserts *publication) {
+	for _, pub := range []*publication{full, inserts} {
+		var lacking operations
+		var tables []Name
+		for _, l := range pub.lacking {
+			lacking, tables = lacking.or(l.ops), append(tables, l.table)
+		}
+		then := pub.ops.or(lacking)
+		if pub == inserts && (pub.ops.Update || pub.ops.Delete) {
+			then = insertsOnly // as place has it
+		}
+		switch {
+		case len(tables) == 0:
+		case pub == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, inserts, then):
+			// exposes has added the problem that comes first.
+		default:
+			rules := "a rule on " + tables[0].String() + " needs"
+			if len(tables) > 1 {
+				rules = "rules on " + joinNames(tables) + " need"
+			}
+			p.setup.addf("publication.operations", pub.publish(then), "publication %s does not publish %s, which %s", QuoteIdentifier(pub.name), lacking, rules)
+		}
+	}
 }
 
 // exposes reports, as a problem with its remedy, the tables of a publication
@@ -319,12 +353,13 @@ func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publicatio
 	if root == (Name{}) {
 		return false, nil
 	}
-	memberships, err := loadMemberships(ctx, p.conn, p.Encoding, root)
+	const rootOf = "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2"
+	found, err := loadMemberships(ctx, p.conn, p.Encoding, rootOf, root.Schema, root.Name)
 	if err != nil {
 		return false, fmt.Errorf("read publications of %s: %w", root, err)
 	}
 	hidden := slices.ContainsFunc(p.source.Tables, func(t *Table) bool { return t != nil && t.Relation.TableName() == root })
-	for _, m := range memberships {
+	for _, m := range slices.Concat(slices.Collect(maps.Values(found))...) {
 		hidden = hidden || m.ViaRoot && slices.ContainsFunc(publications, func(pub *publication) bool { return pub.name == m.Publication })
 	}
 	if hidden {
@@ -371,6 +406,10 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 			continue
 		}
 		err := p.alter(ctx, statement.SQL)
+		if SQLState(err) == CodeReadOnly && p.source.Settings.Standby {
+			p.setup.addf("publication.standby", statement, "source.dsn leads to a standby, and publication %s has to be created or altered on its primary", QuoteIdentifier(pub.name)).Remedy = "on the primary, and start again when the standby has it"
+			continue
+		}
 		if FaultOf(err) == FaultDenied {
 			p.setup.addf("publication.denied", statement, "the role may not create or alter publication %s for these tables", QuoteIdentifier(pub.name))
 			continue
@@ -383,57 +422,10 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 	return nil
 }
 
-// lockTimeout is how long a statement that locks tables of the application waits for one of
-// them, and lockTries how often it tries before the error.
-const (
-	lockTimeout = 500 * time.Millisecond
-	lockTries   = 5
-)
-
-// LockPause is between two tries: what has queued behind the last one runs meanwhile.
-var LockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
-
 // alter runs a statement that locks tables of the application.
 func (p *preparation) alter(ctx context.Context, statement string) error {
 	return Briefly(ctx, p.conn, statement, nil, func(error) {
 		p.Log.Info().Msg("another session has locked a table that is to be published (see pg_locks): trying again")
-	})
-}
-
-// Briefly runs a statement that locks tables of the application. What conflicts with its lock
-// queues behind a statement that waits, too, such as the application's own ALTER TABLE, and
-// everything behind that: so it waits half a second, and again after a pause, five times in
-// all; busy is called before each pause. check, unless it is nil, is called in the transaction
-// of the statement, which its error takes back.
-func Briefly(ctx context.Context, conn *pgx.Conn, statement string, check func(context.Context, *pgx.Conn) error, busy func(error)) error {
-	statement = strings.TrimSuffix(strings.TrimPrefix(statement, "BEGIN; "), " COMMIT;") // it is one transaction here anyway
-	tries := 0
-	_, err := retry.Do(ctx, LockPause, func() (struct{}, error) {
-		return struct{}{}, briefly(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, statement)
-			if err == nil && check != nil {
-				err = check(ctx, conn)
-			}
-			return err
-		})
-	}, func(err error) bool {
-		if tries++; SQLState(err) != CodeLockNotAvailable || tries == lockTries {
-			return false
-		}
-		busy(err)
-		return true
-	})
-	return err
-}
-
-// briefly runs a transaction that waits for no lock longer than lockTimeout.
-func briefly(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
-		if err == nil {
-			err = do(tx)
-		}
-		return err
 	})
 }
 

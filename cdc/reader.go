@@ -274,11 +274,15 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		return &LostSlotError{Slot: r.options.Slot, Reason: SlotMissing, Cause: err}
 	case codeWrongState, codeUndefinedFile:
 		var lost *LostSlotError
+		synced := false
 		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
 			s, err := readSlotState(ctx, q, r.options.Slot)
-			lost = s.lost()
+			lost, synced = s.lost(), s.synced
 			return err
 		})
+		if synced {
+			return &SyncedSlotError{Slot: r.options.Slot}
+		}
 		if lost == nil && walMissing(err) { // removed by hand: the server believes that it has it
 			lost = &LostSlotError{Slot: r.options.Slot, Reason: SlotWALRemoved}
 		}

@@ -68,5 +68,6 @@ func Remarks(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication
 			Remedy: "leave the tables that it replicates at REPLICA IDENTITY DEFAULT, and let their rules do without old values",
 		})
 	}
-	return remarks, nil
+	nullable, err := nullableIdentities(ctx, conn, encoding)
+	return append(remarks, nullable...), err
 }

@@ -30,7 +30,7 @@ func (p *preparation) findSlot(ctx context.Context) error {
 		p.setup.addf("slot.foreign", Statement{}, "slot %q belongs to database %s, not to %s; "+otherSlot,
 			p.Slot, QuoteIdentifier(s.database), QuoteIdentifier(p.source.Identity.Database))
 	case s.synced:
-		p.setup.addf("slot.unusable", Statement{}, "slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
+		p.setup.addf("slot.unusable", Statement{}, "%v", &SyncedSlotError{Slot: s.name})
 	case lost != nil:
 		p.setup.Lost = lost
 		p.setup.addf("slot.unusable", Statement{}, "%v", lost)

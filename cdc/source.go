@@ -67,6 +67,8 @@ func (i Identity) String() string {
 type Source struct {
 	Identity Identity
 	Settings Settings
+	// History is where the server left its former timelines.
+	History History
 	// SlotCreated: Prepare created the slot, and positions start over.
 	SlotCreated bool
 	// ConfirmedFlush is the position the slot had been confirmed to.
@@ -196,12 +198,8 @@ func prepare(ctx context.Context, o Options, needs []TableNeed, before []Stateme
 
 // resolve returns the error, with the roles that must run its statements.
 func (p *preparation) resolve(ctx context.Context) error {
-	for i := range p.setup.Findings {
-		f := &p.setup.Findings[i]
-		var err error
-		if f.Statements, err = ResolveOwners(ctx, p.conn, p.Encoding, f.Statements); err != nil {
-			return err
-		}
+	if err := ResolveFindings(ctx, p.conn, p.Encoding, p.setup.Findings); err != nil {
+		return err
 	}
 	return p.setup
 }
@@ -209,31 +207,27 @@ func (p *preparation) resolve(ctx context.Context) error {
 // assume takes for granted that statements have been run.
 func (p *preparation) assume(ctx context.Context, before []Statement) error {
 	p.identities.keys = map[uint32][]string{}
+	var tables []Name
+	var changed []Statement // of the identities of these
 	for _, s := range before {
 		switch {
 		case s.identity:
-			if err := p.assumeIdentity(ctx, s); err != nil {
-				return err
-			}
+			tables, changed = append(tables, Name{s.needs[0].schema, s.needs[0].name}), append(changed, s)
 		case s.step == stepOption && s.SQL == PublishGenerated(s.needs[0].name).SQL:
 			p.stored = append(p.stored, s.needs[0].name)
 		}
 	}
-	return nil
-}
-
-func (p *preparation) assumeIdentity(ctx context.Context, s Statement) error {
-	var oid uint32
-	err := p.conn.QueryRow(ctx, `
-		select coalesce((select c.oid from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid where n.nspname = $1 and c.relname = $2), 0)`,
-		p.Encoding.Encode(s.needs[0].schema), p.Encoding.Encode(s.needs[0].name)).Scan(&oid)
-	switch {
-	case err != nil:
-		return fmt.Errorf("find the table whose identity will be another: %w", err)
-	case s.key != nil:
-		p.identities.keys[oid] = s.key
-	case s.SQL == IdentityFull(Name{s.needs[0].schema, s.needs[0].name}).SQL:
-		p.identities.full = append(p.identities.full, oid)
+	oids, err := relationOIDs(ctx, p.conn, p.Encoding, tables)
+	if err != nil {
+		return fmt.Errorf("find the tables whose identity will be another: %w", err)
+	}
+	for i, s := range changed {
+		switch {
+		case s.key != nil:
+			p.identities.keys[oids[i]] = s.key
+		case s.SQL == IdentityFull(tables[i]).SQL:
+			p.identities.full = append(p.identities.full, oids[i])
+		}
 	}
 	return nil
 }
@@ -291,6 +285,10 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		return fmt.Errorf("identify the source: %w", err)
 	}
 	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
+	if p.source.History, err = readHistory(ctx, conn, system.Timeline); err != nil {
+		// A promotion later on cannot be followed then, and is refused.
+		p.Log.Warn().Err(err).Msg("the history of the source's timeline is not known")
+	}
 	err = standAside(ctx, conn)
 	if synchronous, ok := errors.AsType[*SynchronousError](err); ok {
 		p.setup.addf("server.synchronous", Statement{}, "%v", synchronous)
@@ -346,17 +344,19 @@ func replicationStatement(ctx context.Context, q querier) Statement {
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
 func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
-	types := NewTypes(p.Encoding)
-	p.source.Tables = make([]*Table, len(needs))
+	names := make([]Name, len(needs))
 	for i, need := range needs {
-		name := Name{need.Schema, need.Name}
-		table, err := loadTable(ctx, p.conn, types, name)
-		if errors.Is(err, ErrNoTable) {
-			p.setup.addf("table.missing", Statement{}, "table %s does not exist", name).Remedy = "correct the name in the rule"
+		names[i] = Name{need.Schema, need.Name}
+	}
+	tables, err := LoadTables(ctx, p.conn, p.Encoding, names)
+	if err != nil {
+		return err
+	}
+	p.source.Tables = make([]*Table, len(needs))
+	for i, table := range tables {
+		if table == nil {
+			p.setup.addf("table.missing", Statement{}, "table %s does not exist", names[i]).Remedy = "correct the name in the rule"
 			continue
-		}
-		if err != nil {
-			return err
 		}
 		if problem, statements, hint := table.Unpublishable(); problem != "" {
 			p.setup.add(Finding{ID: "table.unpublishable", Title: problem, Statements: statements, Remedy: hint})

@@ -79,6 +79,10 @@ const (
 	stepMove  // of tables, once the publication exists into which they go
 	stepWiden // once the tables have left for which that is too much: else theirs fail
 	stepSlot  // after the publications: see createSlot
+	// What the rules no longer need: see release.go.
+	stepLeave
+	stepRestore
+	stepDropIndex
 )
 
 // object is what a role may have to own: t table, s schema, f function, p publication,
@@ -141,17 +145,19 @@ func PublishGenerated(publication string) Statement {
 }
 
 // RepublishTable takes a table out of a publication and adds it again, whole, in one
-// transaction, so that no change is missed between the two.
+// transaction, so that no change is missed between the two. ONLY leaves tables that inherit
+// from it where they are.
 func RepublishTable(publication string, table Name) Statement {
 	alter := "ALTER PUBLICATION " + QuoteIdentifier(publication)
-	return about(Statement{SQL: fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, table), step: stepPublication}, publicationObject(publication), tableObject(table))
+	return about(Statement{SQL: fmt.Sprintf("BEGIN; %s DROP TABLE ONLY %s; %[1]s ADD TABLE ONLY %[2]s; COMMIT;", alter, table), step: stepPublication}, publicationObject(publication), tableObject(table))
 }
 
 // MoveTable takes a table from one publication into another, in one transaction, so that no
-// change is missed between the two.
+// change is missed between the two. Tables that inherit from it stay where they are: without
+// ONLY the server refuses to drop one that is in no publication, and publishes it otherwise.
 func MoveTable(table Name, from, to string) Statement {
 	move := func(from, to string) string {
-		return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s; COMMIT;", QuoteIdentifier(from), table, QuoteIdentifier(to))
+		return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE ONLY %s; ALTER PUBLICATION %s ADD TABLE ONLY %[2]s; COMMIT;", QuoteIdentifier(from), table, QuoteIdentifier(to))
 	}
 	return about(Statement{SQL: move(from, to), Undo: move(to, from), step: stepMove}, publicationObject(from), publicationObject(to), tableObject(table))
 }
@@ -193,6 +199,12 @@ func CreateRole(role string, attributes ...string) Statement {
 	return Statement{SQL: strings.Join(append([]string{"CREATE ROLE " + name + " LOGIN"}, attributes...), " ") + ";", Undo: "DROP ROLE " + name + ";", step: stepRole}
 }
 
+// CreateSchema gives a role a schema of its own, which needs no CREATE on the database.
+func CreateSchema(schema, role string) Statement {
+	name := QuoteIdentifier(schema)
+	return Statement{SQL: fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s;", name, QuoteIdentifier(role)), Undo: fmt.Sprintf("DROP SCHEMA %s;", name), step: stepGrant}
+}
+
 // GrantConnect lets a role connect to a database.
 func GrantConnect(database, role string) Statement {
 	return grant("CONNECT ON DATABASE "+QuoteIdentifier(database), role, object{kind: 'd'})
@@ -228,6 +240,20 @@ func ResolveOwners(ctx context.Context, conn *pgx.Conn, encoding Encoding, state
 		out[i].resolve(owners)
 	}
 	return out, nil
+}
+
+// ResolveFindings completes the statements of findings in place, as [ResolveOwners] does, with one query
+// for all.
+func ResolveFindings(ctx context.Context, conn *pgx.Conn, encoding Encoding, findings []Finding) error {
+	all, err := ResolveOwners(ctx, conn, encoding, Statements(findings))
+	if err != nil {
+		return err
+	}
+	for i := range findings {
+		n := len(findings[i].Statements)
+		findings[i].Statements, all = all[:n:n], all[n:]
+	}
+	return nil
 }
 
 // owner is who owns an object, and what undoes a change of a table's identity.
@@ -358,7 +384,7 @@ func Instructions(statements []Statement, created bool) string {
 	}
 	text := "run this in the source database"
 	if !created && !slices.ContainsFunc(statements, func(s Statement) bool { return !s.byCreate }) {
-		text += ", or start gancho with --create"
+		text += ", or let gancho run --create do it"
 	}
 	return text + ":\n" + Script(statements)
 }

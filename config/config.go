@@ -19,6 +19,7 @@ type Config struct {
 	HTTP    HTTP
 	Console Console
 	Quotas  Quotas
+	Notify  Notify
 	Mapping Mapping
 	Privacy Privacy
 	Log     Log
@@ -108,6 +109,9 @@ type State struct {
 	KeepEvents time.Duration
 	// KeepLog is how long the delivery log is kept; 0: none is written.
 	KeepLog time.Duration
+	// KeepAnswers says of which attempts the delivery log has the receiver's
+	// answer: failed, all or off.
+	KeepAnswers string
 	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.
 	KeepDead time.Duration
 }
@@ -143,7 +147,7 @@ func defaults() *Config {
 	return &Config{
 		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop", LagWarning: 1 << 30},
 		Queue:    Queue{KeepParked: defaultKeepFailed, MaxMemoryPercent: 85},
-		State:    State{KeepLog: 30 * 24 * time.Hour, KeepDead: defaultKeepFailed},
+		State:    State{KeepLog: 30 * 24 * time.Hour, KeepAnswers: "failed", KeepDead: defaultKeepFailed},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},
 		Quotas:   defaultQuotas(),

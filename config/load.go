@@ -49,7 +49,7 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other), strictyaml.Optional("console", other),
-		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
+		strictyaml.Optional("quotas", other), strictyaml.Optional("notify", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
 	)
 	if err := c.complete(d); err != nil {
 		return nil, err
@@ -100,6 +100,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Optional("http", c.HTTP.decode),
 		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
+		strictyaml.Optional("notify", c.Notify.decode),
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
@@ -202,6 +203,7 @@ func (s *State) decode(v value) {
 		strictyaml.Optional("key", func(v value) { s.Key, s.KeyLine = Secret(v.Text()), v.Line() }),
 		strictyaml.Optional("keep_events", func(v value) { s.KeepEvents, events = keep(v), true }),
 		strictyaml.Optional("keep_log", func(v value) { s.KeepLog = keep(v) }),
+		strictyaml.Optional("keep_answers", func(v value) { s.KeepAnswers = v.Choice("failed", "all", "off") }),
 		strictyaml.Optional("keep_dead", func(v value) { s.KeepDead = keepFailed(v) }),
 	)
 	if v.IsMap() && s.KeyLine == 0 {

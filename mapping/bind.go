@@ -93,6 +93,9 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	if err := b.checkSource(r.options.Location); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	if err := b.load(ctx, r.named()); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}

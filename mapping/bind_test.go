@@ -114,8 +114,8 @@ rules:
   - {event: e, table: pedidos, on: insert, columns: [id]}
 `)
 	diff(t, "findings", findings(rs)[1:], []string{
-		"publication gancho leaves out the columns email of public.clientes; run BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
-		"publication gancho has a row filter on public.contratos: changes of other rows are never seen; run BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
+		"publication gancho leaves out the columns email of public.clientes; run BEGIN; ALTER PUBLICATION gancho DROP TABLE ONLY public.clientes; ALTER PUBLICATION gancho ADD TABLE ONLY public.clientes; COMMIT;",
+		"publication gancho has a row filter on public.contratos: changes of other rows are never seen; run BEGIN; ALTER PUBLICATION gancho DROP TABLE ONLY public.contratos; ALTER PUBLICATION gancho ADD TABLE ONLY public.contratos; COMMIT;",
 	})
 }
 

@@ -70,6 +70,7 @@ type CatalogueTable struct {
 	Columns      []CatalogueColumn `yaml:"columns"`
 	Generated    map[string]string `yaml:"generated,omitempty"`
 	Heirs        []string          `yaml:"heirs,flow,omitempty"` // that its rules apply to
+	ToastTarget  int               `yaml:"toast_tuple_target,omitempty"`
 }
 
 // CatalogueColumn is a column of a table or of a query's result, or a field of a type.
@@ -83,6 +84,8 @@ type CatalogueColumn struct {
 	NotNull   bool   `yaml:"not_null,omitempty"`
 	// Values are the only ones that CHECK constraints allow besides null.
 	Values []string `yaml:"values,flow,omitempty"`
+	// Storage is cdc.Table's.
+	Storage string `yaml:"storage,omitempty"`
 }
 
 // CatalogueQuery describes the result of a lookup, or of an expression that the source
@@ -151,13 +154,19 @@ func (c *Catalogue) Differences(now *Catalogue) (drift, outdated []string) {
 	each(c.Tables, now.Tables, func(t CatalogueTable) string { return "table " + t.Name }, &outdated, func(what string, a, b CatalogueTable) {
 		each(a.Columns, b.Columns, func(c CatalogueColumn) string { return what + ": column " + c.Name }, &out,
 			func(what string, a, b CatalogueColumn) {
-				a.Identity, b.Identity = false, false
+				if a.Storage != b.Storage {
+					outdated = append(outdated, fmt.Sprintf("%s had storage %q and has %q", what, a.Storage, b.Storage))
+				}
+				a.Identity, b.Identity, a.Storage, b.Storage = false, false, "", ""
 				compare(what, a, b)
 			})
 		if a.Identity != b.Identity {
 			outdated = append(outdated, fmt.Sprintf("%s had replica identity %s and has %s", what, a.Identity, b.Identity))
 		}
-		a.Columns, b.Columns, a.Identity, b.Identity = nil, nil, "", ""
+		if a.ToastTarget != b.ToastTarget {
+			outdated = append(outdated, fmt.Sprintf("%s had toast_tuple_target %d and has %d", what, a.ToastTarget, b.ToastTarget))
+		}
+		a.Columns, b.Columns, a.Identity, b.Identity, a.ToastTarget, b.ToastTarget = nil, nil, "", "", 0, 0
 		compare(what, a, b)
 	})
 	each(c.Queries, now.Queries, func(q CatalogueQuery) string { return "query of " + q.Table + ": " + oneLine([]byte(q.SQL)) }, &outdated,
@@ -209,7 +218,7 @@ func (b *binder) catalogue() *Catalogue {
 		seen[t.Relation.OID] = true
 		saved := CatalogueTable{
 			Name: t.Relation.TableName().String(), Identity: string(t.Relation.ReplicaIdentity), PrimaryKey: t.PrimaryKey,
-			PartitionKey: b.saving.partitioned[t.Relation.OID], Generated: t.Generated, Heirs: b.saving.heirs[t.Relation.OID],
+			PartitionKey: b.saving.partitioned[t.Relation.OID], Generated: t.Generated, Heirs: b.saving.heirs[t.Relation.OID], ToastTarget: t.ToastTarget,
 		}
 		if t.Kind != 'r' {
 			saved.Kind = string(t.Kind)
@@ -220,7 +229,7 @@ func (b *binder) catalogue() *Catalogue {
 			if own := t.Collations[column.Name]; own.Name != "" {
 				out.Collation, out.Loose = cdc.Name{Schema: own.Schema, Name: own.Name}.String(), !own.Deterministic
 			}
-			out.NotNull, out.Values = t.NotNull[column.Name], b.allowed[t.Relation.OID][column.Name]
+			out.NotNull, out.Values, out.Storage = t.NotNull[column.Name], b.allowed[t.Relation.OID][column.Name], t.Storage[column.Name]
 			saved.Columns = append(saved.Columns, out)
 		}
 		c.Tables = append(c.Tables, saved)
@@ -311,163 +320,6 @@ func unmodify(t *cdc.Type, text string) (int32, error) {
 		return int32(n) + 4, nil
 	}
 	return int32(n), nil
-}
-
-// loaded is a catalogue as the binder needs it. Its types and tables have numbers of its own.
-type loaded struct {
-	*Catalogue
-	types   map[string]*cdc.Type
-	tables  map[cdc.Name]*cdc.Table
-	allowed map[uint32]map[string][]string
-}
-
-// firstOID is beyond those that a server gives in practice.
-const firstOID = 1 << 31
-
-func (c *Catalogue) load() (*loaded, error) {
-	l := &loaded{Catalogue: c, types: map[string]*cdc.Type{}, tables: map[cdc.Name]*cdc.Table{}, allowed: map[uint32]map[string][]string{}}
-	kinds := map[string]cdc.TypeKind{}
-	for kind, name := range kindNames {
-		kinds[name] = kind
-	}
-	for i, saved := range c.Types {
-		name, err := cdc.ParseName(saved.Name)
-		kind, known := kinds[saved.Kind]
-		if err != nil || !known {
-			return nil, fmt.Errorf("type %q is not one", saved.Name)
-		}
-		l.types[saved.Name] = &cdc.Type{
-			OID: firstOID + uint32(i), Schema: name.Schema, Name: name.Name, Kind: kind, TypeMod: -1, Labels: saved.Labels, Delim: ',',
-			Extension: saved.Extension, IsText: saved.IsText, Equals: saved.Equals,
-		}
-	}
-	for _, saved := range c.Types {
-		t := l.types[saved.Name]
-		if saved.Of != "" {
-			var err error
-			if t.Elem, t.TypeMod, err = l.typeOf(saved.Of); err != nil {
-				return nil, err
-			}
-		}
-		for _, f := range saved.Fields {
-			field, _, err := l.typeOf(f.Type)
-			if err != nil {
-				return nil, err
-			}
-			t.Fields = append(t.Fields, cdc.Field{Name: f.Name, Type: field})
-		}
-	}
-	for i, saved := range c.Tables {
-		if err := l.addTable(firstOID+uint32(i), saved); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-func (l *loaded) addTable(oid uint32, saved CatalogueTable) error {
-	name, err := cdc.ParseName(saved.Name)
-	if err != nil || len(saved.Identity) != 1 || len(saved.Kind) > 1 {
-		return fmt.Errorf("table %q is not one", saved.Name)
-	}
-	t := &cdc.Table{
-		Relation: &cdc.Relation{OID: oid, Schema: name.Schema, Name: name.Name, ReplicaIdentity: saved.Identity[0]},
-		Kind:     cmp.Or(saved.Kind, "r")[0], Persistence: 'p', Inherited: len(saved.Heirs) > 0, PrimaryKey: saved.PrimaryKey, Generated: saved.Generated, Collations: map[string]cdc.Collation{},
-		NotNull: map[string]bool{},
-	}
-	l.allowed[oid] = map[string][]string{}
-	if t.Generated == nil {
-		t.Generated = map[string]string{}
-	}
-	for _, c := range saved.Columns {
-		column, err := l.column(c)
-		if err != nil {
-			return fmt.Errorf("table %s: %w", saved.Name, err)
-		}
-		column.Key = c.Identity || saved.Identity == "f"
-		t.Relation.Columns = append(t.Relation.Columns, column)
-		if c.NotNull {
-			t.NotNull[c.Name] = true
-		}
-		if c.Values != nil {
-			l.allowed[oid][c.Name] = c.Values
-		}
-		if c.Collation != "" {
-			own, err := cdc.ParseName(c.Collation)
-			if err != nil {
-				return fmt.Errorf("table %s: %w", saved.Name, err)
-			}
-			t.Collations[c.Name] = cdc.Collation{Schema: own.Schema, Name: own.Name, Deterministic: !c.Loose}
-		}
-	}
-	l.tables[name] = t
-	return nil
-}
-
-func (l *loaded) column(c CatalogueColumn) (cdc.Column, error) {
-	t, mod, err := l.typeOf(c.Type)
-	return cdc.Column{Name: c.Name, Type: t, TypeMod: mod}, err
-}
-
-// typeOf is the type that a text of the file names, with its modifier.
-func (l *loaded) typeOf(text string) (*cdc.Type, int32, error) {
-	name, mods, modified := text, "", false
-	if strings.HasSuffix(text, ")") {
-		at := strings.LastIndexByte(text, '(')
-		if at > 0 {
-			name, mods, modified = text[:at], text[at+1:len(text)-1], true
-		}
-	}
-	t := l.types[name]
-	if t == nil {
-		t = expr.Builtin(name)
-	}
-	if t == nil {
-		return nil, 0, fmt.Errorf("type %q is not among its types", text)
-	}
-	if !modified {
-		return t, -1, nil
-	}
-	mod, err := unmodify(t, mods)
-	return t, mod, err
-}
-
-// table is the table of a name as a rule writes it.
-func (l *loaded) table(name cdc.Name) *cdc.Table {
-	if name.Schema != "" {
-		return l.tables[name]
-	}
-	for _, schema := range l.Settings.SearchPath {
-		if t := l.tables[cdc.Name{Schema: schema, Name: name.Name}]; t != nil {
-			return t
-		}
-	}
-	return nil
-}
-
-func (l *loaded) partitionKey(t *cdc.Table) []string {
-	for _, saved := range l.Tables {
-		if saved.Name == t.Relation.TableName().String() {
-			return saved.PartitionKey
-		}
-	}
-	return nil
-}
-
-// heirs are the tables that the rules of a table apply to besides it.
-func (l *loaded) heirs(of cdc.Name) []cdc.Name {
-	var out []cdc.Name
-	for _, saved := range l.Tables {
-		if saved.Name != of.String() {
-			continue
-		}
-		for _, heir := range saved.Heirs {
-			if name, err := cdc.ParseName(heir); err == nil && l.tables[name] != nil {
-				out = append(out, name)
-			}
-		}
-	}
-	return out
 }
 
 // loadSource reads the settings, and what lookups are run in.

@@ -157,6 +157,16 @@ func (m *Mapper) applyBatch(ctx context.Context, tx *cdc.Transaction, sink Sink)
 	return nil
 }
 
+// parkResult parks a net change that the rule cannot be applied to, and tells the observer.
+func (m *Mapper) parkResult(p *transactionPlan, r *result, c *cdc.Change, sink Sink, reason string) error {
+	err := m.park(&p.rulePlan, r.number, c, sink, reason)
+	if err == nil && m.observer != nil && len(m.observation.Verdicts) > 0 {
+		m.toldNet(r.ordinal)
+	}
+	m.forgetVerdicts()
+	return err
+}
+
 // applyResult applies one rule to one net change.
 func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result, sink Sink) error {
 	if err := ctx.Err(); err != nil {
@@ -180,14 +190,14 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 	if r.reason != "" {
 		m.unreadParent = true
 		defer func() { m.unreadParent = false }()
-		return m.park(&plan.rulePlan, r.number, change, sink, r.reason)
+		return m.parkResult(plan, r, change, sink, r.reason)
 	}
 	m.load(change)
 	m.childChanged = r.flags&resultChild != 0
 	defer func() { m.childChanged = false }()
 	if r.flags&resultGroup != 0 {
 		if _, _, failed := m.inputsOf(nil, plan); failed != nil {
-			return m.park(&plan.rulePlan, r.number, change, sink, failed.reason(&plan.rulePlan, change.Relation))
+			return m.parkResult(plan, r, change, sink, failed.reason(&plan.rulePlan, change.Relation))
 		}
 	}
 	m.observation.Net = true

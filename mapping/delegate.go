@@ -65,7 +65,7 @@ func (b *binder) delegate(ctx context.Context, bound *boundRule, c *compiler) er
 		if r.onError.Valid() {
 			c.join(bound, g, "subject", d.take())
 		}
-		for _, e := range leaves(r.data) {
+		for _, e := range append(leaves(r.data), leaves(r.tags)...) {
 			if err := d.tryValue(ctx, e); err != nil {
 				return err
 			}

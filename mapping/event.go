@@ -37,6 +37,8 @@ type Event struct {
 	// Errors is a JSON array of the names that are null because their expression
 	// failed, or nil.
 	Errors []byte
+	// Tags is a JSON array of the rule's tags, each a name=value; nil: there are none.
+	Tags []byte
 }
 
 // EventType is an event that rules make, as far as their files say it. Group,

@@ -32,3 +32,6 @@ func LookupColumns(sql string) (columns []string, query string, ok bool) {
 	}
 	return columns, sql[:end], fault == nil
 }
+
+// Len is how many transactions are kept apart.
+func (o *Overlay) Len() int { return len(o.transactions) }

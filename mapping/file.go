@@ -110,7 +110,7 @@ func Inspect(o Options) (*Rules, error) {
 		all, rs.rules = append(all, rules...), append(rs.rules, valid...)
 		errs = append(errs, mistakes...)
 	}
-	errs = append(errs, checkEventTypes(all)...)
+	errs = append(append(errs, checkEventTypes(all)...), checkTags(all)...)
 	if len(all) == 0 && len(errs) == 0 {
 		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
@@ -163,6 +163,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("tenant", func(v value) { r.tenant = parseExpression(v, "tenant") }),
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
+		strictyaml.Optional("tags", func(v value) { r.tags = parseTags(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
 		strictyaml.Optional("watch", func(v value) {
 			if v.Is("all") {

@@ -125,12 +125,8 @@ func (b *binder) resolveOwners(ctx context.Context, findings []cdc.Finding, err 
 	if b.saved != nil {
 		return err
 	}
-	for i := range findings {
-		statements, failed := cdc.ResolveOwners(ctx, b.conn, b.options.Encoding, findings[i].Statements)
-		if failed != nil {
-			return fmt.Errorf("bind rules: %w", failed)
-		}
-		findings[i].Statements = statements
+	if failed := cdc.ResolveFindings(ctx, b.conn, b.options.Encoding, findings); failed != nil {
+		return fmt.Errorf("bind rules: %w", failed)
 	}
 	return err
 }

@@ -114,18 +114,26 @@ func (b *binder) leastIdentities(ctx context.Context, rs *Ruleset) error {
 	if b.saved != nil {
 		return nil
 	}
-	known := map[uint32][]cdc.Statement{}
+	var needed []cdc.Needed
+	place := map[uint32]int{} // in needed; -1: whole rows are
+	for _, t := range b.lacksIdentity {
+		if _, known := place[t.Relation.OID]; known {
+			continue
+		}
+		place[t.Relation.OID] = -1
+		if columns, whole := b.oldColumns(rs, t); !whole {
+			place[t.Relation.OID] = len(needed)
+			needed = append(needed, cdc.Needed{Table: t, Columns: columns})
+		}
+	}
+	least, err := cdc.LeastIdentities(ctx, b.conn, b.options.Encoding, b.options.Publication, needed)
+	if err != nil {
+		return err
+	}
 	for f, t := range b.lacksIdentity {
-		statements, ok := known[t.Relation.OID]
-		if !ok {
-			columns, whole := b.oldColumns(rs, t)
-			if !whole {
-				var err error
-				if statements, err = cdc.LeastIdentity(ctx, b.conn, b.options.Encoding, b.options.Publication, t, columns); err != nil {
-					return err
-				}
-			}
-			known[t.Relation.OID] = statements
+		var statements []cdc.Statement
+		if i := place[t.Relation.OID]; i >= 0 {
+			statements = least[i]
 		}
 		if len(statements) == 0 {
 			continue
@@ -194,22 +202,19 @@ func (b *binder) full(ctx context.Context, t *cdc.Table) (remedy, error) {
 // makeFull says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
 // or why that would make the application's own statements fail.
 func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) (remedy, error) {
-	hazards, known := b.underFull[t.Relation.OID]
-	if !known {
-		var err error
-		if b.saved != nil {
-			return remedy{statements: fullStatements(tables)}, nil
-		}
-		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Encoding, b.options.Publication, t); err != nil {
+	if b.saved != nil {
+		return remedy{statements: fullStatements(tables)}, nil
+	}
+	if _, known := b.underFull[t.Relation.OID]; !known { // a partitioned table
+		if err := b.loadUnderFull(ctx, []*cdc.Table{t}); err != nil {
 			return remedy{}, err
 		}
-		b.underFull[t.Relation.OID] = hazards
 	}
 	ours := func(publication string) bool {
 		return publication == b.options.Publication || publication == cdc.InsertPublication(b.options.Publication)
 	}
 	first := map[string]cdc.Statement{}
-	for _, h := range hazards {
+	for _, h := range b.underFull[t.Relation.OID] {
 		if !h.Publishable() || !ours(h.Publication) {
 			return words("do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of %s would fail, because publication %s publishes the table and %s",
 				h.Table, cdc.QuoteIdentifier(h.Publication), h.Why()), nil

@@ -67,13 +67,12 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 		b.note("inheritance.one_table", bound.rule, words("write rules for them, or remove %s", bound.waitsFor()), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), bound.waitsFor())
 		return nil, nil
 	}
+	if err := b.load(ctx, names); err != nil {
+		return nil, err
+	}
 	var tables []*cdc.Table
 	for _, n := range names {
-		t, err := b.table(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		if t != nil { // it was dropped meanwhile
+		if t := b.tables[n]; t != nil { // it was dropped meanwhile
 			tables = append(tables, t)
 			b.saving.addHeir(parent.OID, n)
 		}

@@ -199,7 +199,7 @@ func (j *judge) conjunct(ctx context.Context, b *boundRule, op cdc.Op, parts []w
 
 // without takes out of a rule what an event shows.
 func (b *boundRule) without() {
-	b.tenant, b.key, b.data, b.rule.columns, b.onError = nil, nil, nil, nil, strictyaml.Value{}
+	b.tenant, b.key, b.data, b.tags, b.rule.columns, b.onError = nil, nil, nil, nil, nil, strictyaml.Value{}
 }
 
 // apply applies a rule to the row.
@@ -303,15 +303,12 @@ func (j *judge) column(b *boundRule, i int) JudgedValue {
 	return v
 }
 
-// text is a value of JSON as people read it, without the members that hide names. A text
-// may be JSON itself.
+// text is a value of JSON as people read it, without what hide names within it.
 func (j *judge) text(raw []byte) *string {
+	raw = jsontext.Redact(raw, func(_, name string) bool { return j.hide(name) })
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
 		text = string(raw)
-	}
-	if trimmed := strings.TrimSpace(text); trimmed != "" && strings.ContainsRune("{[", rune(trimmed[0])) && json.Valid([]byte(trimmed)) {
-		text = string(jsontext.Redact([]byte(trimmed), func(_, name string) bool { return j.hide(name) }))
 	}
 	if len(text) > maxJudgedValue {
 		text = strings.ToValidUTF8(text[:maxJudgedValue], "") + "..."

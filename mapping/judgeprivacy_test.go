@@ -18,17 +18,17 @@ rules:
     table: fichas
     on: insert
     when: >-
-      new.doc is not null and dados ->> 'vip' = 'true' and notas is not null and (new.p).cpf > '' and lista is not null and partes is not null and h is not null and
+      new.doc is not null and dados ->> 'vip' = 'true' and notas is not null and (new.p).cpf > '' and lista is not null and partes is not null and h is not null and nfe is not null and html is not null and
       c.doc is not null and c.nome is not null and c.dados is not null and c.pessoa is not null and c.outro is not null
     lookup: {c: "select doc, nome, dados, dados as pessoa, outro from donos where id = new.dono"}
     data: {id: id, doc: mask_cpf(doc), fim: "hmac(c.outro, 'chave')", nome: "c.nome || hmac(c.nome, 'chave')"}
 `
 	l := newLab(t, pg, mapping.Options{}, "rules: [{event: e, table: contratos, on: insert, columns: [id]}]", "create extension hstore", "create type pessoa as (nome text, cpf text)",
 		"create table donos (id int primary key, doc text, nome text, dados jsonb, outro text)",
-		"create table fichas (id int primary key, dono int, doc text, dados jsonb, notas text, p pessoa, lista jsonb[], partes pessoa[], h hstore)",
+		"create table fichas (id int primary key, dono int, doc text, dados jsonb, notas text, p pessoa, lista jsonb[], partes pessoa[], h hstore, nfe text, html text)",
 		`insert into donos values (1, '12345678909', 'Ana', '{"cpf": "12345678909", "b": [1, {"senha": 2}]}', 'segredo')`,
 		`insert into fichas values (1, 1, '12345678909', '{"cpf": "12345678909", "vip": true}', ' {"cpf": "12345678909"}', row('Ana', '12345678909'), array['{"cpf": "12345678909"}'::jsonb],
-			array[row('Ana', '12345678909')::pessoa], 'cpf=>12345678909, uf=>PR')`)
+			array[row('Ana', '12345678909')::pessoa], 'cpf=>12345678909, uf=>PR', '<nfe><dest cpf="12345678909"/></nfe>', '<b>oi</b>')`)
 	rs := bind(t, l.conn, mapping.Options{Secrets: map[string][]byte{"chave": []byte("0123456789abcdef")}}, rules)
 	hide := func(name string) bool { return name == "cpf" || name == "senha" }
 	j, err := rs.Judge(t.Context(), l.source, cdc.Name{Schema: "public", Name: "fichas"}, "1", hide)
@@ -51,7 +51,7 @@ rules:
 		}
 	}
 	diff(t, "values", got, []string{
-		"doc ***", `dados {"cpf":"***","vip":true}`, `notas {"cpf":"***"}`, `p {"nome":"Ana","cpf":"***"}`, `lista [{"cpf":"***"}]`, `partes [{"nome":"Ana","cpf":"***"}]`, `h {"uf":"PR","cpf":"***"}`,
+		"doc ***", `dados {"cpf":"***","vip":true}`, `notas {"cpf":"***"}`, `p {"nome":"Ana","cpf":"***"}`, `lista [{"cpf":"***"}]`, `partes [{"nome":"Ana","cpf":"***"}]`, `h {"uf":"PR","cpf":"***"}`, "nfe ***", "html <b>oi</b>",
 		"c.doc ***", "c.nome Ana", `c.dados {"b":[1,{"senha":"***"}],"cpf":"***"}`, "c.pessoa ***", "c.outro ***",
 	})
 }

@@ -68,8 +68,8 @@ type Mapper struct {
 	event  Event
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
-	data, previous, unchanged, errors, tenant, key, row, scratch []byte
-	argument                                                     []cdc.Datum
+	data, previous, unchanged, errors, tags, tenant, key, row, scratch []byte
+	argument                                                           []cdc.Datum
 	// nullErrors: the rule at hand has on_error: null.
 	nullErrors bool
 
@@ -463,7 +463,13 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 		m.errors = append(m.errors, ']')
 		e.Errors = m.errors
 	}
-	return nil
+	if len(r.tags) == 0 {
+		return nil
+	}
+	if failed = m.renderTags(r, m.options(r)); failed == nil && len(m.tags) > 0 {
+		e.Tags = m.tags
+	}
+	return failed
 }
 
 // orderingKey fills in m.key: the rule's, or the primary key.

@@ -2,15 +2,18 @@ package mapping
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"unsafe"
 
 	"gancho/cdc"
 )
 
-// maxOverlay bounds, in bytes of memory, what an Overlay keeps of rows.
-const maxOverlay = 64 << 20
+// maxOverlay bounds, in bytes of memory, what an Overlay keeps of rows, maxLost the transactions that it knows apart
+// although there was no room for their rows: behind that many, those that follow each other are one.
+const (
+	maxOverlay = 64 << 20
+	maxLost    = 10_000
+)
 
 // What is kept takes these bytes besides texts. Of transactions a slice has room for more, at most twice as many.
 const (
@@ -29,15 +32,18 @@ var ErrOverlayFull = errors.New("transactions changed more than 64 MiB of rows o
 type Overlay struct {
 	transactions []overlaid
 	open         bool
+	lost         int // of the transactions
 	bytes        int
 	limit        int
 }
 
-// overlaid is what one transaction has changed.
+// overlaid is what one transaction has changed, or several that are lost.
 type overlaid struct {
-	xid     uint32
+	xid     uint32  // the lowest
+	last    uint32  // the highest
 	lost    bool    // there was no room for its rows
 	before  cdc.LSN // everything that commits before it has been handed over
+	first   cdc.LSN // the end of the first one
 	end     cdc.LSN
 	changes []cdc.Change
 	bytes   int // of memory, with the room in changes
@@ -48,7 +54,7 @@ func NewOverlay() *Overlay { return &Overlay{limit: maxOverlay} }
 
 // Begin opens a transaction; everything that commits before the position has been handed over.
 func (o *Overlay) Begin(tx *cdc.Transaction, before cdc.LSN) {
-	o.transactions = append(o.transactions, overlaid{xid: tx.XID, before: before, bytes: overlaidSize})
+	o.transactions = append(o.transactions, overlaid{xid: tx.XID, last: tx.XID, before: before, bytes: overlaidSize})
 	o.bytes += overlaidSize
 	o.open = true
 }
@@ -73,7 +79,8 @@ func (o *Overlay) Add(c *cdc.Change) {
 	size += more * changeSize
 	if o.bytes+size > o.limit {
 		o.bytes += overlaidSize - t.bytes
-		*t = overlaid{xid: t.xid, before: t.before, lost: true, bytes: overlaidSize}
+		*t = overlaid{xid: t.xid, last: t.last, before: t.before, lost: true, bytes: overlaidSize}
+		o.lost++
 		return
 	}
 	if more > 0 {
@@ -118,7 +125,21 @@ func (o *Overlay) Commit(end cdc.LSN) {
 		o.transactions = o.transactions[:last]
 		return
 	}
-	t.end = end
+	t.first, t.end = end, end
+	if !t.lost || o.lost <= maxLost || !o.transactions[last-1].lost {
+		return
+	}
+	before := &o.transactions[last-1]
+	before.end = end
+	if int32(t.xid-before.xid) < 0 { // they wrap around
+		before.xid = t.xid
+	}
+	if int32(t.last-before.last) > 0 {
+		before.last = t.last
+	}
+	o.bytes -= t.bytes
+	o.lost--
+	o.transactions = o.transactions[:last]
 }
 
 // Reset drops what the stream repeats when it starts again: an open transaction, and those that end
@@ -128,7 +149,7 @@ func (o *Overlay) Reset(from cdc.LSN) {
 		o.drop(func(t *overlaid) bool { return t == &o.transactions[len(o.transactions)-1] })
 		o.open = false
 	}
-	o.drop(func(t *overlaid) bool { return t.end > from })
+	o.drop(func(t *overlaid) bool { return t.first > from })
 }
 
 // Clear drops everything.
@@ -140,6 +161,9 @@ func (o *Overlay) drop(which func(*overlaid) bool) {
 		t := &o.transactions[i]
 		if which(t) {
 			o.bytes -= t.bytes
+			if t.lost {
+				o.lost--
+			}
 			continue
 		}
 		kept = append(kept, *t)
@@ -164,7 +188,7 @@ func (o *Overlay) Seen(text string) error {
 	}
 	open := len(o.transactions) - 1
 	o.drop(func(t *overlaid) bool {
-		return seen.has(&cdc.Transaction{XID: t.xid}) && !(o.open && t == &o.transactions[open])
+		return seen.hasAll(t.xid, t.last) && !(o.open && t == &o.transactions[open])
 	})
 	return nil
 }
@@ -177,135 +201,4 @@ func SnapshotSees(text string, xids []uint32) (bool, error) {
 		return false, err
 	}
 	return !slices.ContainsFunc(xids, func(xid uint32) bool { return !seen.has(&cdc.Transaction{XID: xid}) }), nil
-}
-
-// View is what the kept transactions make of the rows of a table, once Seen has dropped those that the
-// rows' snapshot sees. Over applies it.
-type View struct {
-	mapper *Mapper
-	groups []viewGroup
-	order  map[*cdc.Relation][]int // the index of a change's column by that of the row's, -1: it has none
-	key    []byte
-	row    []cdc.Datum
-}
-
-// viewGroup are changes whose rows are told apart by the same columns.
-type viewGroup struct {
-	columns []string
-	changes map[string][]*viewChange
-}
-
-// viewChange is a change of a row; gone: the row has another key now, or is deleted.
-type viewChange struct {
-	*cdc.Change
-	gone bool
-}
-
-// View returns the kept changes of a table with this primary key. ErrOverlayFull; another error is of
-// a change that does not say which row it is of.
-func (o *Overlay) View(m *Mapper, table uint32, primaryKey []string) (*View, error) {
-	v := &View{mapper: m, order: map[*cdc.Relation][]int{}}
-	for i := range o.transactions {
-		t := &o.transactions[i]
-		if t.lost {
-			return nil, ErrOverlayFull
-		}
-		for j := range t.changes {
-			c := &t.changes[j]
-			if c.Relation.OID != table || c.Op == cdc.Truncate {
-				continue // no TRUNCATE gets between a query and the end of its transaction
-			}
-			if err := v.add(c, primaryKey); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return v, nil
-}
-
-// identity are the columns by which the stream tells rows apart: the primary key if it is always
-// sent, else the replica identity.
-func identity(rel *cdc.Relation, primaryKey []string) []string {
-	var sent []string
-	for _, c := range rel.Columns {
-		if c.Key {
-			sent = append(sent, c.Name)
-		}
-	}
-	if len(sent) == 0 || !slices.ContainsFunc(primaryKey, func(name string) bool { return !slices.Contains(sent, name) }) {
-		return primaryKey
-	}
-	return sent
-}
-
-func (v *View) add(c *cdc.Change, primaryKey []string) error {
-	names := identity(c.Relation, primaryKey)
-	columns := columnIndexes(c.Relation, names)
-	i := slices.IndexFunc(v.groups, func(g viewGroup) bool { return slices.Equal(g.columns, names) })
-	if i < 0 {
-		i = len(v.groups)
-		v.groups = append(v.groups, viewGroup{names, map[string][]*viewChange{}})
-	}
-	changes := v.groups[i].changes
-	put := func(row []cdc.Datum, gone bool) bool {
-		key, known := v.mapper.collector.appendColumns(nil, c.Relation, columns, row)
-		if known {
-			changes[string(key)] = append(changes[string(key)], &viewChange{c, gone})
-		}
-		return known
-	}
-	known := true
-	if c.Old != nil {
-		known = put(c.Old, true) // in an update the new row follows, mostly under the same key
-	}
-	if c.Op != cdc.Delete {
-		known = put(c.New, false) && known
-	}
-	if !known {
-		return fmt.Errorf("a change of table %s does not say which row it is of: its replica identity (%v) was not sent", c.Relation.TableName(), names)
-	}
-	return nil
-}
-
-// Over makes the row of a cdc.Read what it is at its place in the stream. It reports false when it
-// is no longer there. The row is valid until the next call.
-func (v *View) Over(c *cdc.Change) (there bool, err error) {
-	there = true
-	for i := range v.groups {
-		g := &v.groups[i]
-		var known bool
-		v.key, known = v.mapper.collector.appendColumns(v.key[:0], c.Relation, columnIndexes(c.Relation, g.columns), c.New)
-		if !known {
-			return false, fmt.Errorf("rows of table %s were read without their replica identity (%v)", c.Relation.TableName(), g.columns)
-		}
-		changes := g.changes[string(v.key)]
-		if len(changes) == 0 {
-			continue
-		}
-		v.row = append(v.row[:0], c.New...)
-		c.New = v.row
-		for _, change := range changes {
-			there = !change.gone
-			if there {
-				v.apply(change.Change, c)
-			}
-		}
-	}
-	return there, nil
-}
-
-// apply gives the row the values that a change has sent: others are as they were.
-func (v *View) apply(change, row *cdc.Change) {
-	order, ok := v.order[change.Relation]
-	if !ok {
-		for _, c := range row.Relation.Columns {
-			order = append(order, change.Relation.Column(c.Name))
-		}
-		v.order[change.Relation] = order
-	}
-	for i, from := range order {
-		if from >= 0 && change.New[from].Sent() {
-			row.New[i] = change.New[from]
-		}
-	}
 }

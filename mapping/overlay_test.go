@@ -66,7 +66,7 @@ func TestOverlay(t *testing.T) {
 			got[id] = fmt.Sprintf("%s %s %s", c.New[0].Text, c.New[1].Text, c.New[2].Text)
 		}
 	}
-	want := map[string]string{"1.00": "1.0 novo lida", "2": "gone", "3": "3  outra", "4": "gone", "5": "5 lido lida"}
+	want := map[string]string{"1.00": "1.0 novo lida", "2": "gone", "3": "3  outra", "4": "9 mudou lida", "5": "5 lido lida"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
@@ -79,6 +79,63 @@ func TestOverlay(t *testing.T) {
 	o.Reset(110)
 	if o.Floor() != 0 {
 		t.Errorf("%s is kept of what the stream repeats", o.Floor())
+	}
+}
+
+// TestOverlayMoved: a row whose replica identity, which is not its primary key, was changed meanwhile is still there,
+// as what has become of it: nothing reads it again.
+func TestOverlayMoved(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table contas (id int primary key, codigo text not null, nome text)", "create unique index por_codigo on contas (codigo)",
+		"alter table contas replica identity using index por_codigo")
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id, codigo, nome]}")
+	tables, err := rs.Reads(func(string) bool { return true })
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("%d tables, %v", len(tables), err)
+	}
+	rel := tables[0].Table.Relation
+	row := func(texts ...string) []cdc.Datum {
+		out := make([]cdc.Datum, 3)
+		for i, text := range texts {
+			if text != "" {
+				out[i] = cdc.Datum{State: cdc.Present, Text: []byte(text)}
+			}
+		}
+		return out
+	}
+	o := mapping.NewOverlay()
+	for i, c := range []cdc.Change{
+		{Op: cdc.Update, Old: row("", "a"), New: row("1", "b", "mudou")},
+		{Op: cdc.Insert, New: row("7", "a", "outra")},
+		{Op: cdc.Update, New: row("1", "b", "mudou de novo")},
+		{Op: cdc.Update, Old: row("", "d"), New: row("4", "e", "mudou")},
+		{Op: cdc.Delete, Old: row("", "e")},
+		{Op: cdc.Update, Old: row("", "b"), New: row("1", "d", "por fim")}, // another one's, which has gone
+	} {
+		c.Relation = rel
+		o.Begin(&cdc.Transaction{XID: uint32(i)}, cdc.LSN(i))
+		o.Add(&c)
+		o.Commit(cdc.LSN(i + 1))
+	}
+	view, err := o.View(mapping.NewMapper(rs, nil), rel.OID, []string{"id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, read := range [][]cdc.Datum{row("1", "a", "lido"), row("2", "c", "lido"), row("4", "d", "lido")} {
+		c := cdc.Change{Op: cdc.Read, Relation: rel, New: read}
+		id := string(read[0].Text)
+		there, err := view.Over(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[id] = "gone"
+		if there {
+			got[id] = fmt.Sprintf("%s %s %s", c.New[0].Text, c.New[1].Text, c.New[2].Text)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"1": "1 d por fim", "2": "2 c lido", "4": "gone"}, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
 
@@ -135,6 +192,46 @@ func TestOverlayMemory(t *testing.T) { //nolint:paralleltest // see above
 		if took > c.most {
 			t.Errorf("%d transactions of one row take %d bytes, want at most %d", c.transactions, took, c.most)
 		}
+	}
+}
+
+// TestOverlayLost: transactions for whose rows there is no room take no memory without end, and are known until all of
+// them are seen; those that the stream repeats come again.
+func TestOverlayLost(t *testing.T) {
+	t.Parallel()
+	rel := &cdc.Relation{}
+	o := mapping.NewOverlay()
+	big := []cdc.Datum{{State: cdc.Present, Text: make([]byte, 65<<20)}}
+	const transactions, first = 100_000, 1<<32 - 50_000 // the ids wrap around
+	for i := range transactions {
+		o.Begin(&cdc.Transaction{XID: uint32(first + i)}, cdc.LSN(i+1))
+		o.Add(&cdc.Change{Op: cdc.Insert, Relation: rel, New: big})
+		o.Commit(cdc.LSN(i + 2))
+	}
+	if n := o.Len(); n > 11_000 {
+		t.Errorf("%d lost transactions are kept", n)
+	}
+	full := func(snapshot string) bool {
+		t.Helper()
+		if err := o.Seen(snapshot); err != nil {
+			t.Fatal(err)
+		}
+		_, err := o.View(nil, 0, nil)
+		return errors.Is(err, mapping.ErrOverlayFull)
+	}
+	for _, snapshot := range []string{
+		fmt.Sprintf("%d:%d:", first+transactions-1, first+transactions-1), // not the last one
+		fmt.Sprintf("%d:%d:%[1]d", first+60_000, first+transactions+5),    // not one of the middle
+	} {
+		if !full(snapshot) {
+			t.Errorf("%s sees all", snapshot)
+		}
+	}
+	if o.Reset(transactions / 2); !full("1:1:") { // what ended before is not repeated
+		t.Error("after the reset nothing is known of what came before")
+	}
+	if full(fmt.Sprintf("%d:%d:%[1]d", first-7, first+transactions+5)) {
+		t.Error("what all see is still kept")
 	}
 }
 

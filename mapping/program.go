@@ -53,6 +53,7 @@ type program struct {
 	sent    []expr.Column
 	watch   []watched
 	payload *node
+	tags    []*node // whose names are the tags'
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
 	// group are the expressions of collapse by other than the primary key.
@@ -208,6 +209,10 @@ func (c *compiler) compile(r *rule, g group) *program {
 		root.children = append(root.children, c.fields(r.data.fields, scope, g)...)
 	}
 	p.payload = root
+	p.tags = c.fields(r.tagFields(), scope, g)
+	for i, n := range p.tags {
+		n.name = r.tags.fields[i].name
+	}
 	for i, l := range c.lookups {
 		p.lookups = append(p.lookups, c.lookup(l, c.asked[i], scope, g))
 		p.awaits = p.awaits || c.asked[i]

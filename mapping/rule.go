@@ -31,6 +31,7 @@ type rule struct {
 	key        *expression
 	columns    []columnRef
 	data       *field // nil without data
+	tags       *field // nil without tags
 	watch      []columnRef
 	watchAll   strictyaml.Value // watch: all; not valid without
 	onError    strictyaml.Value // on_error: null; not valid without
@@ -89,11 +90,11 @@ func (s opSet) String() string {
 }
 
 // fingerprint is a short hash of a rule as it is written, without what is for
-// people or for recovering, comments and layout.
+// people, for searching or for recovering, comments and layout.
 func fingerprint(v strictyaml.Value) string {
 	h := sha256.New()
 	for _, e := range v.Entries() {
-		if !slices.Contains([]string{"group", "title", "description", "changed_at"}, e.Name) {
+		if !slices.Contains([]string{"group", "title", "description", "changed_at", "tags"}, e.Name) {
 			writeText(h, e.Name)
 			writeValue(h, e.Value)
 		}
@@ -239,7 +240,7 @@ func (r *rule) without(bound []*boundLookup) *rule {
 			*e = nil
 		}
 	}
-	kept.data = r.data.without(names)
+	kept.data, kept.tags = r.data.without(names), r.tags.without(names)
 	return &kept
 }
 

@@ -243,5 +243,5 @@ func (s *shaper) unsent(c expr.Column) bool {
 	if c.Old {
 		return !t.Relation.Columns[c.Index].Key
 	}
-	return s.op == cdc.Update && outOfLine(t.Relation, c.Index)
+	return s.op == cdc.Update && outOfLine(t, c.Index)
 }

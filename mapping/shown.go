@@ -133,7 +133,7 @@ func (b *boundRule) masks(lookup, column string) bool {
 		return false
 	}
 	shown := []*expression{b.tenant, b.key}
-	for _, f := range leafFields(b.data) {
+	for _, f := range append(leafFields(b.data), leafFields(b.tags)...) {
 		shown = append(shown, f.leaf)
 	}
 	masked := false
@@ -158,7 +158,7 @@ func namesMembers(t *cdc.Type) bool {
 	case cdc.KindArray:
 		return t.Elem != nil && namesMembers(t.Elem)
 	case cdc.KindBase:
-		return slices.Contains([]string{"json", "jsonb", "hstore"}, t.Name)
+		return slices.Contains([]string{"json", "jsonb", "hstore", "xml"}, t.Name)
 	}
 	return false
 }

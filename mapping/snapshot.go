@@ -92,8 +92,29 @@ func (s *snapshot) has(tx *cdc.Transaction) bool {
 	// The stream has the low 32 bits, and the transaction is less than 2^31
 	// transactions away: it may be newer than xmax, which follows the newest one
 	// that has ended.
-	xid := s.xmax + uint64(int64(int32(tx.XID-uint32(s.xmax)))) // the wrap around is meant
+	xid := s.full(tx.XID)
 	return xid < s.xmin || xid < s.xmax && !s.running[xid]
+}
+
+// full is the id of 64 bits of a transaction that the stream has.
+func (s *snapshot) full(xid uint32) uint64 {
+	return s.xmax + uint64(int64(int32(xid-uint32(s.xmax)))) // the wrap around is meant
+}
+
+// hasAll reports whether queries on a primary see the transactions with all the ids from one to another one.
+func (s *snapshot) hasAll(first, last uint32) bool {
+	if s.xmax == 0 || s.full(last) >= s.xmax {
+		return false
+	}
+	if first == last {
+		return !s.running[s.full(last)]
+	}
+	for xid := range s.running {
+		if s.full(first) <= xid && xid <= s.full(last) {
+			return false
+		}
+	}
+	return true
 }
 
 // parseSnapshot reads xmin:xmax:xid,xid.

@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -13,28 +12,72 @@ import (
 
 // table loads a table once. It is nil when the table does not exist.
 func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
-	if t, ok := b.tables[name]; ok {
-		return t, nil
+	err := b.load(ctx, []cdc.Name{name})
+	return b.tables[name], err
+}
+
+// load loads tables that are not loaded yet.
+func (b *binder) load(ctx context.Context, names []cdc.Name) error {
+	var missing []cdc.Name
+	for _, name := range names {
+		if _, known := b.tables[name]; !known && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
 	}
 	if b.saved != nil {
-		b.tables[name] = b.saved.table(name)
-		if t := b.tables[name]; t != nil {
-			b.allowed[t.Relation.OID] = b.saved.allowed[t.Relation.OID]
+		for _, name := range missing {
+			b.tables[name] = b.saved.table(name)
+			if t := b.tables[name]; t != nil {
+				b.allowed[t.Relation.OID] = b.saved.allowed[t.Relation.OID]
+			}
 		}
-		return b.tables[name], nil
+		return nil
 	}
-	t, err := cdc.LoadTable(ctx, b.conn, b.options.Encoding, name.Schema, name.Name)
-	if errors.Is(err, cdc.ErrNoTable) {
-		t, err = nil, nil
+	tables, err := cdc.LoadTables(ctx, b.conn, b.options.Encoding, missing)
+	if err != nil {
+		return err
 	}
-	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
-		err = b.loadViewTables(ctx, t)
-	}
-	if err == nil {
-		b.tables[name] = t
+	var partial []*cdc.Table // which do not send whole old rows
+	for i, t := range tables {
+		if t != nil && (t.Kind == 'v' || t.Kind == 'm') {
+			if err := b.loadViewTables(ctx, t); err != nil {
+				return err
+			}
+		}
+		if t != nil && t.Kind != 'p' && t.Relation.ReplicaIdentity != 'f' {
+			partial = append(partial, t)
+		}
+		b.tables[missing[i]] = t
 		b.loadAllowed(t)
 	}
-	return t, err
+	return b.loadUnderFull(ctx, partial)
+}
+
+// loadUnderFull finds what REPLICA IDENTITY FULL would make fail.
+func (b *binder) loadUnderFull(ctx context.Context, tables []*cdc.Table) error {
+	found, err := cdc.HazardsUnderFull(ctx, b.conn, b.options.Encoding, b.options.Publication, tables)
+	for _, t := range tables {
+		b.underFull[t.Relation.OID] = found[t.Relation.OID]
+	}
+	return err
+}
+
+// named are the tables that the rules name, for which the source is asked once.
+func (r *Rules) named() []cdc.Name {
+	var names []cdc.Name
+	for _, d := range r.deny {
+		names = append(names, d.table)
+	}
+	for _, rule := range r.rules {
+		names = append(names, rule.table)
+		for _, child := range rule.children {
+			names = append(names, child.table)
+		}
+	}
+	return names
 }
 
 // existing loads a table that must exist. It returns nil, with a mistake, if it does not.

@@ -53,6 +53,10 @@ type Observation struct {
 	// Tenant is the one that all these rules would give the event, if HasTenant.
 	Tenant    []byte
 	HasTenant bool
+	// Later: the verdicts, as all of a Net, follow others of the same rules, that were Awaits,
+	// Commit or Child.
+	// Again: they were told before, under another Key.
+	Later, Again bool
 	// Verdicts are in the order of the rules; none: no rule is for the operation.
 	Verdicts []Verdict
 }
@@ -162,7 +166,9 @@ func (m *Mapper) observe(c *cdc.Change, s *subjectPlan) {
 	m.identify(o, c, s)
 	m.observer.Observe(o)
 	if c.Op == cdc.Update && c.Old != nil && m.rekeyed(c, s) {
+		o.Again = true
 		m.observer.Observe(o) // under the key that the row had before
+		o.Again = false
 	}
 	m.forgetVerdicts()
 }
@@ -233,8 +239,14 @@ func (m *Mapper) observeLater(c *cdc.Change) {
 	o := &m.observation
 	o.Position, o.Time, o.Table, o.Op = c.Position, c.Tx.Time, c.Relation.OID, c.Op
 	o.Key, o.Tenant, o.HasTenant = nil, m.tenant, o.Verdicts[0].Outcome == Fired
-	m.observer.Observe(o)
+	m.observeLaterVerdicts()
 	m.forgetVerdicts()
+}
+
+func (m *Mapper) observeLaterVerdicts() {
+	m.observation.Later = true
+	m.observer.Observe(&m.observation)
+	m.observation.Later = false
 }
 
 // observeEvent tells at once of an event whose tenant the change alone does not show, and
@@ -278,7 +290,7 @@ func (m *Mapper) toldNet(last uint64, verdicts ...Verdict) {
 	o := &m.observation
 	o.Position, o.Time, o.Op = cdc.Position{Commit: m.committed.Commit, Ordinal: last}, m.committed.Time, 0
 	o.Key, o.Tenant, o.HasTenant = nil, nil, false
-	m.observer.Observe(o)
+	m.observeLaterVerdicts()
 	m.forgetVerdicts()
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 
@@ -41,6 +42,11 @@ var ErrNewer = errors.New("the schema gancho is newer than this program; install
 // when the schema exists, to create in it. ErrNewer: a newer program has migrated
 // it, ErrForeign: it may be another's; in both cases nothing was done.
 func Apply(ctx context.Context, dsn string) ([]string, error) {
+	return applyTo(ctx, dsn, math.MaxInt64)
+}
+
+// applyTo is Apply up to a version.
+func applyTo(ctx context.Context, dsn string, version int64) ([]string, error) {
 	db, err := connect(ctx, dsn)
 	if err != nil {
 		return nil, err
@@ -72,7 +78,7 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}
-	results, err := provider.Up(ctx)
+	results, err := provider.UpTo(ctx, version)
 	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
 		results, err = partial.Applied, partial.Err
 	}

@@ -55,11 +55,14 @@ func backfillRows(t *testing.T) int {
 type churn struct {
 	stopped chan struct{}
 	writers sync.WaitGroup
+	cut     context.CancelFunc // ends the writers' statements
 	once    sync.Once
+	t       *testing.T
 }
 
 func startChurn(t *testing.T, dsn string, random *rand.Rand, rows int, every time.Duration) *churn {
-	c := &churn{stopped: make(chan struct{})}
+	ctx, cut := context.WithCancel(context.Background())
+	c := &churn{stopped: make(chan struct{}), cut: cut, t: t}
 	tick := time.NewTicker(every)
 	t.Cleanup(tick.Stop)
 	for range loadWriters {
@@ -71,8 +74,8 @@ func startChurn(t *testing.T, dsn string, random *rand.Rand, rows int, every tim
 					return
 				case <-tick.C:
 				}
-				if conn, err := pgx.Connect(context.Background(), dsn); err == nil { // else the server restarts
-					c.session(conn, tick.C, own, rows)
+				if conn, err := pgx.Connect(ctx, dsn); err == nil { // else the server restarts
+					c.session(ctx, conn, tick.C, own, rows)
 					_ = conn.Close(context.Background())
 				}
 			}
@@ -84,11 +87,11 @@ func startChurn(t *testing.T, dsn string, random *rand.Rand, rows int, every tim
 
 func (c *churn) stop() {
 	c.once.Do(func() { close(c.stopped) })
-	c.writers.Wait()
+	ended(c.t, &c.writers, c.cut)
 }
 
 // session changes rows until the connection is cut.
-func (c *churn) session(conn *pgx.Conn, tick <-chan time.Time, random *rand.Rand, rows int) {
+func (c *churn) session(ctx context.Context, conn *pgx.Conn, tick <-chan time.Time, random *rand.Rand, rows int) {
 	for {
 		id := 1 + random.IntN(rows*11/10)
 		sql := "update contas set saldo = saldo + 1 where id = $1"
@@ -98,7 +101,7 @@ func (c *churn) session(conn *pgx.Conn, tick <-chan time.Time, random *rand.Rand
 		case 1, 2:
 			sql = "insert into contas values ($1, 0.50, 'nova') on conflict (id) do update set saldo = contas.saldo * 2, nota = 'outra vez'"
 		}
-		if _, err := conn.Exec(context.Background(), sql, id); err != nil {
+		if _, err := conn.Exec(ctx, sql, id); err != nil {
 			return
 		}
 		select {
@@ -212,10 +215,11 @@ func (l *ledger) check(t *testing.T, table map[string]string) {
 	}
 }
 
-// newBackfillWorld has a table with rows.
-func newBackfillWorld(t *testing.T, postgres *testservers.Postgres, rows int) *session {
+// newBackfillWorld has a table with rows, on a server of its own: a backfill waits for the
+// transactions of others, and keeps to what the slot has still to read of the server's WAL.
+func newBackfillWorld(t *testing.T, rows int) *session {
 	t.Helper()
-	w := newWorldOn(t, postgres, "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, backfillTable,
+	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, backfillTable,
 		fmt.Sprintf("insert into contas select n, n / 4.0, case when n %% 3 > 0 then 'nota ' || n end from generate_series(1, %d) n", rows))
 	w.binary = buildCommand(t)
 	w.rules = backfillRules
@@ -273,12 +277,8 @@ func (s *session) caughtUp(r *receiver) *ledger {
 func TestBackfillUnderKills(t *testing.T) {
 	t.Parallel()
 	random, rows := seeded(t), backfillRows(t)
-	own, err := testservers.StartPostgres(testservers.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(own.Close)
-	s := newBackfillWorld(t, own, rows)
+	s := newBackfillWorld(t, rows)
+	own := s.postgres
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
 	c := startChurn(t, s.dsn, random, rows, 2*time.Millisecond)
@@ -322,7 +322,7 @@ func TestBackfillUnderKills(t *testing.T) {
 // go on, and gives another one up.
 func TestBackfillSession(t *testing.T) {
 	t.Parallel()
-	s := newBackfillWorld(t, pg, 3000)
+	s := newBackfillWorld(t, 3000)
 	s.binary = ""
 	s.rules += `  - event: conta.do.grupo
     table: contas

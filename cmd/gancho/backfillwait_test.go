@@ -20,7 +20,7 @@ import (
 // confirmed meanwhile, and it goes on when the lock is gone.
 func TestBackfillOfLockedTable(t *testing.T) {
 	t.Parallel()
-	s := newBackfillWorld(t, pg, 600)
+	s := newBackfillWorld(t, 600)
 	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
@@ -64,7 +64,7 @@ func TestBackfillOfLockedTable(t *testing.T) {
 // TestBackfillToDeadReceiver: the one endpoint of a backfill takes nothing. Who waits for the job is told, and what to do.
 func TestBackfillToDeadReceiver(t *testing.T) {
 	t.Parallel()
-	s := newBackfillWorld(t, pg, 600)
+	s := newBackfillWorld(t, 600)
 	s.binary = ""
 	s.endpoint("morto", "http://"+closedPort(t))
 	b := s.started(nil)
@@ -90,7 +90,7 @@ func TestBackfillToDeadReceiver(t *testing.T) {
 // TestBackfillOfNewRules: a table comes into the rules while a backfill runs. Its changes are kept before its rows are read.
 func TestBackfillOfNewRules(t *testing.T) {
 	t.Parallel()
-	s := newBackfillWorld(t, pg, 1000)
+	s := newBackfillWorld(t, 1000)
 	s.binary = ""
 	s.exec("create table novas (id int primary key)")
 	s.exec("insert into novas values (7)")

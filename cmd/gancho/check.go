@@ -304,13 +304,12 @@ func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Rule
 	k.add(remarks...)
 	hazards, err := cdc.Hazards(ctx, conn, encoding, c.Source.Publication, rules.Ruled()...)
 	k.problem("source.unread", "source", err)
-	for _, h := range hazards {
-		f := h.Finding()
-		if f.Statements, err = cdc.ResolveOwners(ctx, conn, encoding, f.Statements); err != nil {
-			k.problem("source.unread", "source", err)
-		}
-		k.add(f)
+	found := make([]cdc.Finding, len(hazards))
+	for i := range hazards {
+		found[i] = hazards[i].Finding()
 	}
+	k.problem("source.unread", "source", cdc.ResolveFindings(ctx, conn, encoding, found))
+	k.add(found...)
 	_, err = cdc.Examine(ctx, cdc.Options{DSN: cmp.Or(k.as, c.Source.DSN.Reveal()), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
 	lacks := new(cdc.SetupError)
 	if !errors.As(err, &lacks) {

@@ -2,8 +2,10 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -125,12 +127,12 @@ func TestCheckTables(t *testing.T) {
 		"column list": {
 			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes (id)"},
 			"{event: a, table: clientes, on: insert, columns: [id, nome]}", 0,
-			"publication gancho leaves out the columns nome", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
+			"publication gancho leaves out the columns nome", "BEGIN; ALTER PUBLICATION gancho DROP TABLE ONLY public.clientes; ALTER PUBLICATION gancho ADD TABLE ONLY public.clientes; COMMIT;", "",
 		},
 		"row filter": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for table clientes where (id > 5)"},
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
-			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
+			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE ONLY public.clientes; ALTER PUBLICATION gancho ADD TABLE ONLY public.clientes; COMMIT;", "",
 		},
 		"unlogged partition": {
 			[]string{"create table acessos (id int primary key) partition by range (id)", "create unlogged table acessos_1 partition of acessos default"},
@@ -305,5 +307,41 @@ func TestCheckInOneRun(t *testing.T) {
 	code, said = check("", mustRead(t, "testdata/check/corrected.yaml"))
 	if code != 0 || strings.Contains(said, "publication") || strings.Contains(said, "GRANT") {
 		t.Errorf("after the statements, exit %d:\n%s", code, said)
+	}
+}
+
+// TestCheckAsksForAll: a database may have thousands of tables, far away. What check asks does not
+// depend on how many there are.
+func TestCheckAsksForAll(t *testing.T) {
+	t.Parallel()
+	asked := func(tables int) int {
+		statements := []string{"do $$ begin execute format('alter database %I set log_statement = ''all''', current_database()); end $$"}
+		rules := "rules:\n"
+		for i := range tables {
+			statements = append(statements,
+				fmt.Sprintf("create table t%d (id int primary key, unidade_id int not null, status char(1) check (status in ('A', 'B')), valor numeric)", i))
+			on := "on: update, when: old.status <> new.status"
+			if i%2 == 0 { // an index is enough
+				on = "on: [insert, delete], tenant: unidade_id"
+			}
+			rules += fmt.Sprintf("  - {event: t%d.mudou, table: t%[1]d, %s, data: {id: id}}\n", i, on)
+		}
+		dsn, path := pg.Database(t, "", statements...), filepath.Join(t.TempDir(), "gancho.yaml")
+		config := "source: {dsn: '" + dsn + "'}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\n"
+		for file, text := range map[string]string{path: config, filepath.Join(filepath.Dir(path), "r.yaml"): rules} {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(pg.Log())
+		code, _, stderr := command(t, "check", "--config", path)
+		if full, index := strings.Count(stderr, "REPLICA IDENTITY FULL;\n"), strings.Count(stderr, "REPLICA IDENTITY USING INDEX"); code != 1 || full != tables/2 || index != tables/2 {
+			t.Fatalf("exit %d, %d statements for whole rows and %d for an index, of %d tables:\n%s", code, full, index, tables, stderr)
+		}
+		return len(regexp.MustCompile(`LOG:  (statement|execute )`).FindAllString(pg.Log()[before:], -1))
+	}
+	few, many := asked(4), asked(40)
+	if few < 20 || many != few {
+		t.Errorf("%d statements for 4 tables, %d for 40", few, many)
 	}
 }

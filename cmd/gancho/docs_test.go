@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,5 +100,68 @@ func (s *session) shell() func(line string) ([]byte, error) {
 		cmd.Dir = s.dir
 		cmd.Env = commandEnv("PATH="+bin+":"+os.Getenv("PATH"), "ERP_KEY=chave-do-erp")
 		return cmd.CombinedOutput()
+	}
+}
+
+// TestOperationsMessages: what a bridge logs as a warning or an error is in the page for DBAs, up
+// to its first comma, colon or semicolon.
+func TestOperationsMessages(t *testing.T) {
+	t.Parallel()
+	page := mustRead(t, "../../docs/operations.md")
+	logged := regexp.MustCompile(`(?s)\.(?:Error|Warn)\(\)(?:[^;{}]{0,400}?)\.Msgf?\(\s*"((?:[^"\\]|\\.)*)"`)
+	messages := 0
+	for _, root := range []string{"../../cdc", "../../mapping", "../../delivery", "../../internal/api", "../../internal/bridge", "../../internal/control", "../../internal/state"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			for _, m := range logged.FindAllStringSubmatch(mustRead(t, path), -1) {
+				messages++
+				begin, _, _ := strings.Cut(m[1], ";")
+				begin = strings.TrimSpace(regexp.MustCompile(`[,:].*`).ReplaceAllString(begin, ""))
+				if !strings.Contains(page, "`"+begin) {
+					t.Errorf("%s: write a row about %q in docs/operations.md, under Messages, and what to do", path, begin)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if messages < 40 {
+		t.Errorf("only %d messages were found", messages)
+	}
+}
+
+// TestOperationsCommands: the commands of the page for DBAs exist, with these options.
+func TestOperationsCommands(t *testing.T) {
+	t.Parallel()
+	page := mustRead(t, "../../docs/operations.md")
+	commands := 0
+	for _, m := range regexp.MustCompile("(?m)(?:`|^)(gancho [a-z][^`#\n;|]*)").FindAllStringSubmatch(page, -1) {
+		commands++
+		var path, options []string
+		for i, word := range strings.Fields(m[1])[1:] {
+			switch {
+			case strings.HasPrefix(word, "--"):
+				name, _, _ := strings.Cut(word, "=")
+				options = append(options, name)
+			case len(options) == 0 && len(path) == i && regexp.MustCompile(`^[a-z-]+$`).MatchString(word):
+				path = append(path, word)
+			}
+		}
+		code, help, stderr := command(t, append(path, "--help")...)
+		if code != 0 {
+			t.Errorf("%s: exit %d: %s", m[1], code, stderr)
+		}
+		for _, option := range options {
+			if !regexp.MustCompile(regexp.QuoteMeta(option) + `\b`).MatchString(help) {
+				t.Errorf("%s: there is no %s", m[1], option)
+			}
+		}
+	}
+	if commands < 40 {
+		t.Errorf("only %d commands were found", commands)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/webhook"
+	"gancho/internal/bridge"
 	"gancho/internal/doctor"
 	"gancho/internal/state"
 )
@@ -111,6 +113,9 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 		options := queueOptions(q)
 		options.Logger = zerolog.Nop()
 		o.Queue = &options
+		if mistakes == nil {
+			o.Refused = func(ctx context.Context) (string, error) { return refusedCapture(ctx, c) }
+		}
 	}
 	if c.State.On() {
 		o.State = func(ctx context.Context) (*state.Store, error) { return openState(ctx, c) }
@@ -119,6 +124,30 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 		o.Snooze = append(o.Snooze, doctor.Snooze(s))
 	}
 	return doctor.Run(ctx, o), nil
+}
+
+// refusedCapture says why a bridge would not capture, and what is missing then; "": it would.
+func refusedCapture(ctx context.Context, c *config.Config) (string, error) {
+	rules, err := parseRules(c)
+	if err != nil {
+		return "", err
+	}
+	s := &session{config: c}
+	defer s.close()
+	o := bridge.RecoveryOptions{
+		Source: cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding), Log: zerolog.Nop()}, Rules: rules,
+	}
+	if o.Queue, err = s.connectQueue(ctx, nil); err != nil {
+		return "", err
+	}
+	r, err := bridge.Recover(ctx, o)
+	if errors.Is(err, bridge.ErrNothingToRecover) || errors.Is(err, bridge.ErrNeverRead) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s; changes that committed %s are missing", strings.TrimSuffix(r.Gap.Detail, "."), r.Gap.Between()), nil
 }
 
 // printReport prints the findings for people, the problems last.

@@ -39,58 +39,6 @@ func findingOf(r *doctor.Report, id string) *doctor.Finding {
 	return &r.Findings[i]
 }
 
-// TestDoctorBreakingCombinations: each combination that makes the application's
-// statement fail is made by hand, the statement is shown failing, and doctor says so with
-// the statement that ends it, after which it works.
-func TestDoctorBreakingCombinations(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		setup  []string
-		fails  string // the application's statement
-		reason cdc.HazardReason
-		fix    bool // doctor's statements end it; else the remedy is a choice in words
-	}{
-		"no replica identity":  {[]string{"create table t (a int)", "create publication gancho for table t"}, "update t set a = 2", cdc.HazardIdentity, true},
-		"another tool's":       {[]string{"create table t (a int)", "create publication gancho_insert for table t with (publish = 'insert')", "create publication outra for table t"}, "delete from t", cdc.HazardIdentity, true},
-		"identity nothing":     {[]string{"create table t (a int primary key)", "alter table t replica identity nothing", "create publication gancho for table t"}, "update t set a = 2", cdc.HazardIdentity, true},
-		"all tables":           {[]string{"create table t (a int)", "create publication gancho for all tables"}, "delete from t", cdc.HazardIdentity, true},
-		"column list":          {[]string{"create table t (a int primary key, b int)", "create publication gancho for table t (b)"}, "update t set b = 2", cdc.HazardColumns, false},
-		"column list and full": {[]string{"create table t (a int primary key, b int)", "alter table t replica identity full", "create publication gancho for table t (a)"}, "update t set b = 2", cdc.HazardColumns, true},
-		"row filter":           {[]string{"create table t (a int primary key, b int)", "create publication gancho for table t where (b > 0)"}, "update t set b = 2", cdc.HazardFilter, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldWithout(t, pg, "", append(slices.Clone(c.setup), "create table r (id int primary key)", "insert into t select 1")...)
-			w.queue = "redis: redis://127.0.0.1:1/0"
-			w.rules = "rules:\n  - {event: a, table: r, on: insert, columns: [id]}\n"
-			conn := w.connect()
-			if _, err := conn.Exec(t.Context(), c.fails); err == nil {
-				t.Fatalf("%s works", c.fails)
-			}
-			code, report := w.examined("--only", "application.*")
-			f := findingOf(&report, "application.refused."+string(c.reason))
-			if code != 3 || f == nil || f.Severity != cdc.SeverityProblem {
-				t.Fatalf("doctor exits %d and finds %+v", code, report.Findings)
-			}
-			if !c.fix {
-				if f.Remedy == "" {
-					t.Error("there is no remedy")
-				}
-				return
-			}
-			for _, s := range f.Statements {
-				w.exec(s.SQL)
-			}
-			if _, err := conn.Exec(t.Context(), c.fails); err != nil {
-				t.Errorf("after %v: %s: %v", f.Statements, c.fails, err)
-			}
-			if code, report := w.examined("--only", "application.*"); code != 0 || findingOf(&report, "application.refused."+string(c.reason)) != nil {
-				t.Errorf("doctor exits %d and finds %+v", code, report.Findings)
-			}
-		})
-	}
-}
-
 // TestDoctorSession: the help, what is printed before and while a bridge runs, wrong
 // input; the texts are in testdata/doctor.
 func TestDoctorSession(t *testing.T) {
@@ -157,5 +105,35 @@ func TestDoctorManyTables(t *testing.T) {
 	t.Logf("60 tables: %s", took)
 	if f := findingOf(&report, "identity.cost"); f == nil || !strings.Contains(f.Title, "60 of the rules' 60 tables") {
 		t.Errorf("the identities: %+v", f)
+	}
+}
+
+// TestDoctorState: a state database that cannot be reached, that lacks its schema, whose rows
+// another key has encrypted, and the one that is in order.
+func TestDoctorState(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.ok("endpoints", "add", "crm", "--url", "https://crm.invalid/ganchos")
+	bare := newWorldWithout(t, pg, "")
+	for name, c := range map[string]struct {
+		state string
+		id    string
+		what  cdc.Severity
+		words string
+	}{
+		"unreachable":    {"  key: " + stateKey + "\n  dsn: postgres://gancho:hunter2@127.0.0.1:1/estado", "state.reachable", cdc.SeverityProblem, "connection refused"},
+		"without schema": {"  key: " + stateKey + "\n  dsn: " + bare.dsn, "state.schema", cdc.SeverityProblem, "run gancho migrate"},
+		"another key":    {"  key: k2:ODEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "state.key", cdc.SeverityProblem, "its stored settings cannot be read"},
+		"in order":       {"  key: " + stateKey, "state.key", cdc.SeverityOK, "reads all 1 stored endpoints"},
+	} {
+		w := *s.world
+		w.t, w.extra = t, "state:\n"+c.state
+		code, report := w.examined("--only", "state.*")
+		f := findingOf(&report, c.id)
+		if f == nil || f.Severity != c.what || !strings.Contains(f.Title, c.words) || (code == 3) != (c.what == cdc.SeverityProblem) {
+			t.Errorf("%s: exit %d, %+v", name, code, report.Findings)
+		} else if strings.Contains(fmt.Sprint(report), "hunter2") {
+			t.Errorf("%s: %s", name, f.Title)
+		}
 	}
 }

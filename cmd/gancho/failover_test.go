@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gancho/delivery/queue/queuetest"
@@ -55,7 +56,22 @@ func complete(t *testing.T, l *load, receivers []*receiver) {
 	}
 }
 
-// Masters die and their replicas are promoted; a second bridge takes over, too.
+// gone stops the process that captures, with what it has read, until another one captures: to the servers it is gone.
+func (b *bridge) gone(other *bridge) {
+	b.t.Helper()
+	b.signal(syscall.SIGSTOP)
+	other.takesOver(takeOverLimit, 1)
+}
+
+// back lets it go on, beside the other one.
+func (b *bridge) back() {
+	b.t.Helper()
+	b.signal(syscall.SIGCONT)
+	b.waitLog("slot is in use")
+}
+
+// Masters die and their replicas are promoted while a process that had captured is stopped. The one that
+// took its turn dies, too.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	w, c := clusterWorld(t, 1, loadTable)
@@ -71,16 +87,20 @@ func TestClusterFailover(t *testing.T) {
 		}
 		return r
 	}
+	other := w.standby()
+	b.gone(other)
+	l.waitRows(100)
 	first := owner()
 	first.Kill()
 	queuetest.Eventually(t, "another master", func() bool { return owner() != first })
-	b.waitLog("appending again from the confirmed position")
+	other.waitLog("appending again from the confirmed position")
+	b.back()
 	l.waitRows(200)
-	b.kill()
+	other.kill()
 	if err := first.Start(); err != nil { // as a replica
 		t.Fatal(err)
 	}
-	b = w.start("run", "--create", "--config", w.write())
+	b.waitLogs("replication started", 2)
 	l.waitRows(200)
 	complete(t, l, receivers)
 	b.stop()
@@ -107,8 +127,8 @@ func TestClusterRestarts(t *testing.T) {
 	b.stop()
 }
 
-// The master is killed, and comes back as a replica of another; a second
-// bridge delivers beside the first.
+// The master is killed, and comes back as a replica of another, while a process that had captured is stopped; a
+// worker delivers beside the two.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	w, s := sentinelWorld(t, loadTable)
@@ -125,16 +145,21 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		return r
 	}
+	other := w.standby()
+	b.gone(other)
+	l.waitRows(100)
 	first := master()
 	first.Kill()
 	queuetest.Eventually(t, "another master", func() bool { return master() != first })
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.waitLog("appending again from the confirmed position")
+	other.waitLog("appending again from the confirmed position")
+	b.back()
 	l.waitRows(200)
 	worker.kill()
 	l.waitRows(100)
 	complete(t, l, receivers)
 	b.stop()
+	other.stop()
 }

@@ -109,6 +109,7 @@ type filterFlags struct {
 	tenant   string
 	noTenant bool
 	key      string
+	tags     []string
 	events   []string
 	outcome  string
 	cmd      *cobra.Command
@@ -124,13 +125,14 @@ func (f *filterFlags) register(cmd *cobra.Command, what, endpoint string) {
 	flags.StringVar(&f.tenant, "tenant", "", what+" of the `tenant`")
 	flags.BoolVar(&f.noTenant, "no-tenant", false, what+" of no tenant")
 	flags.StringVar(&f.key, "key", "", what+" about the ordering `key`")
+	flags.StringArrayVar(&f.tags, "tag", nil, what+" with this tag of their rule, as `name=value` before it is hashed; all of several")
 	flags.StringSliceVar(&f.events, "event", nil, what+" of these events, as `patterns` such as cobranca.*")
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", endpoint)
 }
 
 // given is the first of the flags that is given; "": none.
 func (f *filterFlags) given(except ...string) string {
-	for _, flag := range []string{"id", "endpoint", "tenant", "no-tenant", "key", "event", "from", "to"} {
+	for _, flag := range []string{"id", "endpoint", "tenant", "no-tenant", "key", "tag", "event", "from", "to"} {
 		if f.cmd.Flags().Changed(flag) && !slices.Contains(except, flag) {
 			return flag
 		}
@@ -140,12 +142,19 @@ func (f *filterFlags) given(except ...string) string {
 
 // read reads the flags; times are in the time zone of the session's source.
 func (f *filterFlags) read(s *session) (state.Filter, error) {
-	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Events: f.events, Outcome: f.outcome}
+	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Tags: f.tags, Events: f.events, Outcome: f.outcome}
 	switch given := f.cmd.Flags().Changed("tenant"); {
 	case given && f.noTenant:
 		return out, usageError{errors.New("--tenant and --no-tenant exclude each other; keep one")}
 	case given || f.noTenant:
 		out.Tenant = &f.tenant
+	}
+	if len(f.tags) > 0 {
+		rules, err := parseRules(s.config)
+		if err != nil {
+			return out, err
+		}
+		s.Tag, s.TagNames = rules.Tag, rules.TagNames
 	}
 	var err error
 	out.From, out.To, err = f.spanFlags.read(s.config.Source.Location)

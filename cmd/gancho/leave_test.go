@@ -179,7 +179,7 @@ func TestTableLeavesABacklog(t *testing.T) {
 // TestSlowCatalogue: whoever reads the catalogue may wait for long; readiness does not.
 func TestSlowCatalogue(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{}, leaveTable)
+	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{}, leaveTable)
 	w.rules = leaveRules
 	b := w.run()
 	b.waitLog("tables of the rules are watched")

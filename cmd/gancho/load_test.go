@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/queue/queuetest"
 )
 
 // The load that the crash tests put through the bridge: rows numbered per key,
@@ -33,6 +35,7 @@ type load struct {
 	dsn     string
 	stopped chan struct{}
 	writers sync.WaitGroup
+	cut     context.CancelFunc // ends the writers' statements
 	mu      sync.Mutex
 	rows    int
 	wrote   chan struct{}    // closed and replaced at every commit
@@ -53,9 +56,10 @@ const (
 func startLoad(t *testing.T, dsn string, every time.Duration) *load {
 	tick := time.NewTicker(every)
 	t.Cleanup(tick.Stop)
-	l := &load{t: t, dsn: dsn, stopped: make(chan struct{}), wrote: make(chan struct{}), pace: tick.C}
+	ctx, cut := context.WithCancel(context.Background())
+	l := &load{t: t, dsn: dsn, stopped: make(chan struct{}), cut: cut, wrote: make(chan struct{}), pace: tick.C}
 	for w := range loadWriters {
-		l.writers.Go(func() { l.write(w) })
+		l.writers.Go(func() { l.write(ctx, w) })
 	}
 	t.Cleanup(func() { l.stop() })
 	return l
@@ -69,7 +73,7 @@ func (l *load) stop() int {
 	default:
 		close(l.stopped)
 	}
-	l.writers.Wait()
+	ended(l.t, &l.writers, l.cut)
 	var n int
 	conn, err := pgx.Connect(context.Background(), l.dsn)
 	if err != nil {
@@ -82,15 +86,26 @@ func (l *load) stop() int {
 	return n
 }
 
-func (l *load) write(writer int) {
-	ctx := context.Background()
+// ended waits for sessions that were told to end, and cuts those whose statement does not.
+func ended(t *testing.T, sessions *sync.WaitGroup, cut context.CancelFunc) {
+	t.Helper()
+	late := time.AfterFunc(queuetest.Patience, func() {
+		t.Errorf("a statement of the load did not end in %s", queuetest.Patience)
+		cut()
+	})
+	sessions.Wait()
+	late.Stop()
+	cut()
+}
+
+func (l *load) write(ctx context.Context, writer int) {
 	for l.next() {
 		conn, err := pgx.Connect(ctx, l.dsn)
 		if err != nil {
 			continue // the server restarts
 		}
 		_ = l.session(ctx, conn, writer) // a cut connection: start over
-		_ = conn.Close(ctx)
+		_ = conn.Close(context.Background())
 	}
 }
 
@@ -130,7 +145,7 @@ func (l *load) session(ctx context.Context, conn *pgx.Conn, writer int) error {
 	return nil
 }
 
-// waitRows waits until n more rows have been committed.
+// waitRows waits until n more rows have been committed, as long as they keep coming.
 func (l *load) waitRows(n int) {
 	l.t.Helper()
 	l.mu.Lock()
@@ -143,7 +158,11 @@ func (l *load) waitRows(n int) {
 		if rows >= target {
 			return
 		}
-		<-wrote
+		select {
+		case <-wrote:
+		case <-time.After(queuetest.Patience):
+			l.t.Fatalf("nothing was committed for %s: %d rows were, %d are to be", queuetest.Patience, rows, target)
+		}
 	}
 }
 

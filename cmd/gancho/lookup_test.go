@@ -35,7 +35,7 @@ rules:
 // was not sent, over kills of the bridge and of Redis.
 func TestLookupHoldsThePipeline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{}, `
+	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{}, `
 create table clientes (id int primary key, nome text not null);
 create table cobrancas (id int primary key, cliente_id int);
 create table avisos (id int primary key);

@@ -97,6 +97,7 @@ func newRootCommand() *cobra.Command {
 		newCatalogueCommand(),
 		newSchemaCommand(),
 		newStatusCommand(),
+		newProveCommand(),
 		newEndpointsCommand(),
 		newEventsCommand(),
 		newWhyCommand(),

@@ -21,10 +21,10 @@ const maxRSS = 150 << 10
 // detector would multiply what it measures.
 func TestMemoryStaysFlat(t *testing.T) {
 	t.Parallel()
-	gancho := buildCommand(t)
+	gancho, server := buildCommand(t), ownPostgres(t, nil)
 	var peaks []string
 	for _, rows := range []int{50_000, 500_000} {
-		peak := hugeTransaction(t, gancho, rows)
+		peak := hugeTransaction(t, server, gancho, rows)
 		peaks = append(peaks, fmt.Sprintf("%d rows: %d KiB", rows, peak))
 		if peak > maxRSS {
 			t.Errorf("peak RSS at %d rows is %d KiB, more than %d", rows, peak, maxRSS)
@@ -58,8 +58,8 @@ func buildCommand(t testing.TB) string {
 	return path
 }
 
-func hugeTransaction(t *testing.T, gancho string, rows int) (peak int) {
-	w := newWorld(t, testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, loadTable)
+func hugeTransaction(t *testing.T, server *testservers.Postgres, gancho string, rows int) (peak int) {
+	w := newWorldOn(t, server, "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, loadTable)
 	r := newReceiver(t, nil)
 	// All rows go to a queue that waits, a hundredth of them all the way.
 	w.rules = loadRules + `

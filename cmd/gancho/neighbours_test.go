@@ -26,7 +26,7 @@ import (
 // that nothing of the first has to end for it.
 func TestNeighboursDoNotWait(t *testing.T) {
 	t.Parallel()
-	s := newStateful(t, pg, nil, loadTable)
+	s := newStateful(t, ownPostgres(t, nil), nil, loadTable)
 	s.rules = loadRules + "    tenant: cliente_id\n"
 	r := newReceiver(t, nil)
 	b := s.run()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ failed on the row, or the rule did not fit its table. Its reason says what to fi
 changes wait in Redis until somebody redrives them, by rules that have been fixed and
 reloaded, or drops them.`)
 	f.register(cmd)
-	cmd.AddCommand(newParkedListCommand(&f), newParkedShowCommand(&f), newParkedRedriveCommand(&f), newParkedDropCommand(&f))
+	cmd.AddCommand(newParkedListCommand(&f), newParkedGroupsCommand(&f), newParkedShowCommand(&f), newParkedRedriveCommand(&f), newParkedDropCommand(&f))
 	return cmd
 }
 
@@ -86,6 +87,35 @@ change can be sent once its rule is fixed, or why not.`,
 	}
 	choice.register(cmd)
 	page.register(cmd)
+	return cmd
+}
+
+func newParkedGroupsCommand(f *sessionFlags) *cobra.Command {
+	var choice parkedFlags
+	var page pageFlags
+	groups := listed[control.ParkedGroup]{
+		needs: withQueue,
+		open: func(s *session) (pageReader[control.ParkedGroup], error) {
+			filter, err := choice.filter(s)
+			return func(ctx context.Context, _ string, _ int) (control.Page[control.ParkedGroup], error) {
+				groups, err := s.ParkedGroups(ctx, s.actor, filter)
+				return control.Page[control.ParkedGroup]{Items: groups}, err
+			}, err
+		},
+		heading: []string{"CHANGES", "REDRIVABLE", "OLDEST", "NEWEST", "TABLE", "EVENT", "RULE", "REASON", "ONE OF THEM"},
+		row: func(g *control.ParkedGroup) []string {
+			return []string{
+				strconv.FormatInt(g.Count, 10), strconv.FormatInt(g.Redrivable, 10), clock(g.Oldest), clock(g.Newest), g.Table, orDash(g.Event), g.Rule, g.Reason, g.Sample.ID.String(),
+			}
+		},
+		none: "no change is parked",
+	}
+	cmd := &cobra.Command{
+		Use: "groups", Short: "Count parked changes by rule and reason", Args: noArguments,
+		Long: "Count parked changes by rule and reason, the largest group first, each with one of\nits changes, which gancho parked show shows.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return groups.run(f, cmd, &page) },
+	}
+	choice.register(cmd)
 	return cmd
 }
 

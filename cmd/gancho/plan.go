@@ -34,7 +34,8 @@ func newPlanCommand() *cobra.Command {
 		Short: "Show, apply and undo what the rules need at the source",
 		Long: `Show the least that has to change at the source for the rules: the role, its privileges,
 replica identities, publications and the slot; each statement with who must run it, its
-lock, its cost and its undo. Nothing is changed without --apply, and nothing that would make
+lock, its cost and its undo. What an earlier plan has done for tables that no rule is about
+any more is taken back. Nothing is changed without --apply, and nothing that would make
 the application's own UPDATE or DELETE fail is ever proposed.
 
 --apply runs the statements one by one. One that locks a table waits for half a second at
@@ -107,7 +108,7 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 	if p.undo {
 		return p.back(ctx, conn, record)
 	}
-	made, err := p.make(ctx, conn, mistakes)
+	made, err := p.make(ctx, conn, record, mistakes)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 }
 
 // make looks what is missing, as check does, and makes the plan of it.
-func (p *planning) make(ctx context.Context, conn *pgx.Conn, mistakes error) (*plan.Plan, error) {
+func (p *planning) make(ctx context.Context, conn *pgx.Conn, record *plan.Record, mistakes error) (*plan.Plan, error) {
 	k := &checkup{config: p.config, stdout: p.cmd.OutOrStdout(), stderr: p.cmd.ErrOrStderr(), as: p.as, planned: true}
 	k.problem("config.mistake", p.config.File, mistakes)
 	rules := k.files(false)
@@ -149,6 +150,11 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, mistakes error) (*p
 			statements = append(statements, f.Statements...)
 		}
 	}
+	schema, err := p.schema(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	statements = append(statements, schema...)
 	endpoints, err := p.endpoints(ctx)
 	if err != nil {
 		return nil, err
@@ -170,7 +176,36 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, mistakes error) (*p
 	if lost > 0 {
 		return nil, fmt.Errorf("%s that no statement ends, see above; solve that first (gancho check shows all), nothing was changed", plural(int64(lost), "problem"))
 	}
-	return plan.New(ctx, conn, p.options(), statements)
+	leftovers, err := record.Leftovers(ctx, conn, p.options(), k.tables)
+	if err != nil {
+		return nil, err
+	}
+	return plan.New(ctx, conn, p.options(), append(statements, leftovers...))
+}
+
+// schema is the statement for Gancho's own tables, where they are in the source and its role may
+// not create a schema for them.
+func (p *planning) schema(ctx context.Context, conn *pgx.Conn) ([]cdc.Statement, error) {
+	if !p.config.State.On() || p.config.State.DSN != "" {
+		return nil, nil
+	}
+	parsed, err := pgx.ParseConfig(p.config.Source.DSN.Reveal())
+	if err != nil {
+		return nil, cdc.ErrDSN
+	}
+	var needed bool
+	err = conn.QueryRow(ctx, `
+		select not exists (select from pg_catalog.pg_namespace where nspname = 'gancho')
+			and not exists (select from pg_catalog.pg_roles where rolname = $1 and pg_catalog.has_database_privilege(oid, pg_catalog.current_database(), 'CREATE'))`, parsed.User).Scan(&needed)
+	if err != nil {
+		return nil, fmt.Errorf("look for the schema gancho: %w", err)
+	}
+	if !needed {
+		return nil, nil
+	}
+	s := cdc.CreateSchema("gancho", parsed.User)
+	s.Why = "gancho migrate creates the tables of state.key in it; state.dsn puts them into another database"
+	return []cdc.Statement{s}, nil
 }
 
 // endpoints says where the file's endpoints and the stored ones are in each other's way: no
@@ -221,7 +256,7 @@ func (p *planning) carryOut(ctx context.Context, conn *pgx.Conn, made *plan.Plan
 	if err != nil {
 		return err
 	}
-	left, err := p.make(ctx, conn, nil)
+	left, err := p.make(ctx, conn, record, nil)
 	switch {
 	case err != nil:
 		return fmt.Errorf("all was applied; looking what is left: %w", err)

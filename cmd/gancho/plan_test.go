@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/testservers"
 )
 
 var updateGolden = flag.Bool("update-plan", false, "rewrite testdata/plan")
@@ -25,11 +28,19 @@ type planWorld struct {
 	path string
 }
 
-func newPlanWorld(t *testing.T, rules string, statements ...string) *planWorld {
+func newPlanWorld(t *testing.T, server *testservers.Postgres, rules string, statements ...string) *planWorld {
 	t.Helper()
-	w := newWorldWithout(t, pg, "", statements...)
+	w := newWorldWithout(t, server, "", statements...)
 	w.queue, w.rules = "redis: redis://nowhere.invalid", rules
 	return &planWorld{w, w.connect(), w.write()}
+}
+
+// exec executes a statement on the world's connection.
+func (w *planWorld) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.conn.Exec(context.Background(), sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 // plan runs gancho plan, and expects its exit code.
@@ -46,15 +57,11 @@ func (w *planWorld) plan(code int, args ...string) (stdout, stderr string) {
 // without pg_dump, and another one may refuse them: then it is what a plan can change.
 func (w *planWorld) dump() string {
 	w.t.Helper()
-	var directory, catalogue string
-	if err := w.conn.QueryRow(context.Background(), `
-		select (select setting from pg_config where name = 'BINDIR'), concat_ws(E'\n',
-			(select string_agg(to_jsonb(p)::text, E'\n' order by pubname) from pg_publication p),
-			(select string_agg(concat(prpubid, ' ', prrelid::regclass), E'\n' order by prpubid, prrelid) from pg_publication_rel),
-			(select string_agg(concat(oid::regclass, ' ', relkind, relreplident), E'\n' order by oid) from pg_class where relnamespace >= 16384 or relnamespace = 'public'::regnamespace),
-			(select string_agg(concat(indexrelid::regclass, ' ', indisreplident, indisvalid), E'\n' order by indexrelid) from pg_index where indexrelid >= 16384))`).Scan(&directory, &catalogue); err != nil {
+	var directory string
+	if err := w.conn.QueryRow(context.Background(), "select setting from pg_config where name = 'BINDIR'").Scan(&directory); err != nil {
 		w.t.Fatal(err)
 	}
+	catalogue := w.catalogue()
 	program := filepath.Join(directory, "pg_dump")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 		return catalogue
@@ -70,6 +77,20 @@ func (w *planWorld) dump() string {
 		}
 	}
 	return strings.Join(lines, "") + catalogue
+}
+
+// catalogue is what a plan can change of the schema, as the catalogue has it.
+func (w *planWorld) catalogue() (text string) {
+	w.t.Helper()
+	if err := w.conn.QueryRow(context.Background(), `
+		select concat_ws(E'\n',
+			(select string_agg(to_jsonb(p)::text, E'\n' order by pubname) from pg_publication p),
+			(select string_agg(concat(prpubid, ' ', prrelid::regclass, to_jsonb(r) - 'oid' - 'prpubid' - 'prrelid'), E'\n' order by prpubid, prrelid) from pg_publication_rel r),
+			(select string_agg(concat(oid::regclass, ' ', relkind, relreplident, relpersistence), E'\n' order by oid) from pg_class where relnamespace >= 16384 or relnamespace = 'public'::regnamespace),
+			(select string_agg(concat(indexrelid::regclass, ' ', indisreplident, indisvalid), E'\n' order by indexrelid) from pg_index where indexrelid >= 16384))`).Scan(&text); err != nil {
+		w.t.Fatal(err)
+	}
+	return text
 }
 
 const planRules = `rules:
@@ -107,7 +128,7 @@ var traffic = []string{
 // the same schema.
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, pg, planRules, planTables...)
 	before := w.dump()
 	names := []string{w.slot(), "SLOT", strings.TrimPrefix(w.slot(), "gancho_"), "DATABASE", w.dir, "DIR"}
 	var version int
@@ -212,7 +233,7 @@ func planGolden(t *testing.T, name, got string) {
 // TestPlanJSON: the plan for scripts.
 func TestPlanJSON(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, columns: [id]}\n", "create table clientes (id int primary key)")
 	text, _ := w.plan(3, "--json")
 	var made struct {
 		Add, Change, Destroy int
@@ -236,4 +257,102 @@ func TestPlanEndpoints(t *testing.T) {
 	s.endpoint("crm", "http://127.0.0.1:9")
 	s.path = s.write()
 	s.fails(3, `endpoint "crm" is in `+s.path+` and stored, and the stored one is not used`, "plan")
+}
+
+// TestPlanLeftovers: what was done for tables that no rule is about any more is taken back, the
+// rest stays, as does what others have done; the way back from all leads to the same schema.
+func TestPlanLeftovers(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, pg, planRules, append(planTables, "create table alheia (id int primary key)")...)
+	before := w.dump()
+	w.plan(0, "--apply", "--yes")
+	w.exec("alter publication gancho add table alheia")
+	w.exec("alter table pedido_itens replica identity full") // somebody else's from now on
+	w.rules = "rules:\n  - {event: cobranca.mudou, table: cobrancas, on: update, when: old.status <> new.status, columns: [id, status]}\n" +
+		"  - {event: venda, table: vendas, on: [insert, update], columns: [id]}\n"
+	w.path = w.write()
+	text, _ := w.plan(3)
+	planGolden(t, "leftovers", strings.ReplaceAll(text, strings.TrimPrefix(w.slot(), "gancho_"), "DATABASE"))
+	w.plan(0, "--apply", "--yes")
+	if text, _ = w.plan(0); text != "No changes.\n" {
+		t.Errorf("the second run:\n%s", text)
+	}
+	for _, statement := range traffic {
+		w.exec(statement)
+	}
+	w.exec("alter publication gancho drop table alheia")
+	w.exec("alter table pedido_itens replica identity default")
+	w.plan(0, "--undo", "--yes")
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
+}
+
+// TestPlanPartitions: partitions of a table, each with an identity of its own, have them again
+// after the way back.
+func TestPlanPartitions(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, pg, "rules:\n  - {event: acesso, table: acessos, on: update, when: old.sentido <> new.sentido, columns: [id]}\n",
+		"create table acessos (id int primary key, sentido text, lote int not null) partition by range (id)", "alter table acessos replica identity full",
+		"create table acessos_1 partition of acessos for values from (0) to (10)", "create unique index acessos_1_lote on acessos_1 (lote)", "alter table acessos_1 replica identity using index acessos_1_lote",
+		"create table acessos_2 partition of acessos for values from (10) to (20)",
+		"create table acessos_3 partition of acessos for values from (20) to (40) partition by range (id)", "create table acessos_31 partition of acessos_3 for values from (20) to (30)",
+		"create table acessos_32 partition of acessos_3 for values from (30) to (40)", "alter table acessos_32 replica identity full",
+		"create table acessos_4 partition of acessos default")
+	before := w.dump()
+	w.plan(0, "--apply", "--yes")
+	w.exec("insert into acessos select i, 'e', i from generate_series(0, 45, 5) i")
+	w.exec("update acessos set sentido = 's'")
+	w.exec("update acessos set id = id + 100")
+	w.exec("delete from acessos")
+	// A record of another server is not silently nothing.
+	record := mustRead(t, filepath.Join(w.dir, "gancho.plan.jsonl"))
+	other := filepath.Join(w.dir, "outro.jsonl")
+	if err := os.WriteFile(other, []byte(regexp.MustCompile(`"system":"\d+"`).ReplaceAllString(record, `"system":"1"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := w.plan(0, "--undo", "--record", other); !strings.Contains(text, "No changes.\n7 statements of the record were run on another server") {
+		t.Error(text)
+	}
+	w.plan(0, "--undo", "--yes")
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
+}
+
+// TestPlanSchema: where Gancho's own tables are in the source, a new role gets a schema for them,
+// which migrate fills, and which the way back keeps until somebody has dropped it.
+func TestPlanSchema(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n", "create table clientes (id int primary key)")
+	admin, role := w.dsn, "estado_"+strings.TrimPrefix(w.slot(), "gancho_")
+	w.extra = "state:\n  key: " + stateKey
+	w.dsn = strings.Replace(admin, "postgres@", role+"@", 1)
+	w.path = w.write()
+	w.dsn = admin
+	before := w.dump()
+	text, _ := w.plan(3, "--as", admin)
+	if want := "+ CREATE SCHEMA gancho AUTHORIZATION " + role + ";\n    who: a superuser\n"; !strings.Contains(text, want) {
+		t.Errorf("the plan lacks %q:\n%s", want, text)
+	}
+	w.plan(0, "--apply", "--yes", "--as", admin)
+	if code, stdout, stderr := command(t, "migrate", "--config", w.path); code != 0 {
+		t.Fatalf("migrate: exit %d:\n%s%s", code, stdout, stderr)
+	}
+	for _, args := range [][]string{{"--as", admin}, nil} {
+		if text, _ = w.plan(0, args...); text != "No changes.\n" {
+			t.Errorf("plan %v:\n%s", args, text)
+		}
+	}
+	_, said := w.plan(1, "--undo", "--yes", "--as", admin)
+	for _, want := range []string{"passed over: DROP SCHEMA gancho;: kept, because it has gancho's endpoints, dead letters and logs", "DROP ROLE " + role, "DROP SCHEMA gancho CASCADE; deletes"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("undo does not say %q:\n%s", want, said)
+		}
+	}
+	w.exec("drop schema gancho cascade")
+	w.plan(0, "--undo", "--yes", "--as", admin)
+	if diff := cmp.Diff(before, w.dump()); diff != "" {
+		t.Errorf("schema after the way back (-before +after):\n%s", diff)
+	}
 }

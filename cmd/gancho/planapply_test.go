@@ -1,9 +1,7 @@
 package main_test
 
 import (
-	"context"
 	"encoding/json"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,136 +12,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"gancho/cdc"
 	"gancho/internal/testservers"
 )
-
-// TestPlanHarmsNothing: in each situation in which publications made by hand let the
-// application's statements fail, a plan that is applied lets none fail that worked before.
-func TestPlanHarmsNothing(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../../cdc/testdata/published.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases map[string]struct {
-		Since      int
-		Statements []string
-		Tables     []string
-	}
-	if err := json.Unmarshal(text, &cases); err != nil {
-		t.Fatal(err)
-	}
-	w := newPlanWorld(t, "")
-	version := 0
-	if err := w.conn.QueryRow(t.Context(), "select current_setting('server_version_num')::int").Scan(&version); err != nil {
-		t.Fatal(err)
-	}
-	applied, refused := 0, 0
-	for i, name := range slices.Sorted(maps.Keys(cases)) {
-		c := cases[name]
-		if version < c.Since {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			w.t = t
-			w.exec("drop schema if exists s cascade; drop schema public cascade; create schema public")
-			for _, statement := range c.Statements {
-				w.exec(statement)
-			}
-			root, tables := "t", c.Tables
-			for _, of := range []string{"s.r", "m", "r"} {
-				if strings.Contains(strings.Join(c.Statements, ";"), "create table "+of+" (") {
-					root = of
-				}
-			}
-			if tables == nil {
-				tables = []string{"t"}
-			}
-			for _, table := range tables {
-				w.exec("insert into " + table + " (id, q) values (case '" + table + "' when 'b' then 20 else 1 end, 1)")
-			}
-			what := "on: [insert, update, delete]"
-			switch i % 3 {
-			case 1:
-				what = "on: update, when: old.q <> new.q"
-			case 2:
-				what = "on: delete, when: old.q > 0"
-			}
-			rules := "rules:\n  - {event: a, table: " + root + ", " + what + ", key: '1', columns: [id]}\n"
-			if err := os.WriteFile(filepath.Join(w.dir, "rules.yaml"), []byte(rules), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			before := failing(t, w.conn, tables)
-			code, stdout, stderr := command(t, "plan", "--config", w.path, "--apply", "--yes")
-			for statement := range failing(t, w.conn, tables) {
-				if !before[statement] {
-					t.Errorf("%s fails since (exit %d):\n%s%s", statement, code, stdout, stderr)
-				}
-			}
-			switch code {
-			case 0:
-				applied++
-				if len(failing(t, w.conn, tables)) > 0 {
-					t.Errorf("the plan leaves statements failing:\n%s", stdout)
-				}
-			case 1:
-				refused++
-				if !strings.Contains(stderr, "that no statement ends") {
-					t.Errorf("exit 1:\n%s%s", stdout, stderr)
-				}
-			default:
-				if !strings.Contains(stderr, "gancho does not run it: locks the table for as long as it takes to write it again") {
-					t.Errorf("exit %d:\n%s%s", code, stdout, stderr)
-				}
-			}
-			if len(before) > 0 { // the way back would let them fail again
-				return
-			}
-			w.plan(0, "--undo", "--yes")
-		})
-		w.t = t
-		w.exec("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1", w.slot())
-		if err := os.RemoveAll(filepath.Join(w.dir, "gancho.plan.jsonl")); err != nil {
-			t.Fatal(err)
-		}
-		var publications *string
-		if err := w.conn.QueryRow(t.Context(), "select string_agg(format('drop publication %I', pubname), '; ') from pg_publication").Scan(&publications); err != nil {
-			t.Fatal(err)
-		}
-		if publications != nil {
-			w.exec(*publications)
-		}
-	}
-	if applied < 10 || refused < 2 {
-		t.Errorf("%d plans were applied, and %d refused", applied, refused)
-	}
-}
-
-// failing tries the application's statements, and leaves the rows as they were.
-func failing(t *testing.T, conn *pgx.Conn, tables []string) map[string]bool {
-	t.Helper()
-	refused := map[string]bool{}
-	for _, table := range tables {
-		for _, statement := range []string{"update only " + table + " set q = q + 1", "delete from only " + table} {
-			_, err := conn.Exec(context.Background(), "begin; "+statement)
-			if code := cdc.SQLState(err); code == "42P10" || code == "55000" {
-				refused[statement] = true
-			} else if err != nil {
-				t.Fatalf("%s: %v", statement, err)
-			}
-			if _, err := conn.Exec(context.Background(), "rollback"); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return refused
-}
 
 // TestPlanLocks: the lock that a plan says is the strongest that the statement takes.
 func TestPlanLocks(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, pg, planRules, planTables...)
 	text, _ := w.plan(3, "--json")
 	var made struct {
 		Changes []struct {
@@ -187,7 +62,7 @@ func TestPlanLocks(t *testing.T) {
 // next run does the rest.
 func TestPlanGivesWay(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	w.exec("insert into cobrancas values (1, 'a'), (2, 'a')")
 	long := w.connect()
 	if _, err := long.Exec(t.Context(), "begin; update cobrancas set status = 'b' where id = 1"); err != nil {
@@ -253,7 +128,7 @@ func (w *planWorld) until(what string, ok func() bool) {
 // the next run does the rest, removes what was left, and the way back takes back both.
 func TestPlanKilled(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, planRules, planTables...)
+	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	before := w.dump()
 	hold := func(statement string) *pgx.Conn {
 		conn := w.connect()
@@ -305,7 +180,7 @@ func TestPlanKilled(t *testing.T) {
 // TestPlanKeeps: the way back keeps what somebody else has changed since.
 func TestPlanKeeps(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, "rules:\n  - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}\n  - {event: b, table: contas, on: update, watch: [nome], columns: [id]}\n",
+	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}\n  - {event: b, table: contas, on: update, watch: [nome], columns: [id]}\n",
 		"create table clientes (id int primary key, nome text)", "create table contas (id int primary key, nome text)", "create table alheia (id int primary key)", "create table sem (id int, nome text)")
 	w.plan(0, "--apply", "--yes")
 	w.exec("alter table clientes replica identity default")
@@ -340,7 +215,7 @@ func TestPlanKeeps(t *testing.T) {
 // run only a part.
 func TestPlanRoles(t *testing.T) {
 	t.Parallel()
-	w := newPlanWorld(t, `rules:
+	w := newPlanWorld(t, pg, `rules:
   - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id], data: {c: c.nome}, lookup: {c: select nome from cidades where id = new.cidade}}
   - {event: b, table: contas, on: update, watch: [nome], columns: [id]}
 `, "create table clientes (id int primary key, nome text, cidade int)", "create table contas (id int primary key, nome text)", "create table cidades (id int primary key, nome text, hino text)")

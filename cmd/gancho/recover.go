@@ -167,7 +167,11 @@ func recoveryText(r *bridge.Recovery, done bool) string {
 	var b strings.Builder
 	if !done {
 		fmt.Fprintf(&b, "Capture cannot go on: %s.\n", strings.TrimSuffix(r.Gap.Detail, "."))
-		fmt.Fprintf(&b, "Missing: changes that committed %s.\n", r.Gap.Between())
+		if r.Gap.Again() {
+			fmt.Fprintf(&b, "Read before: changes that committed %s, which come again or do not exist any more.\n", r.Gap.Between())
+		} else {
+			fmt.Fprintf(&b, "Missing: changes that committed %s.\n", r.Gap.Between())
+		}
 		if r.NewSlot {
 			b.WriteString("To do: make a new slot, record the gap, begin a new epoch behind it.\n")
 		} else {
@@ -175,7 +179,11 @@ func recoveryText(r *bridge.Recovery, done bool) string {
 		}
 		return b.String()
 	}
-	fmt.Fprintf(&b, "Recorded as gap %s: changes that committed %s make no events.\n", r.Gap.ID, r.Gap.Between())
+	what := "make no events"
+	if r.Gap.Again() {
+		what = "come again, or do not exist any more"
+	}
+	fmt.Fprintf(&b, "Recorded as gap %s: changes that committed %s %s.\n", r.Gap.ID, r.Gap.Between(), what)
 	if r.Gap.Reason == queue.GapRestored || r.Gap.Reason == queue.GapTimeline || r.Gap.Reason == queue.GapElsewhere {
 		b.WriteString("What the source has from before may come again, under new webhook-ids. What receivers have got of changes that it no longer has stays with them.\n")
 	}

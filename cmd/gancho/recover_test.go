@@ -17,7 +17,9 @@ import (
 	"gancho/internal/testservers"
 )
 
-// ownPostgres is a server that a test may take back, replace, or fill.
+// ownPostgres is a server for one test: one that changes its settings, stops it, writes much WAL,
+// which every slot's session of a server has to read, or holds a transaction open, for which
+// every slot that is created in a server waits.
 func ownPostgres(t *testing.T, settings map[string]string) *testservers.Postgres {
 	t.Helper()
 	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: settings})
@@ -105,6 +107,9 @@ func TestSlotDropped(t *testing.T) {
 	r.waitCount(2)
 	w.dropSlot()
 	b.refusedBy("it does not exist")
+	if code, report := w.examined("--only", "slot.refused"); code != 3 || !strings.Contains(report.Findings[0].Title, "changes that committed after") {
+		t.Errorf("doctor exits %d: %+v", code, report.Findings)
+	}
 	w.exec("insert into eventos (cliente_id, seq) values (1, 4)") // it makes no event
 	close(hold)
 	r.waitCount(3)
@@ -142,8 +147,17 @@ func TestSlotDropped(t *testing.T) {
 		t.Errorf("gaps %+v, %v", gaps, err)
 	}
 	w.recover(0, []string{"--yes"}, "there is nothing to recover")
-	// Recreated while nobody was connected for a moment: it stands further on.
+	// Recreated while nobody was connected for a moment: it stands further on. What was confirmed
+	// before has the time from which recover advises a backfill.
 	conn := w.connect()
+	var written string
+	if err := conn.QueryRow(context.Background(), "select pg_current_wal_insert_lsn()::text").Scan(&written); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "the last event to be confirmed", func() (confirmed bool) {
+		err := conn.QueryRow(context.Background(), "select confirmed_flush_lsn >= $1::text::pg_lsn from pg_replication_slots where slot_name = $2", written, w.slot()).Scan(&confirmed)
+		return err == nil && confirmed
+	})
 	queuetest.Eventually(t, "the slot to be recreated", func() bool {
 		_, err := conn.Exec(context.Background(), `do $$ begin
 			perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '`+w.slot()+`' and active; end $$`)

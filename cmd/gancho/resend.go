@@ -44,6 +44,7 @@ func newResendCommand() *cobra.Command {
 	var f sessionFlags
 	var filter filterFlags
 	var job jobFlags
+	var missing string
 	cmd := &cobra.Command{
 		Use: "resend --endpoint NAME", Short: "Send kept events again",
 		Long: `Send events again to an endpoint, as a job that the running bridge carries out and that
@@ -52,10 +53,15 @@ keep their webhook-id and carry the header webhook-replay: true; they neither wa
 first deliveries nor delay them.
 
 Events are kept for state.keep_events after they were delivered; an endpoint is sent
-only those of its tenants, and, unless --event is given, of its event patterns.`,
+only those of its tenants, and, unless --event is given, of its event patterns.
+
+With --missing-from FILE only those are sent that the receiver does not have: FILE (-: standard
+input) has the webhook-ids of what it has, anywhere in its lines, such as an export or an access
+log of the same span. What still waits in the queue is missing, too, and comes twice.`,
 		Example: `  gancho resend --endpoint crm-centro --from 2026-11-20 --to 2026-11-21 --dry-run
   gancho resend --endpoint crm-centro --key 4711 --wait
-  gancho resend --endpoint crm-norte --event 'cobranca.*' --from 2h --rate 100/s`,
+  gancho resend --endpoint crm-norte --event 'cobranca.*' --from 2h --rate 100/s
+  gancho resend --endpoint crm-centro --from 2026-11-20 --to 2026-11-21 --missing-from recebidos.csv`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := checkResend(&filter, &job)
@@ -68,6 +74,9 @@ only those of its tenants, and, unless --event is given, of its event patterns.`
 					return err
 				}
 				chosen.Endpoint = ""
+				if missing != "" {
+					return s.resendMissing(ctx, missing, state.Job{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun}, job.wait)
+				}
 				j, err := s.resend(ctx, state.Job{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
 				if err != nil {
 					return noEndpoint(err, filter.endpoint)
@@ -82,6 +91,7 @@ only those of its tenants, and, unless --event is given, of its event patterns.`
 	f.register(cmd)
 	filter.register(cmd, "events", "the `endpoint` to send to")
 	job.register(cmd)
+	cmd.Flags().StringVar(&missing, "missing-from", "", "send only what is not in this `file` of webhook-ids that the receiver has")
 	cmd.AddCommand(newResendListCommand(&f), newResendShowCommand(&f), newResendCancelCommand(&f))
 	return cmd
 }

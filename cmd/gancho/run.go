@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
@@ -21,8 +22,10 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
+	"gancho/internal/mail"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -93,6 +96,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	mails, err := mailOptions(c)
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardLog{log})
@@ -120,6 +127,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		MetricsListen:     c.HTTP.Metrics,
 		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
 		Console:           pages,
+		ConsoleURL:        c.Console.PublicURL,
 		Quotas:            quotas(&c.Quotas),
 		Requests:          c.Quotas.Tenant.Requests,
 		TotalRequests:     c.Quotas.Total.Requests,
@@ -130,6 +138,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		WALBudget:         c.Source.WALBudget,
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
+		Mails:             mails,
 		Reload:            hangup,
 		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
 		Load: func() (*bridge.Definitions, error) {
@@ -206,7 +215,32 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 	}
 	return &bridge.StateOptions{
 		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
+		KeepAnswers: keepAnswers(c.State.KeepAnswers),
 	}, nil
+}
+
+// mailOptions say who is told of trouble by e-mail; nil: nobody.
+func mailOptions(c *config.Config) (*bridge.Mails, error) {
+	n := &c.Notify
+	if n.SMTP == "" {
+		return nil, nil // the configuration names nobody
+	}
+	sender, err := mail.New(mail.Options{URL: n.SMTP.Reveal(), From: n.From})
+	if err != nil {
+		return nil, fmt.Errorf("%s: notify: %w; write smtp: smtp://user:password@mail.example.com:587, with %%40 for an @ in the password", c.File, err)
+	}
+	return &bridge.Mails{Sender: sender, To: n.To, Tenants: n.Tenants}, nil
+}
+
+// keepAnswers are the attempts that state.keep_answers chooses.
+func keepAnswers(setting string) webhook.Keeps {
+	switch setting {
+	case "all":
+		return webhook.KeepAll
+	case "off":
+		return webhook.KeepNone
+	}
+	return webhook.KeepFailed
 }
 
 // queueOptions say where the configuration's Redis is.
@@ -230,11 +264,19 @@ func newLogger(w io.Writer, level string) (zerolog.Logger, error) {
 	if err != nil {
 		return zerolog.Nop(), fmt.Errorf("log.level: %w", err)
 	}
-	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
 	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		w = zerolog.ConsoleWriter{Out: f, TimeFormat: "15:04:05.000"}
 	}
-	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+	return zerolog.New(w).Level(l).Hook(stamp{}), nil
+}
+
+// stamp adds the time in milliseconds. The library's own has whole seconds, or a format that is
+// one variable for all loggers, which commands in one process race for.
+type stamp struct{}
+
+// Run implements zerolog.Hook.
+func (stamp) Run(e *zerolog.Event, _ zerolog.Level, _ string) {
+	e.Str(zerolog.TimestampFieldName, time.Now().Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
 // redisLog receives what the Redis library would print to stderr; what matters

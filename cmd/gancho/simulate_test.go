@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"gancho/internal/demo"
 	"gancho/internal/presets"
 	"gancho/internal/simulate"
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -64,9 +66,9 @@ const gymRules = `rules:
     columns: [id]
 `
 
-func newGym(t *testing.T) *world {
+func newGym(t *testing.T, server *testservers.Postgres) *world {
 	t.Helper()
-	w := newWorldWithout(t, pg, "", gymSchema)
+	w := newWorldWithout(t, server, "", gymSchema)
 	w.queue = "redis: redis://127.0.0.1:1" // which nobody asks
 	w.rules = gymRules
 	w.extra = "privacy: {deny: [alunos.segredo]}"
@@ -174,7 +176,7 @@ func (w *world) slots() (n int) {
 // nothing personal is in it, and no slot is left, after kill -9 neither.
 func TestSimulateLive(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
 	w.exec(gymChanges)
 	w.readAll()
@@ -274,7 +276,7 @@ func checkPersonal(t *testing.T, w *world) {
 // TestSimulateDiff compares two directories of rules, event by event.
 func TestSimulateDiff(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
 	w.exec(gymChanges)
 	w.exec("insert into visitas select g, 1, g from generate_series(100, 1500) g") // a transaction of many events
@@ -332,7 +334,7 @@ func TestSimulateDiff(t *testing.T) {
 // TestSimulateRefusals: wrong use ends with 2, and creates nothing.
 func TestSimulateRefusals(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, ownPostgres(t, nil))
 	b := w.live("--record", "changes.rec", "--for", "1h")
 	w.exec(gymChanges)
 	w.readAll()
@@ -467,6 +469,16 @@ func TestSimulatePresets(t *testing.T) {
 		}
 	}
 	replayed := w.simulated(0, "--from", "scenes.rec")
+	// The parent of a child's row is read as it is then. The scenes delete an order whose item they have
+	// inserted alone: live may still have seen the order, the replay does not.
+	of := func(r *simulate.Report) *simulate.RuleReport {
+		return &r.Rules[slices.IndexFunc(r.Rules, func(r simulate.RuleReport) bool { return r.Event == "pedido.alterado" })]
+	}
+	seen, gone := of(&live), of(&replayed)
+	if more := seen.Events - gone.Events; more < 0 || more > 1 || seen.Looked-gone.Looked != more || seen.NoEndpoint-gone.NoEndpoint != more {
+		t.Errorf("pedido.alterado has %d events of %d changes live, %d of %d in the replay", seen.Events, seen.Looked, gone.Events, gone.Looked)
+	}
+	seen.Events, seen.Looked, seen.NoEndpoint = gone.Events, gone.Looked, gone.NoEndpoint
 	if diff := cmp.Diff(counts(&live), counts(&replayed)); diff != "" {
 		t.Errorf("-live +replayed:\n%s", diff)
 	}
@@ -475,7 +487,7 @@ func TestSimulatePresets(t *testing.T) {
 // TestSimulateLagging: a lookup that waits keeps WAL in the source, which is said.
 func TestSimulateLagging(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, ownPostgres(t, nil))
 	w.source = "  lag_warning: 1MiB"
 	w.write()
 	b := w.live("--json")

@@ -13,7 +13,7 @@ import (
 // row alone does not say.
 func TestSimulateRows(t *testing.T) {
 	t.Parallel()
-	w := newGym(t)
+	w := newGym(t, pg)
 	w.exec(gymChanges)
 	r := w.simulated(0, "--table", "alunos", "--rows", "where situacao = 'A'")
 	if r.Rows != 1 || r.Rules[0].Events != 1 || r.Rules[1].Events != 1 || r.Rules[0].PerHour != 0 {
@@ -53,7 +53,7 @@ const maxSimulationRSS = 160 << 10
 // with other rules, take no more memory than a few.
 func TestSimulateMemory(t *testing.T) {
 	t.Parallel()
-	w := newWorldWithout(t, pg, "", "create table leituras (id int primary key, sala int, texto text)", "create publication gancho for table leituras",
+	w := newWorldWithout(t, ownPostgres(t, nil), "", "create table leituras (id int primary key, sala int, texto text)", "create publication gancho for table leituras",
 		"insert into leituras select g, g % 100, repeat('leitura ', 20) from generate_series(1, 200000) g")
 	w.queue, w.binary = "redis: redis://127.0.0.1:1", buildCommand(t)
 	w.rules = "rules:\n  - {event: leitura.feita, table: leituras, on: [insert, update], collapse: id, columns: [id, sala, texto]}\n"

@@ -101,7 +101,7 @@ func openState(ctx context.Context, c *config.Config) (*state.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the state in the database of %s: %w", stateKey(c), err)
 	}
-	return store, nil
+	return store.Of(c.Source.Slot), nil
 }
 
 func newSecretsCommand() *cobra.Command {

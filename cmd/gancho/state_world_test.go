@@ -23,7 +23,8 @@ import (
 type stateful struct {
 	*world
 	stateDSN, key, token string
-	stored               int // endpoints that add has stored
+	stored               int       // endpoints that add has stored
+	state                *pgx.Conn // of stateConn
 }
 
 // newStateful makes a world whose state is in a database of its own on the
@@ -102,14 +103,27 @@ func (s *stateful) add(b *bridge, name, url string, more ...string) {
 	b.waitLog(fmt.Sprintf(`"stored":%d,`, s.stored))
 }
 
-// count is the result of a query of one number in the state database.
-func (s *stateful) count(sql string, args ...any) int {
+// stateConn is a connection to the state database, kept until the server has ended it: a new one
+// is ten times the work of what it is asked.
+func (s *stateful) stateConn() *pgx.Conn {
 	s.t.Helper()
-	conn, err := pgx.Connect(context.Background(), s.stateDSN)
+	ctx := context.Background()
+	if s.state != nil && s.state.Ping(ctx) == nil {
+		return s.state
+	}
+	conn, err := pgx.Connect(ctx, s.stateDSN)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.Background()) }()
+	s.t.Cleanup(func() { _ = conn.Close(ctx) })
+	s.state = conn
+	return conn
+}
+
+// count is the result of a query of one number in the state database.
+func (s *stateful) count(sql string, args ...any) int {
+	s.t.Helper()
+	conn := s.stateConn()
 	var n int
 	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
 		s.t.Fatalf("%s: %v", sql, err)
@@ -120,12 +134,7 @@ func (s *stateful) count(sql string, args ...any) int {
 // execState executes a statement in the state database.
 func (s *stateful) execState(sql string) {
 	s.t.Helper()
-	conn, err := pgx.Connect(context.Background(), s.stateDSN)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(context.Background(), sql); err != nil {
+	if _, err := s.stateConn().Exec(context.Background(), sql); err != nil {
 		s.t.Fatalf("%s: %v", sql, err)
 	}
 }

@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -98,4 +99,37 @@ func TestStoppedCaptureIsFenced(t *testing.T) {
 	for _, b := range both {
 		b.stop()
 	}
+}
+
+// TestStandByOfANewEpoch: a process that waits for the slot while gancho recover begins a new epoch stands by for
+// that, and captures when its turn comes.
+func TestStandByOfANewEpoch(t *testing.T) {
+	t.Parallel()
+	w := newLoadWorld(t, testservers.RedisOptions{})
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	active, waiting := w.run(), w.standby()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	waiting.signal(syscall.SIGSTOP)
+	active.stop()
+	w.dropSlot()
+	w.recover(0, []string{"--yes"}, "Recorded as gap 2")
+	active = w.run()
+	waiting.signal(syscall.SIGCONT)
+	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	r.waitCount(2)
+	active.kill()
+	waiting.waitLog("capture begins again, and compares them")
+	waiting.takesOver(takeOverLimit, 1)
+	w.exec("insert into eventos (cliente_id, seq) values (1, 3)")
+	epochs := map[string]string{}
+	for _, a := range r.waitCount(3) {
+		epochs[a.field("seq")] = a.id[strings.Index(a.id, "-"):][:6]
+	}
+	if epochs["1"] == epochs["2"] || epochs["2"] != epochs["3"] {
+		t.Errorf("epochs of the three: %v", epochs)
+	}
+	waiting.stop()
 }

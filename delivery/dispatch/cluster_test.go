@@ -49,6 +49,7 @@ func TestCluster(t *testing.T) {
 	t.Run("append and deliver", func(t *testing.T) { testClusterDelivers(t, c) })
 	t.Run("wake other processes", func(t *testing.T) { testClusterWakes(t, c) })
 	t.Run("claim with the record lost", func(t *testing.T) { testClusterClaim(t, c) })
+	t.Run("fence", func(t *testing.T) { testClusterFence(t, c) })
 	t.Run("parked changes", func(t *testing.T) {
 		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
 		defer func() { _ = client.Close() }()
@@ -421,6 +422,58 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 		t.Error("the capture never noticed the failover")
 	}
 	t.Logf("%d repeats, %d rewinds", checkOrder(t, sink.list()), second.rewinds)
+}
+
+// testClusterFence: whoever was given the slot appends, and nobody else: neither to a stream that both know, nor
+// to one that only the one that was stopped knows.
+func testClusterFence(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
+	eps := spread(t, c, 6)
+	first, second := openPart(t, c, "fence", eps...), openPart(t, c, "fence", eps[:5]...)
+	take := func(q *queue.Queue) {
+		t.Helper()
+		if err := q.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
+	t.Cleanup(func() { _ = client.Close() })
+	batch := func(q *queue.Queue, i int, endpoint string) *queue.Batch {
+		b := q.NewBatch()
+		if _, err := b.AddFor(queuetest.Event(i, "k"), endpoint); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	take(first)
+	if err := first.Append(t.Context(), batch(first, 0, "e0")); err != nil {
+		t.Fatal(err)
+	}
+	known, unknown := batch(first, 1, "e0"), batch(first, 1, "e5")
+	take(second)
+	for name, b := range map[string]*queue.Batch{"e0": known, "e5": unknown} {
+		if err := first.Append(t.Context(), b); !errors.Is(err, queue.ErrFenced) {
+			t.Errorf("%s: %v, want ErrFenced", name, err)
+		}
+	}
+	for name, want := range map[string]int64{"e0": 1, "e5": 0} {
+		if n := client.XLen(t.Context(), "fence:{"+name+"}:q").Val(); n != want {
+			t.Errorf("%s has %d events, want %d", name, n, want)
+		}
+	}
+	if err := second.Append(t.Context(), batch(second, 1, "")); err != nil {
+		t.Error(err)
+	}
+	// A token that a node has lost, as in a failover, is there again with the next append.
+	if err := client.Del(t.Context(), "fence:{e0}:capture").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Append(t.Context(), batch(second, 2, "")); err != nil {
+		t.Error(err)
+	}
+	if now := client.Get(t.Context(), "fence:{e0}:capture").Val(); now != fmt.Sprint(second.Token()) {
+		t.Errorf("the copy of the token is %q, want %d", now, second.Token())
+	}
 }
 
 // The epoch is found in the streams, on whatever node they are.

@@ -46,6 +46,7 @@ type courier struct {
 	suspension suspension
 	health     health
 	notices    noticeQueue
+	failing    failing
 	writing    writing
 }
 
@@ -110,6 +111,7 @@ func (c *courier) resumeLocked(now time.Time) {
 	}
 	c.startReadingLocked(now)
 	c.startWorkersLocked()
+	c.warnLocked(now)
 	c.startNotifyingLocked(now)
 }
 

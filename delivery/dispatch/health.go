@@ -168,10 +168,15 @@ func (c *courier) trackStandstillLocked(now time.Time) {
 // startAfreshLocked forgets how an endpoint fared before somebody resumed it: it
 // gets a request immediately, and has the whole of PauseAfter again.
 func (c *courier) startAfreshLocked(now time.Time) {
-	c.health.Failing = 0
+	c.forgetFailingLocked()
 	if c.breaker.open {
 		c.breaker.restore(now)
 	}
+}
+
+// forgetFailingLocked: not every attempt fails any more.
+func (c *courier) forgetFailingLocked() {
+	c.health.Failing, c.health.Warned, c.failing = 0, 0, failing{}
 }
 
 // suspendLocked sends nothing, and keeps all events, until somebody resumes the endpoint.

@@ -15,8 +15,10 @@ type NoticeKind string
 const (
 	// NoticePaused: the endpoint was suspended; its events are kept.
 	NoticePaused NoticeKind = "paused"
-	// NoticeRecovered: the first success after the endpoint was suspended, or
-	// after the breaker had been open for a minute or more.
+	// NoticeFailing: every attempt has failed for a while.
+	NoticeFailing NoticeKind = "failing"
+	// NoticeRecovered: the first success after the endpoint was suspended, after a warning
+	// that it fails, or after the breaker had been open for a minute or more.
 	NoticeRecovered NoticeKind = "recovered"
 	// NoticeDeadLetter: an event became a dead letter.
 	NoticeDeadLetter NoticeKind = "dead_letter"
@@ -24,22 +26,30 @@ const (
 
 // Notice is something that somebody should know of an endpoint.
 //
-// Paused and recovered are sent at least once: what Redis keeps of the endpoint
+// Paused, failing and recovered are sent at least once: what Redis keeps of the endpoint
 // says whether they have been, and otherwise its next owner sends them. Dead
 // letters are announced when Redis has them, and not again if the process ends
 // before; of a flood, not all are (the dead letters themselves are all kept).
 type Notice struct {
 	Kind     NoticeKind
 	Endpoint string
-	// Reason says why the endpoint is suspended, or why the event is a dead letter.
+	// Reason says why the endpoint is suspended, why the event is a dead letter, or how the
+	// last attempt has failed.
 	Reason string
 	// Since is when the endpoint was suspended, or since when it had not answered.
 	// Of a dead letter: when the event became one.
 	Since time.Time
 	// Event, WebhookID and Tenant are the dead letter's, and Attempts how often
-	// it was sent. Its body is not kept for the notice.
+	// it was sent. Its body is not kept for the notice. Of an endpoint that fails they are the
+	// last attempt's, and Attempts all of a row, as far as this owner has seen them.
 	Event, WebhookID, Tenant string
 	Attempts                 int
+	// Stage is which warnings that the endpoint fails this is, Pauses when it will be suspended
+	// (zero: never), and the rest what the last attempt was answered; Answer is the start of that.
+	Stage         int64
+	Pauses        time.Time
+	Status        int
+	Class, Answer string
 }
 
 // maxNotices bounds the notices of one endpoint that wait.
@@ -144,6 +154,10 @@ func (c *courier) noticeSentLocked(n Notice) {
 	switch n.Kind {
 	case NoticePaused:
 		c.health.Noticed = n.Since.UnixMilli()
+	case NoticeFailing:
+		if c.health.Failing == n.Since.UnixMilli() {
+			c.health.Warned |= n.Stage
+		}
 	case NoticeRecovered:
 		if c.health.Trouble = 0; c.suspension.reason != "" { // since
 			c.health.Trouble = c.suspension.since.UnixMilli()

@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -167,4 +168,40 @@ func TestDeadLettersAreAnnounced(t *testing.T) {
 	if n := len(told.list()); n > 300 {
 		t.Errorf("%d notices were kept of %d dead letters", n, flood)
 	}
+}
+
+// An endpoint that fails is announced after ten attempts, once, whoever owns it; its next
+// success is its recovery.
+func TestFailingIsAnnounced(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	ep := endpoint.Endpoint{Name: "a", Retry: ms(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3_600_000), PauseAfter: 24 * time.Hour}
+	q := queuetest.Open(t, r, ep)
+	rc := queuetest.Client(t, r)
+	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+	refusing := newReceiver()
+	refusing.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome {
+		o := status(503)
+		o.Answer = bytes.Repeat([]byte("x"), 600)
+		return o
+	}
+	told := &notified{}
+	_, stop := startDispatcher(t, q, refusing, dispatch.Options{Notify: told.notify}, ep)
+	n := told.until(t, "the warning", 1)[0]
+	if n.Kind != dispatch.NoticeFailing || n.Attempts != 10 || n.Status != 503 || len(n.Answer) != 500 || n.WebhookID == "" || n.Stage != dispatch.WarnFailing || n.Pauses.Sub(n.Since) != 24*time.Hour {
+		t.Errorf("the warning is %+v", n)
+	}
+	queuetest.Eventually(t, "that to be written", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "warned").Val() == "1" })
+	queuetest.Eventually(t, "the last of the quick attempts", func() bool { return len(refusing.list()) >= 16 })
+	stop()
+	if all := told.list(); len(all) != 1 {
+		t.Errorf("the warning was sent %d times", len(all))
+	}
+	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), newReceiver(), dispatch.Options{Notify: told.notify}, ep)
+	queuetest.AppendEvents(t, q, 1, 2, 1, func(int) string { return "another" })
+	if all := told.until(t, "the recovery", 2); all[1].Kind != dispatch.NoticeRecovered || !all[1].Since.Equal(n.Since) {
+		t.Errorf("after the warning comes %+v", all[1])
+	}
+	queuetest.Eventually(t, "that to be written", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "warned").Val() == "" })
+	stop()
 }

@@ -38,13 +38,17 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.applySuccessLocked()
 	} else {
 		c.health.failed(now)
+		c.failing.note(j, o)
 		c.applyFailureLocked(j, o, now)
 	}
 	c.suspendAfterLocked(o, now)
+	c.warnLocked(now)
 	if c.o.Log {
+		recorded := *o
 		for id, m := range j.events {
 			if m != nil {
-				c.writing.results.Record(id, m, o, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				c.writing.results.Record(id, m, &recorded, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				recorded.Detail = nil // a list's is kept once
 			}
 		}
 	}
@@ -99,6 +103,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 		default:
 			c.writing.results.Done = append(c.writing.results.Done, id)
 		}
+		c.writing.results.Committed(id, m.Time)
 		c.reading.delivered(id)
 	}
 	c.lanes.advance(j.lane, j.size())
@@ -106,7 +111,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 
 // applySuccessLocked ends what is known of the endpoint's failures.
 func (c *courier) applySuccessLocked() {
-	c.health.Failing = 0
+	c.forgetFailingLocked()
 	if c.health.Trouble != 0 && c.suspension.reason == "" {
 		c.notifyLocked(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.Trouble).UTC()})
 	}
@@ -220,6 +225,7 @@ func (c *courier) deadLetterLocked(j *job, a queue.Attempts, why string, now tim
 		Kind: NoticeDeadLetter, Endpoint: c.name, Reason: why, Since: now.UTC(),
 		Event: j.msg.Type, WebhookID: j.msg.ID, Tenant: j.msg.Tenant, Attempts: a.N,
 	})
+	c.writing.results.Committed(j.id, j.msg.Time)
 	c.writing.results.Dead = append(c.writing.results.Dead, queue.DeadResult{ID: j.id, Reason: why, Attempts: a})
 	c.lanes.advance(j.lane, 1)
 	c.logEnd(j, &a, why, "event moved to the dead letters")

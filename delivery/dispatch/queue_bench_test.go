@@ -51,34 +51,73 @@ func benchEvents() []*mapping.Event {
 	return events
 }
 
-// BenchmarkAppend is capture's part: build batches and append them.
+// BenchmarkAppend is capture's part: build batches and append them, without and with the fencing token.
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{1, 10, 100, 500} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			r := queuetest.StartRedis(b)
-			q := queuetest.Open(b, r, endpoint.Endpoint{Name: "a"})
-			events, batch := benchEvents(), q.NewBatch()
-			b.ReportAllocs()
-			redis, self := cpuTime(b, r.PID()), cpuTime(b, os.Getpid())
-			b.ResetTimer()
-			for i := range b.N {
-				ev := *events[i%len(events)]
-				ev.Commit = cdc.LSN(0x1000000 + 0x10*i)
-				if _, err := batch.Add(&ev); err != nil {
-					b.Fatal(err)
-				}
-				if batch.Len() >= size || i == b.N-1 {
-					if err := q.Append(b.Context(), batch); err != nil {
-						b.Fatal(err)
-					}
-					batch.Reset()
-				}
-			}
-			b.StopTimer()
-			b.ReportMetric(float64((cpuTime(b, r.PID())-redis).Nanoseconds())/float64(b.N), "redis-ns/op")
-			b.ReportMetric(float64((cpuTime(b, os.Getpid())-self).Nanoseconds())/float64(b.N), "go-ns/op")
-		})
+		for _, fenced := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/fenced=%t", size, fenced), func(b *testing.B) {
+				r := queuetest.StartRedis(b)
+				q := queuetest.Open(b, r, endpoint.Endpoint{Name: "a"})
+				benchAppend(b, q, size, fenced, r.PID())
+			})
+		}
 	}
+}
+
+// BenchmarkAppendCluster is BenchmarkAppend with each event for six endpoints on three nodes.
+func BenchmarkAppendCluster(b *testing.B) {
+	c := startCluster(b, 0)
+	var pids []int
+	for _, node := range c.Nodes() {
+		pids = append(pids, node.PID())
+	}
+	eps := make([]endpoint.Endpoint, 6)
+	for i := range eps {
+		eps[i].Name = fmt.Sprint("e", i)
+	}
+	for _, size := range []int{6, 60, 600} {
+		for _, fenced := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/fenced=%t", size, fenced), func(b *testing.B) {
+				q := openPart(b, c, fmt.Sprintf("bench%d%t%d", size, fenced, b.N), eps...)
+				benchAppend(b, q, size, fenced, pids...)
+			})
+		}
+	}
+}
+
+func benchAppend(b *testing.B, q *queue.Queue, size int, fenced bool, pids ...int) {
+	b.Helper()
+	if fenced {
+		if err := q.Take(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	redisTime := func() (sum time.Duration) {
+		for _, pid := range pids {
+			sum += cpuTime(b, pid)
+		}
+		return sum
+	}
+	events, batch := benchEvents(), q.NewBatch()
+	b.ReportAllocs()
+	redis, self := redisTime(), cpuTime(b, os.Getpid())
+	b.ResetTimer()
+	for i := range b.N {
+		ev := *events[i%len(events)]
+		ev.Commit = cdc.LSN(0x1000000 + 0x10*i)
+		if _, err := batch.Add(&ev); err != nil {
+			b.Fatal(err)
+		}
+		if batch.Len() >= size || i == b.N-1 {
+			if err := q.Append(b.Context(), batch); err != nil {
+				b.Fatal(err)
+			}
+			batch.Reset()
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64((redisTime()-redis).Nanoseconds())/float64(b.N), "redis-ns/op")
+	b.ReportMetric(float64((cpuTime(b, os.Getpid())-self).Nanoseconds())/float64(b.N), "go-ns/op")
 }
 
 // BenchmarkDispatch compares the dispatcher with plain POSTs of the same body

@@ -263,6 +263,7 @@ func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 			c.lanes.add(e.ID, e.Msg)
 		} else if lost {
 			c.writing.results.Done = append(c.writing.results.Done, e.ID)
+			c.writing.results.Committed(e.ID, e.Msg.Time)
 		}
 	}
 	c.reading.endPage(f, end)

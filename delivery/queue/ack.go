@@ -20,6 +20,15 @@ type Results struct {
 	Dead      []DeadResult
 	state     []any // fields and values of the endpoint's state
 	log       attemptLog
+	committed map[ID]int64 // the intervals of their commits, for the counts
+}
+
+// Committed says when an event was committed that is among the results: it is counted then.
+func (r *Results) Committed(id ID, at time.Time) {
+	if r.committed == nil {
+		r.committed = map[ID]int64{}
+	}
+	r.committed[id] = intervalOf(at)
 }
 
 // RetryResult is an event that failed and is to be sent again.
@@ -51,6 +60,7 @@ func (r *Results) Reset() {
 	clear(r.Retries)
 	clear(r.Dead)
 	clear(r.state)
+	clear(r.committed)
 	r.Done, r.Clean, r.Forgotten = r.Done[:0], r.Clean[:0], r.Forgotten[:0]
 	r.Retries, r.Dead, r.state = r.Retries[:0], r.Dead[:0], r.state[:0]
 	r.log.reset()
@@ -123,7 +133,7 @@ if tonumber(ARGV[2]) > 0 then
     bytes = redis.call('HINCRBY', KEYS[6], 'log_bytes', -#oldest[2][4])
   end
 end
-local at = 6
+local at = 7
 local function ids(f)
   local n = tonumber(ARGV[at])
   at = at + 1
@@ -133,6 +143,11 @@ local function ids(f)
     at, n = at + m, n - m
   end
 end
+local function count(key, field, n)
+  if key == 0 or n == 0 then return end
+  redis.call('HINCRBY', KEYS[key], field, n)
+  if redis.call('PTTL', KEYS[key]) < 0 then redis.call('PEXPIRE', KEYS[key], ARGV[6]) end
+end
 local n = tonumber(ARGV[at])
 at = at + 1
 for i = 1, n do
@@ -140,7 +155,14 @@ for i = 1, n do
   redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 2])
   at = at + 3
 end
-ids(function(a, b) redis.call('XDEL', KEYS[2], unpack(ARGV, a, b)) end)
+n = tonumber(ARGV[at])
+at = at + 1
+for i = 1, n do
+  local key, field, gone = tonumber(ARGV[at]), ARGV[at + 1], 0
+  at = at + 2
+  ids(function(a, b) gone = gone + redis.call('XDEL', KEYS[2], unpack(ARGV, a, b)) end)
+  count(key, field, gone)
+end
 ids(function(a, b) redis.call('XDEL', KEYS[7], unpack(ARGV, a, b)) end)
 ids(function(a, b)
   redis.call('ZREM', KEYS[3], unpack(ARGV, a, b))
@@ -154,10 +176,11 @@ for i = 1, n do
   if #found > 0 then
     redis.call('XADD', KEYS[5], '*', 'id', id, 'reason', ARGV[at + 1], 'attempts', ARGV[at + 2], unpack(found[1][2]))
     redis.call('XDEL', stream, id)
+    count(tonumber(ARGV[at + 4]), ARGV[at + 5], 1)
   end
   redis.call('ZREM', KEYS[3], id)
   redis.call('HDEL', KEYS[4], id)
-  at = at + 4
+  at = at + 6
 end
 if at <= #ARGV then redis.call('HSET', KEYS[6], unpack(ARGV, at, #ARGV)) end
 return 1`)
@@ -175,12 +198,18 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		return owned, err
 	}
 	q, endpoint := o.q, o.endpoint
-	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
-	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
+	k := q.keys
+	keys := []string{
+		k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint),
+		k.side(endpoint), k.log(endpoint),
+	}
+	interval := func(n int64) string { return k.endpointTally(endpoint, n) }
+	args := make([]any, 0, 16+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+6*len(r.Dead)+len(r.state))
+	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, TallyAge.Milliseconds(), len(r.Retries))
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}
-	args = appendIDs(args, func(id ID) bool { return !id.FromSide() }, r.Done, r.Clean)
+	args = o.appendCounted(args, r, &keys, interval)
 	args = appendIDs(args, ID.FromSide, r.Done, r.Clean)
 	args = appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
 	args = append(args, len(r.Dead))
@@ -189,14 +218,10 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		if r.Dead[i].ID.FromSide() {
 			stream = ackSide
 		}
-		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream)
+		dead := o.talliedAs(r, r.Dead[i].ID, FateDead)
+		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream, keyNumber(&keys, dead, interval), dead.field)
 	}
 	args = append(args, r.state...)
-	k := q.keys
-	keys := []string{
-		k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint),
-		k.side(endpoint), k.log(endpoint),
-	}
 	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
 	if mark != nil && err == nil && done == 1 { // also what an earlier one has not removed from the stream
 		h, _ := o.head()

@@ -132,12 +132,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	}()
 	execute := q.execute
 	if q.cluster != nil {
-		if err := q.comparesToken(ctx, b.token); err != nil {
-			return fmt.Errorf("append %d events: %w", len(b.destinations), err)
-		}
 		execute = q.executeInSlots
 	}
-	err := q.registerStreams(ctx, touched)
+	err := q.registerStreams(ctx, touched, b.token)
 	if err == nil {
 		err = execute(ctx, b, touched)
 	}
@@ -157,8 +154,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// registerStreams registers the endpoints that get this process's first events.
-func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
+// registerStreams registers the endpoints that get this process's first events, before the token is
+// compared: see fence.go.
+func (q *Queue) registerStreams(ctx context.Context, touched []*stream, token uint64) error {
 	var names []any
 	for _, s := range touched {
 		if s.endpoint != "" && !s.registered {
@@ -170,6 +168,11 @@ func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	}
 	if err := q.register(ctx, names...); err != nil {
 		return err
+	}
+	if q.cluster != nil {
+		if err := q.comparesToken(ctx, token); err != nil {
+			return err
+		}
 	}
 	for _, s := range touched {
 		s.registered = true
@@ -353,22 +356,22 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [16][]*eventCommand // by which of previous, unchanged and errors there are, and whether the stream exists
-	taken   [16]int
+	events  [32][]*eventCommand // by which of previous, unchanged, errors and tags there are, and whether the stream exists
+	taken   [32]int
 	queue   []redis.Cmder
 	touched []*stream
 }
 
 type eventCommand struct {
-	cmd                                          *redis.Cmd
-	key, op                                      string
-	id, tenant, ordering, micros                 arg
-	typ, version, data, previous, absent, errors arg
+	cmd                                                *redis.Cmd
+	key, op                                            string
+	id, tenant, ordering, micros                       arg
+	typ, version, data, previous, absent, errors, tags arg
 }
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [16]int{}, p.queue[:0]
+	p.taken, p.queue = [32]int{}, p.queue[:0]
 }
 
 func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
@@ -385,6 +388,9 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	if rec.errors.from < rec.errors.to {
 		kind |= 8
 	}
+	if rec.tags.from < rec.tags.to {
+		kind |= 16
+	}
 	if p.taken[kind] == len(p.events[kind]) {
 		p.events[kind] = append(p.events[kind], newEventCommand(kind))
 	}
@@ -396,7 +402,7 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	c.typ.b = append(c.typ.b[:0], rec.typ...)
 	c.version.b = append(c.version.b[:0], rec.version...)
 	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
-	c.errors.b = b.bytes(rec.errors)
+	c.errors.b, c.tags.b = b.bytes(rec.errors), b.bytes(rec.tags)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
 }
@@ -416,6 +422,9 @@ func newEventCommand(kind int) *eventCommand {
 	}
 	if kind&8 != 0 {
 		args = append(args, "e", &c.errors)
+	}
+	if kind&16 != 0 {
+		args = append(args, "g", &c.tags)
 	}
 	c.cmd = redis.NewCmd(context.Background(), args...)
 	return c

@@ -3,19 +3,66 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// section is what of a batch goes into one slot of a cluster: one transaction.
+// section is what of a batch goes into one slot of a cluster: one script, which compares the fencing token.
 type section struct {
 	slot         uint16
 	commands     []redis.Cmder
-	destinations []int      // the commands' places in the batch
-	chain        *chain     // counts it
-	link         *redis.Cmd // with this
+	destinations []int  // the commands' places in the batch
+	chain        *chain // counts it
+	number       uint64 // as this one
+	relink       bool   // as relinkScript does
+	keys         []string
+}
+
+// sectionScript appends the entries unless the token of any of its streams is newer than the one they are
+// appended under; 0: under none. It is in place of a MULTI/EXEC: as that, it appends nothing on a full Redis, because the
+// first command that writes is an XADD. KEYS: the chain, and each stream's token.
+const sectionScript = `
+local newest = tonumber(ARGV[1])
+for i = 2, #KEYS do
+  if newest > 0 and tonumber(redis.call('GET', KEYS[i]) or '0') > newest then return redis.error_reply('FENCED by a newer token') end
+end
+local replies, i = {}, 4
+while i <= #ARGV do
+  local last = i + tonumber(ARGV[i])
+  local reply = redis.pcall(unpack(ARGV, i + 1, last))
+  if type(reply) == 'table' and reply.err and string.find(reply.err, 'OOM', 1, true) and #replies == 0 then return reply end
+  replies[#replies + 1] = reply
+  i = last + 1
+end
+local count = ARGV[3] == '1' and ARGV[2] - redis.call('BITFIELD', KEYS[1], 'GET', 'i64', '#0')[1] or 1
+replies[#replies + 1] = redis.call('BITFIELD', KEYS[1], 'INCRBY', 'i64', '#0', count, 'SET', 'i64', '#1', ARGV[2])
+for i = 2, #KEYS do
+  if newest > 0 and redis.call('GET', KEYS[i]) ~= ARGV[1] then redis.call('SET', KEYS[i], ARGV[1]) end
+end
+return replies`
+
+// call is the command that appends the section.
+func (s *section) call(ctx context.Context, token uint64) *redis.Cmd {
+	n := 6 + len(s.keys)
+	for _, c := range s.commands {
+		n += 1 + len(c.Args())
+	}
+	args := append(make([]any, 0, n), "EVAL", sectionScript, len(s.keys))
+	for _, key := range s.keys {
+		args = append(args, key)
+	}
+	relink := 0
+	if s.relink {
+		relink = 1
+	}
+	args = append(args, token, s.number, relink)
+	for _, c := range s.commands {
+		args = append(append(args, len(c.Args())), c.Args()...)
+	}
+	return redis.NewCmd(ctx, args...)
 }
 
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
@@ -39,7 +86,7 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 			for _, i := range refused {
 				b.destinations[i].stream.refused++
 			}
-			if err == nil || errors.Is(failure, ErrRestarted) {
+			if err == nil || worse(failure) {
 				err = failure
 			}
 		})
@@ -57,6 +104,9 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 	return nil
 }
 
+// worse reports whether an error is one that no other hides: the batch is not to be appended again.
+func worse(err error) bool { return errors.Is(err, ErrRestarted) || errors.Is(err, ErrFenced) }
+
 func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, error) {
 	parts, bySlot := map[string][]*section{}, map[uint16]*section{}
 	for i, cmd := range q.appender.commands.queue {
@@ -68,10 +118,13 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 				return nil, err
 			}
 			first := b.destinations[i].stream
-			s = &section{slot: slot, chain: q.appender.chainLocked(first)}
-			s.link = s.chain.link(first.chain)
+			s = &section{slot: slot, chain: q.appender.chainLocked(first), keys: []string{first.chain}}
+			s.number, s.relink = s.chain.next()
 			bySlot[slot] = s
 			parts[addr] = append(parts[addr], s)
+		}
+		if token := q.keys.tokenOf(b.destinations[i].stream.endpoint); !slices.Contains(s.keys, token) {
+			s.keys = append(s.keys, token)
 		}
 		s.commands = append(s.commands, cmd)
 		s.destinations = append(s.destinations, i)
@@ -90,10 +143,8 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 	pipe := node.Pipeline()
 	ends := make([]*redis.Cmd, len(sections))
 	for i, s := range sections {
-		_ = pipe.Process(ctx, redis.NewCmd(ctx, "MULTI")) // these only queue
-		_ = pipe.BatchProcess(ctx, s.commands...)
-		_ = pipe.Process(ctx, s.link)
-		ends[i] = pipe.Do(ctx, "EXEC")
+		ends[i] = s.call(ctx, b.token)
+		_ = pipe.Process(ctx, ends[i]) // this only queues
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
@@ -102,19 +153,22 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 		if len(vanished) > 0 {
 			failure = q.vanished(b.destinations[vanished[0]].stream)
 		}
-		if err == nil || errors.Is(failure, ErrRestarted) {
+		if err == nil || worse(failure) {
 			err = failure
 		}
 	}
 	return refused, err
 }
 
-// outcome reads the replies to a section's EXEC. It returns which entries were refused as
+// outcome reads the replies to a section's script. It returns which entries were refused as
 // known, and which as of a stream that has vanished.
 func (s *section) outcome(exec *redis.Cmd) (refused, vanished []int, err error) {
 	replies, err := exec.Slice()
 	if err != nil {
-		return nil, nil, appendError(s.commands, err)
+		if isReply(err) && refuses(err, "FENCED") {
+			err = ErrFenced
+		}
+		return nil, nil, unreachable(err)
 	}
 	if len(replies) > len(s.destinations) {
 		s.chain.linked(replies[len(s.destinations)])

@@ -29,6 +29,8 @@ const (
 
 // LogRecord is one attempt: who was sent what, when, with which answer.
 type LogRecord struct {
+	// ID names it once it is stored; empty before.
+	ID       string    `json:"id,omitempty"`
 	Time     time.Time `json:"time"` // when it ended
 	Endpoint string    `json:"endpoint"`
 	// Entry, the event's place in its stream, identifies it with Endpoint, Time and Number.
@@ -45,6 +47,9 @@ type LogRecord struct {
 	Error     string               `json:"error,omitempty"`  // empty when delivered
 	Duration  webhook.Milliseconds `json:"duration_ms"`
 	Replay    bool                 `json:"replay,omitempty"`
+	Tags      []string             `json:"tags,omitempty"` // each name=value
+	// Detail is a webhook.Detail as JSON, nil if none was kept. A list's is with its first event.
+	Detail []byte `json:"-"`
 	// Kept is the event, if dispatch.Options.KeepEvents is set and this was its last
 	// attempt. It is nil for the side stream's, and in records that were stored.
 	Kept *webhook.Message `json:"-"`
@@ -151,6 +156,12 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	if m.Replay {
 		b = append(b, `,"r":true`...)
 	}
+	if len(m.Tags) > 0 {
+		b = jsontext.AppendStrings(append(b, `,"g":`...), m.Tags)
+	}
+	if o.Detail != nil {
+		b = append(append(b, `,"x":`...), o.Detail...)
+	}
 	if keep && !id.FromSide() && (dead || o.Kind == webhook.Delivered) {
 		b = jsontext.AppendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
@@ -193,26 +204,28 @@ func appendExact(dst []byte, name string, value []byte) []byte {
 
 // logLine is a record as Results.Record writes it.
 type logLine struct {
-	At        int64         `json:"at"`
-	Entry     string        `json:"e"`
-	Webhook   string        `json:"w"` // of an entry of the side stream
-	Type      string        `json:"t"`
-	Tenant    string        `json:"n"`
-	Key       string        `json:"k"`
-	Committed int64         `json:"c"`
-	Number    int           `json:"i"`
-	Status    int           `json:"s"`
-	Took      time.Duration `json:"took"`
-	Outcome   string        `json:"o"`
-	Class     string        `json:"class"`
-	Error     string        `json:"error"`
-	Replay    bool          `json:"r"`
-	Version   *string       `json:"v"` // there is one when the event is there
-	Data      *string       `json:"data"`
-	Previous  *string       `json:"previous"`
-	Unchanged *string       `json:"unchanged"`
-	Errors    *string       `json:"errors"`
-	Op        string        `json:"op"`
+	At        int64           `json:"at"`
+	Entry     string          `json:"e"`
+	Webhook   string          `json:"w"` // of an entry of the side stream
+	Type      string          `json:"t"`
+	Tenant    string          `json:"n"`
+	Key       string          `json:"k"`
+	Committed int64           `json:"c"`
+	Number    int             `json:"i"`
+	Status    int             `json:"s"`
+	Took      time.Duration   `json:"took"`
+	Outcome   string          `json:"o"`
+	Class     string          `json:"class"`
+	Error     string          `json:"error"`
+	Replay    bool            `json:"r"`
+	Detail    json.RawMessage `json:"x"`
+	Tags      []string        `json:"g"`
+	Version   *string         `json:"v"` // there is one when the event is there
+	Data      *string         `json:"data"`
+	Previous  *string         `json:"previous"`
+	Unchanged *string         `json:"unchanged"`
+	Errors    *string         `json:"errors"`
+	Op        string          `json:"op"`
 	// In place of the four, when they are not UTF-8.
 	Data64      []byte `json:"data64"`
 	Previous64  []byte `json:"previous64"`
@@ -229,14 +242,14 @@ func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogReco
 	if err != nil {
 		return LogRecord{}, err
 	}
-	m := webhook.Message{ID: l.Webhook, Type: l.Type, Tenant: l.Tenant, Key: l.Key, Time: time.UnixMicro(l.Committed).UTC()}
+	m := webhook.Message{ID: l.Webhook, Type: l.Type, Tenant: l.Tenant, Key: l.Key, Tags: l.Tags, Time: time.UnixMicro(l.Committed).UTC()}
 	if err := q.identify(ctx, id, &m); err != nil {
 		return LogRecord{}, err
 	}
 	r := LogRecord{
 		Time: time.UnixMicro(l.At).UTC(), Endpoint: endpoint, Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
 		Committed: m.Time, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
-		Duration: webhook.Milliseconds(l.Took), Replay: l.Replay,
+		Duration: webhook.Milliseconds(l.Took), Replay: l.Replay, Detail: l.Detail, Tags: l.Tags,
 	}
 	if l.Version == nil {
 		return r, nil

@@ -22,6 +22,7 @@ type Batch struct {
 	destinations []destination
 	// Ids have to rise, or Redis would refuse an event as a duplicate.
 	lastEvent, lastParked ID
+	tally                 *Tally // counts what is added; nil: nobody does
 }
 
 type span struct{ from, to int }
@@ -39,6 +40,7 @@ type record struct {
 	previous     span
 	unchanged    span
 	errors       span
+	tags         span
 	op           cdc.Op
 	parked       *mapping.Parked // without its row and change; nil: an event
 }
@@ -50,6 +52,9 @@ type destination struct {
 
 // NewBatch returns an empty batch for this queue.
 func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
+
+// CountIn has what is added from now on counted, too.
+func (b *Batch) CountIn(t *Tally) { b.tally = t }
 
 // Len is the number of appends: events times their endpoints, and parked changes.
 func (b *Batch) Len() int { return len(b.destinations) }
@@ -81,6 +86,9 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 		i := slices.IndexFunc(matched, func(i int) bool { return r.streams[i].endpoint == endpoint })
 		matched = matched[max(i, 0) : i+1] // the router's own are not to be changed
 	}
+	if b.tally != nil {
+		b.tally.event(ev, r, matched)
+	}
 	if len(matched) == 0 {
 		return 0, nil
 	}
@@ -92,7 +100,7 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
-	rec.errors = b.put(ev.Errors)
+	rec.errors, rec.tags = b.put(ev.Errors), b.put(ev.Tags)
 	b.records = append(b.records, rec)
 	for _, i := range matched {
 		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})
@@ -106,6 +114,9 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	id, err := b.next(&b.lastParked, p.Position, p.N)
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
+	}
+	if b.tally != nil {
+		b.tally.park(p)
 	}
 	parked := *p
 	parked.Row, parked.Change, parked.Tenant, parked.Key = nil, nil, nil, nil

@@ -40,12 +40,18 @@ redis.call('PERSIST', KEYS[1])
 local count = redis.call('BITFIELD', KEYS[1], 'GET', 'i64', '#0')[1]
 return redis.call('BITFIELD', KEYS[1], 'INCRBY', 'i64', '#0', ARGV[1] - count, 'SET', 'i64', '#1', ARGV[1])`
 
+// next returns the number of the next transaction, and whether it is counted as relinkScript does.
+func (c *chain) next() (number uint64, relink bool) {
+	c.newest++
+	relink, c.unsure = c.unsure, false
+	return c.newest, relink
+}
+
 // link returns the command with which the next transaction is counted.
 func (c *chain) link(key string) *redis.Cmd {
-	c.newest++
-	c.number.b = strconv.AppendUint(c.number.b[:0], c.newest, 10)
-	if c.unsure {
-		c.unsure = false
+	number, relink := c.next()
+	c.number.b = strconv.AppendUint(c.number.b[:0], number, 10)
+	if relink {
 		return redis.NewCmd(context.Background(), "EVAL", relinkScript, 1, key, &c.number)
 	}
 	if c.command == nil {

@@ -19,7 +19,8 @@
 // Redis's disk, and with the replicas that may be promoted (RunDurable); not while
 // the server is set to lose events (Unconfirmed); and never before an EXEC, without which
 // Redis may drop at its next start what it has appended behind a torn transaction. The
-// queue belongs to one source (Claim): another source's positions would not rise.
+// queue belongs to one source (Claim): another source's positions would not rise. Those of a server that was promoted
+// do, if it has all that was read.
 //
 // Nothing is ever trimmed, but what was moved: the oldest events of a backlog that is over its
 // quota move to the Overflow, the state database, and are read from there first. docs/adr/0009
@@ -62,8 +63,10 @@
 //	                                    overflow (what of the backlog is in the Overflow); in ms: failing, open, idling, trouble and noticed since, idle for
 //	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
+//	gancho:{<endpoint>}:capture string  in a Cluster: a copy of gancho:capture, which is compared by what appends
 //	gancho:{<endpoint>}:leases zset     in a Cluster: the owner's claim by the time, in ms, at which it expires
 //	gancho:{<endpoint>}:lease  string   an owner's claim, of a version before leases
+//	gancho:capture             string   the fencing token of what appends
 //	gancho:leases              zset     delivering processes and, but in a Cluster, all owners' claims, by the
 //	                                    time, in ms, at which they expire
 //	gancho:endpoints           set      names of endpoints that have, or had, a key of their own
@@ -72,6 +75,9 @@
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
 //	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
+//	gancho:{gancho:source}:tally        hash   how far changes are counted: turn, counted, since
+//	gancho:{gancho:source}:tally:<n>    hash   what was counted of commits in the n-th quarter of an hour since 1970
+//	gancho:{<endpoint>}:tally:<n>       hash   what became of the endpoint's events of these commits; both expire after 35 days
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything. With \x01 and a number
 //	                                    behind the name: move events until so many are left in q

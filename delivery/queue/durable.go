@@ -89,10 +89,10 @@ func (q *Queue) Appended(lsn uint64) {
 // master that has any of it, and with the replicas that may be promoted in its
 // place. Each is written to the source's record first, and that record is as
 // safe: so the slot never stands beyond the record, and a slot that was
-// recreated is recognised by it. Without new positions it sends nothing.
+// recreated is recognised by it. What was counted (Tally) is written before the record. Without new positions it sends nothing.
 //
-// It returns nil when the context ends, and ErrRestarted when what was appended
-// may be lost; AcceptRestart lets it be run again. Other errors of Redis are
+// It returns nil when the context ends, ErrFenced when another process captures, and ErrRestarted
+// when what was appended may be lost; AcceptRestart lets it be run again. Other errors of Redis are
 // logged and retried.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
@@ -101,7 +101,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) {
+		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) || errors.Is(err, ErrFenced) {
 			return fmt.Errorf("confirm positions: %w", err)
 		}
 		q.noteUnconfirmed(err)
@@ -160,7 +160,10 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 	}
 	var failed error
 	if lsn > newest {
-		failed = w.q.recordPosition(ctx, lsn)
+		// What is read again after a kill is counted then: first the counts, then the position.
+		if failed = w.q.writeTally(ctx); failed == nil {
+			failed = w.q.recordPosition(ctx, lsn)
+		}
 	}
 	asked := time.Now()
 	// Also when that failed: a setting may be why, which says more.
@@ -300,16 +303,16 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info, aske
 }
 
 // ErrClaimLost says that this process no longer captures for the queue.
-var ErrClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
+var ErrClaimLost = errors.New("another process has claimed the queue since, with a newer epoch or for a promoted server; this one has to claim it again")
 
-// recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
+// recordScript keeps the position from going back, and refuses one of another epoch or timeline. It always writes: WAITAOF waits for its own
 // connection's last write. Lua's numbers hold every LSN below 2^52 exactly. What it writes
 // first, a full Redis allows, for the reason that ackScript gives.
 var recordScript = redis.NewScript(`
 redis.call('HDEL', KEYS[1], '')
-local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed', 'timeline')
 if not record[1] then return -1 end
-if record[1] ~= ARGV[1] then return 0 end
+if record[1] ~= ARGV[1] or record[3] ~= ARGV[4] then return 0 end
 local newest = ARGV[2]
 if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
 if ARGV[3] ~= '' and newest == ARGV[2] then redis.call('HSET', KEYS[1], 'confirmed', newest, 'footprint', ARGV[3])
@@ -330,7 +333,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	}
 	conn := q.confirmer.conns.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
-	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10), q.confirmer.trail.upTo(lsn)).Int()
+	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10), q.confirmer.trail.upTo(lsn), int(c.timeline)).Int()
 	switch {
 	case err != nil:
 		q.suspectCluster(ctx, err)
@@ -403,8 +406,11 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source are lost, as are failed events' attempts " +
 				"and dead letters that were not stored elsewhere; restore redis's data, or send those changes by hand")
 	}
-	if found != nil && found.epoch > next.epoch {
+	if c := q.sources.current.Load(); found != nil && c != nil && c.superseded(found) {
 		return ErrClaimLost
+	}
+	if found != nil && found.epoch == next.epoch && found.Timeline < next.Timeline { // that the source was promoted is lost, too
+		next.follows = found.Timeline
 	}
 	// The slot stands at what was confirmed: a record before that would be taken for another's.
 	next.confirmed = max(next.confirmed, q.confirmer.confirmed.Load())

@@ -229,9 +229,20 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 		q.leasesOf(endpoint), k.fence(endpoint), k.lease(endpoint), k.events(endpoint), k.side(endpoint), k.due(endpoint),
 		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint), k.jobs(endpoint), k.of(endpoint, "cut"),
 	}
+	lost := map[tallied]int64{}
+	err := q.eachWaiting(ctx, endpoint, ID{}, func(id ID, committed time.Time) bool {
+		lost[tallied{intervalOf(committed), id.field(FateDropped)}]++
+		return true
+	})
+	if err != nil {
+		return err
+	}
 	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
 	if err == nil && dropped == 0 {
 		err = ErrBusy
+	}
+	if err == nil {
+		err = q.countDropped(ctx, endpoint, lost)
 	}
 	if err == nil && q.overflow != nil {
 		err = q.overflow.Drop(ctx, endpoint)

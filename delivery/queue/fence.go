@@ -17,9 +17,10 @@ import (
 //
 // The connection that appends WATCHes the token's key from before the token is compared until its
 // EXEC, which Redis refuses when somebody has written the key since. EXEC ends the watch, so that
-// the same round trip begins the next one. In a cluster, where a batch is several transactions on
-// several nodes and each EXEC ends all watches of its connection, the token is compared before each
-// batch instead: there a process that is stopped just in between appends that one batch.
+// the same round trip begins the next one. In a cluster a batch is several transactions on several
+// nodes, and each EXEC ends all watches of its connection: there each stream has a copy of the token beside it,
+// which the script that appends compares. Who takes a token writes it to the copies of all streams that are registered
+// before it reads anything; who registers one compares the token behind that.
 
 // ErrFenced says that another process captures now. What this one has read and not appended is
 // the other one's to append.
@@ -41,7 +42,7 @@ if last < tonumber(ARGV[1]) then last = tonumber(ARGV[1]) end
 redis.call('SET', KEYS[1], string.format('%d', last + 1))
 return last + 1`)
 
-// restoreScript raises the token to one that was taken, should Redis have lost it.
+// restoreScript raises the token, or a copy of it, to one that was taken.
 var restoreScript = redis.NewScript(`
 redis.call('PERSIST', KEYS[1])
 if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
@@ -55,7 +56,7 @@ func (q *Queue) Take(ctx context.Context) error {
 	a := &q.appender
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	token, err := takeScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(a.token.Load(), 10)).Uint64()
+	token, err := q.raiseToken(ctx)
 	if err != nil {
 		return annotate(err, "take the fencing token")
 	}
@@ -68,6 +69,28 @@ func (q *Queue) Take(ctx context.Context) error {
 	a.conns.keep(nil) // new connections watch
 	clear(a.checked)
 	return nil
+}
+
+// raiseToken fences out whoever appends, this process, too, and returns a token that nobody has had.
+func (q *Queue) raiseToken(ctx context.Context) (uint64, error) {
+	token, err := takeScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(q.appender.token.Load(), 10)).Uint64()
+	if err != nil || q.cluster == nil {
+		return token, err
+	}
+	names, err := q.EndpointNames(ctx)
+	if err != nil {
+		return 0, err
+	}
+	calls := []scriptCall{{script: restoreScript, keys: []string{q.keys.tokenOf("")}, args: []any{token}}}
+	for _, name := range names {
+		calls = append(calls, scriptCall{script: restoreScript, keys: []string{q.keys.tokenOf(name)}, args: []any{token}})
+	}
+	for _, reply := range q.runScripts(ctx, calls) {
+		if err := reply.Err(); err != nil {
+			return 0, fmt.Errorf("write the token to the endpoints' copies: %w", err)
+		}
+	}
+	return token, nil
 }
 
 // catchUpLocked learns what another process may have done to the queue since Claim.
@@ -84,12 +107,12 @@ func (q *Queue) catchUpLocked(ctx context.Context) error {
 	}
 	confirmed := max(c.confirmed, q.confirmer.confirmed.Load())
 	if record != nil {
-		if record.epoch > c.epoch {
+		if c.superseded(record) {
 			return ErrClaimLost
 		}
 		confirmed = max(confirmed, record.confirmed)
 	}
-	q.sources.current.Store(&claim{c.epoch, c.source, confirmed})
+	q.sources.current.Store(&claim{c.epoch, c.timeline, c.source, confirmed})
 	q.sources.claimed.confirmed = confirmed // for restoreSource: the slot stands there at least
 	if err := q.fillHolesLocked(ctx, c.epoch, confirmed); err != nil {
 		return err
@@ -133,7 +156,8 @@ func newest(got *redis.StringCmd, token uint64) error {
 	return nil
 }
 
-// comparesToken is what a cluster has in place of the watch.
+// comparesToken compares the token once, where nothing watches it: in a cluster, for a stream that who has taken the
+// token may not know.
 func (q *Queue) comparesToken(ctx context.Context, token uint64) error {
 	if token == 0 {
 		return nil

@@ -119,7 +119,7 @@ func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all 
 	return all, nil
 }
 
-// subjectScript returns where to read on ("": there is no more), and the ids and types of the
+// subjectScript returns where to read on ("": there is no more), and the ids, types and commit times of the
 // entries of a tenant and a key, after a place. It reads little at a time, to hold
 // Redis up for no longer.
 var subjectScript = redis.NewScript(`
@@ -127,14 +127,15 @@ local out, from, n, bytes, step = {''}, ARGV[1], 0, 0, 16
 while n < 2000 and bytes < 2097152 do
   local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', step)
   for i = 1, #page do
-    local f, key, tenant, name = page[i][2], '', '', ''
+    local f, key, tenant, name, committed = page[i][2], '', '', '', ''
     for j = 1, #f, 2 do
       bytes = bytes + #f[j + 1]
-      if f[j] == 'k' then key = f[j + 1] elseif f[j] == 'n' then tenant = f[j + 1] elseif f[j] == 't' then name = f[j + 1] end
+      if f[j] == 'k' then key = f[j + 1] elseif f[j] == 'n' then tenant = f[j + 1] elseif f[j] == 't' then name = f[j + 1] elseif f[j] == 'c' then committed = f[j + 1] end
     end
     if key == ARGV[2] and tenant == ARGV[3] then
       out[#out + 1] = page[i][1]
       out[#out + 1] = name
+      out[#out + 1] = committed
     end
   end
   n = n + #page
@@ -147,14 +148,21 @@ return out`)
 // forgetScript removes entries, with what is kept of their attempts, and has the owner read
 // again. Its first write is one that a full Redis allows: see ackScript. KEYS: a
 // stream, the state, and unless it is that of dead letters, whose ids are their own: the
-// retries, their attempts.
+// retries, their attempts; and of first deliveries the counts of an interval. ARGV: the age of these in ms, the
+// field that counts the entries, the ids.
 var forgetScript = redis.NewScript(`
-local n = redis.call('XDEL', KEYS[1], unpack(ARGV))
+local n = redis.call('XDEL', KEYS[1], unpack(ARGV, 3))
 if #KEYS > 2 then
-  redis.call('ZREM', KEYS[3], unpack(ARGV))
-  redis.call('HDEL', KEYS[4], unpack(ARGV))
+  redis.call('ZREM', KEYS[3], unpack(ARGV, 3))
+  redis.call('HDEL', KEYS[4], unpack(ARGV, 3))
 end
-if n > 0 then redis.call('HINCRBY', KEYS[2], 'forgotten', 1) end
+if n > 0 then
+  redis.call('HINCRBY', KEYS[2], 'forgotten', 1)
+  if #KEYS > 4 then
+    redis.call('HINCRBY', KEYS[5], ARGV[2], n)
+    if redis.call('PTTL', KEYS[5]) < 0 then redis.call('PEXPIRE', KEYS[5], ARGV[1]) end
+  end
+end
 return n`)
 
 // forgetIn returns how many entries of one of the endpoint's streams are the subject's, or
@@ -169,19 +177,29 @@ func (q *Queue) forgetIn(ctx context.Context, endpoint, stream string, s *Subjec
 		if err != nil {
 			return total, err
 		}
-		var ids []any
-		for i := 1; i+1 < len(found); i += 2 {
+		ids := map[tallied][]any{}
+		for i := 1; i+2 < len(found); i += 3 {
 			if s.names(found[i+1]) {
-				ids = append(ids, found[i])
+				group := tallied{}
+				if stream == q.keys.events(endpoint) {
+					group = tallyOfEntry(found[i], found[i+2], FateDropped)
+				}
+				ids[group] = append(ids[group], found[i])
 			}
 		}
-		n := int64(len(ids))
-		if remove && n > 0 {
-			if n, err = forgetScript.Run(ctx, q.client, keys, ids...).Int64(); err != nil {
-				return total, err
+		for group, ids := range ids {
+			n := int64(len(ids))
+			if remove {
+				keys := keys
+				if group.field != "" {
+					keys = append(slices.Clone(keys), q.keys.endpointTally(endpoint, group.interval))
+				}
+				if n, err = forgetScript.Run(ctx, q.client, keys, append([]any{TallyAge.Milliseconds(), group.field}, ids...)...).Int64(); err != nil {
+					return total, err
+				}
 			}
+			total += n
 		}
-		total += n
 		at = found[0]
 	}
 	return total, nil

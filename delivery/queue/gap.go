@@ -64,6 +64,9 @@ func (g *Gap) Between() string {
 	if g.Reason == GapUnprintable {
 		return "in the transaction at " + at(g.From, g.FromTime)
 	}
+	if g.Again() {
+		return "after " + g.To + " and before " + g.From
+	}
 	from := "at an unknown time"
 	if g.From != "" {
 		from = "after " + at(g.From, g.FromTime)
@@ -72,6 +75,14 @@ func (g *Gap) Between() string {
 		return from
 	}
 	return from + " and before " + at(g.To, g.ToTime)
+}
+
+// Again reports whether the slot goes on before the position up to which everything was read: what
+// committed in between comes again, or does not exist any more, and nothing is missing.
+func (g *Gap) Again() bool {
+	from, err1 := cdc.ParseLSN(g.From)
+	to, err2 := cdc.ParseLSN(g.To)
+	return err1 == nil && err2 == nil && to < from
 }
 
 // gap is what a source that has changed leaves out.
@@ -90,24 +101,6 @@ func (r *sourceRecord) gap(s Source, changes []string) Gap {
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
-
-// reason is what a source's being different comes from.
-func (r *sourceRecord) reason(s Source) string {
-	switch {
-	case r.SystemID != s.SystemID || r.Database != s.Database || r.Slot != s.Slot:
-		return GapElsewhere
-	case r.Timeline != s.Timeline || r.otherHistory(s):
-		return GapTimeline
-	case s.Diverged || r.endsBefore(s):
-		return GapRestored
-	}
-	return GapRecreated
-}
-
-// otherHistory reports whether the timeline has another history; one that is not known is no other.
-func (r *sourceRecord) otherHistory(s Source) bool {
-	return r.Timeline == s.Timeline && r.History != "" && s.History != "" && r.History != s.History
-}
 
 // Stuck is a transaction that the server cannot send, where its stream ends at every start.
 type Stuck struct {
@@ -207,12 +200,16 @@ func (q *Queue) Recognise(ctx context.Context, s Source) error {
 	if err != nil || r == nil {
 		return err
 	}
-	if c := q.sources.current.Load(); c != nil && r.epoch > c.epoch {
+	if c := q.sources.current.Load(); c != nil && c.superseded(r) {
 		return ErrClaimLost
 	}
 	// Redis may have lost what this process knows, and will be given it again.
 	r.confirmed = max(r.confirmed, q.confirmer.confirmed.Load())
-	if changed := r.compare(s); changed != nil {
+	p, err := q.findPromotion(ctx, r, s, false)
+	if err != nil {
+		return annotate(err, "recognise the source")
+	}
+	if changed := r.compare(s, p); changed != nil {
 		return changed
 	}
 	return nil

@@ -116,6 +116,16 @@ func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) 
 	return n, err
 }
 
+// EachParked calls do with each parked change that the filter chooses, in commit order and
+// without its row. It reads all of them.
+func (q *Queue) EachParked(ctx context.Context, f ParkedFilter, do func(*ParkedChange)) error {
+	return q.eachParked(ctx, f, ID{}, false, func(p *ParkedChange) bool {
+		p.Row, p.Change = nil, nil
+		do(p)
+		return true
+	})
+}
+
 // eachParked calls do with each parked change that the filter chooses, with or without its
 // row, until it returns false.
 func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, rows bool, do func(*ParkedChange) bool) error {

@@ -117,6 +117,7 @@ type Queue struct {
 	appender  appender
 	confirmer confirmer
 	sources   sources
+	tally     Tally
 
 	routes  atomic.Pointer[routes]
 	local   atomic.Pointer[deliverer] // what delivers in this process, if anything
@@ -138,6 +139,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.appender.parked, q.appender.chains = q.keys.newStream(""), map[string]*chain{}
 	q.confirmer.changed = make(chan struct{}, 1)
 	q.sources = sources{client: q.client, key: q.keys.source(), names: map[uint16]string{}}
+	q.tally.q = q
 	q.Update(o.Endpoints)
 	if err := q.checkServers(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue: %w", err), q.Close())
@@ -199,9 +201,15 @@ func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "leas
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }
 func (k keyspace) token() string                   { return k.prefix + ":capture" }
-func (k keyspace) parked() string                  { return k.prefix + ":parked" }
-func (k keyspace) expiry() string                  { return k.prefix + ":expiry" }
-func (k keyspace) reasons() string                 { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked
-func (k keyspace) leases() string                  { return k.prefix + ":leases" }
-func (k keyspace) endpoints() string               { return k.prefix + ":endpoints" }
-func (k keyspace) wake() string                    { return k.prefix + ":wake" }
+func (k keyspace) tokenOf(endpoint string) string {
+	if endpoint == "" {
+		return k.of(k.parked(), "capture")
+	}
+	return k.of(endpoint, "capture")
+}
+func (k keyspace) parked() string    { return k.prefix + ":parked" }
+func (k keyspace) expiry() string    { return k.prefix + ":expiry" }
+func (k keyspace) reasons() string   { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked
+func (k keyspace) leases() string    { return k.prefix + ":leases" }
+func (k keyspace) endpoints() string { return k.prefix + ":endpoints" }
+func (k keyspace) wake() string      { return k.prefix + ":wake" }

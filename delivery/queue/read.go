@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -164,6 +165,8 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		m.Unchanged = []byte(value)
 	case "e":
 		m.Errors = []byte(value)
+	case "g":
+		err = json.Unmarshal([]byte(value), &m.Tags)
 	case "o":
 		m.Op = value
 	case "w":
@@ -196,6 +199,9 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 	}
 	if rec.errors.from < rec.errors.to {
 		m.Errors = part(rec.errors)
+	}
+	if rec.tags.from < rec.tags.to {
+		_ = json.Unmarshal(b.bytes(rec.tags), &m.Tags) // an array of strings, as mapping has written it
 	}
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/jsontext"
 	"gancho/internal/retry"
 
 	"github.com/redis/go-redis/v9"
@@ -257,6 +258,9 @@ func sideFields(m *webhook.Message, replay bool) []any {
 	optional("u", m.Unchanged)
 	optional("e", m.Errors)
 	optional("o", []byte(m.Op))
+	if len(m.Tags) > 0 {
+		args = append(args, "g", jsontext.AppendStrings(nil, m.Tags))
+	}
 	if m.Sequence != "" && m.Sequence != sequenceOf(m.ID) {
 		args = append(args, "s", m.Sequence)
 	}

@@ -24,7 +24,7 @@ type Source struct {
 	SystemID, Database, Slot string
 	Timeline                 int32
 	// History is where the server left its former timelines; "": it is on its first, or not known.
-	History string
+	History cdc.History
 	// SlotCreated: the slot was created just now.
 	SlotCreated bool
 	// Diverged: the server's WAL has something else where a transaction was read.
@@ -76,27 +76,6 @@ func (s Source) id() string {
 	return hex.EncodeToString(sum[:webhook.SourceDigits/2])
 }
 
-// SourceChangedError reports that the queue was filled from elsewhere, so that
-// positions may have gone back, and changes in between may never have been read.
-type SourceChangedError struct {
-	Changes []string // what is different, for people
-	// Recorded is the position, in bytes, up to which the queue's source had been
-	// read, if all that is different is that Current is before it; else 0. Where
-	// another process captures, it may only have moved on since Current was read.
-	Recorded uint64
-	// Another: the queue is filled from another slot or database.
-	Another bool
-	// Gap is of what changes may be missing.
-	Gap Gap
-}
-
-// Error says what has changed, what that means, and how to go on.
-func (e *SourceChangedError) Error() string {
-	return fmt.Sprintf("claim queue: the source has changed: %s; changes that committed %s may be missing, or come again. "+
-		"Run gancho recover, which records the gap and says how to close it, or, to go on without that, once: gancho run --accept-source",
-		strings.Join(e.Changes, "; "), e.Gap.Between())
-}
-
 // sourceRecord is the identity of the queue's source, kept beside it. There is
 // one per queue, not one per source: a stream takes ids of one source only,
 // and a changed system has to be recognised, not mistaken for a new one.
@@ -110,6 +89,10 @@ type sourceRecord struct {
 	stuck *Stuck
 	skip  cdc.LSN
 	open  *Gap // what is known of a gap that no claim has ended yet
+	// Of a record that is to be written: follows is the timeline that this source continues after a promotion, 0:
+	// there was none; passed says that stuck and skip are of WAL that it does not have.
+	follows int32
+	passed  bool
 }
 
 // sources are where the queue's events come from, now and in former epochs.
@@ -128,16 +111,37 @@ type sources struct {
 // claim is what identifies events of this process's capture.
 type claim struct {
 	epoch     uint16
+	timeline  int32
 	source    string
 	confirmed uint64 // the slot's LSN
+}
+
+// superseded reports whether a record is of somebody who has claimed the queue since.
+func (c *claim) superseded(r *sourceRecord) bool {
+	return r.epoch > c.epoch || r.epoch == c.epoch && r.Timeline > c.timeline
 }
 
 // Claim says whose events will be appended, and returns their epoch: 1 at first,
 // the same as before for the same source. Call it when the slot is found or
 // created, before the first Append. For another system, timeline, database or slot, a slot
 // that was recreated, or one that somebody else has moved on, it returns a
-// *SourceChangedError, unless accept is set: then the epoch rises by one.
+// *SourceChangedError, unless accept is set: then the epoch rises by one. A server that was promoted and has
+// all that was read is the same source: see promotion.go.
 func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
+	for attempts := 1; ; attempts++ {
+		epoch, err := q.claimOnce(ctx, s, accept)
+		if !errors.Is(err, errClaimedMeanwhile) || attempts == claimAttempts {
+			return epoch, err
+		}
+	}
+}
+
+// claimAttempts is how often a claim is tried while others claim the queue at the same time.
+const claimAttempts = 5
+
+var errClaimedMeanwhile = errors.New("another process has claimed it at the same time; try again")
+
+func (q *Queue) claimOnce(ctx context.Context, s Source, accept bool) (uint16, error) {
 	q.appender.forgetRegistered() // another process may have captured, and dropped queues, since
 	q.sources.mu.Lock()
 	defer q.sources.mu.Unlock()
@@ -161,19 +165,8 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 					"this is another redis or an emptied one, and what was queued there is not delivered from here")
 		}
 	default:
-		changed := old.compare(s)
-		if changed != nil && !accept {
-			return 0, changed
-		}
-		next.epoch = old.epoch
-		if changed == nil && next.History == "" {
-			next.History = old.History
-		}
-		if changed != nil {
-			changes := changed.Changes
-			next.epoch++
-			next.open = &changed.Gap
-			q.log.Warn().Strs("changes", changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
+		if err := q.continueLocked(ctx, old, found, next, accept); err != nil {
+			return 0, err
 		}
 	}
 	if next.epoch > maxEpoch {
@@ -201,13 +194,53 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
 	}
+	next.follows, next.passed = 0, false // this is done
 	q.sources.claimed, q.sources.numbers = next, map[string]int{}
 	if s.Last != nil && s.Last.Epoch == next.epoch {
 		maps.Copy(q.sources.numbers, s.Last.Numbers)
 	}
 	q.sources.names[next.epoch] = s.id()
-	q.sources.current.Store(&claim{next.epoch, s.id(), s.ConfirmedFlush})
+	q.sources.current.Store(&claim{next.epoch, s.Timeline, s.id(), s.ConfirmedFlush})
 	return next.epoch, nil
+}
+
+// continueLocked decides how the next record goes on from the one before, which was found in Redis, or is
+// what somebody else remembers: in the same epoch, or, when the source has changed and that is accepted, in another one.
+func (q *Queue) continueLocked(ctx context.Context, old, found, next *sourceRecord, accept bool) error {
+	p, err := q.findPromotion(ctx, old, next.Source, true)
+	if err != nil {
+		return annotate(err, "claim queue")
+	}
+	changed := old.compare(next.Source, p)
+	if changed != nil && p != nil && found != nil { // or another process has followed it, and appended, since the record was read
+		now, err := q.sources.readLocked(ctx)
+		switch {
+		case err != nil:
+			return annotate(err, "claim queue")
+		case now == nil || now.Timeline != found.Timeline || now.epoch != found.epoch:
+			return fmt.Errorf("claim queue: %w", errClaimedMeanwhile)
+		}
+	}
+	next.epoch = old.epoch
+	switch {
+	case changed != nil && !accept:
+		return changed
+	case changed != nil:
+		next.epoch++
+		next.open = &changed.Gap
+		q.log.Warn().Strs("changes", changed.Changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
+	case p != nil:
+		p.follow(old, next)
+		if found == nil { // there is nothing in Redis that could be continued
+			next.follows = 0
+		}
+		q.log.Warn().Int32("was", old.Timeline).Int32("timeline", next.Timeline).Stringer("left", p.left).Stringer("confirmed", cdc.LSN(next.confirmed)).
+			Msg("the source was promoted, and has all that was read: capture goes on")
+	}
+	if changed == nil && next.History == "" {
+		next.History = old.History
+	}
+	return nil
 }
 
 // remembered is what is known of a record that Redis has lost, unless its streams know of
@@ -224,63 +257,6 @@ func (q *Queue) remembered(s Source, first uint16) *sourceRecord {
 		r.confirmed = s.ConfirmedFlush
 	}
 	return r
-}
-
-// compare returns what is different about a source, and of what changes may be missing
-// therefore; nil: nothing is.
-func (r *sourceRecord) compare(s Source) *SourceChangedError {
-	changes := r.changes(s)
-	if len(changes) == 0 {
-		return nil
-	}
-	changed := &SourceChangedError{Changes: changes, Another: r.Slot != s.Slot || r.Database != s.Database, Gap: r.gap(s, changes)}
-	if len(changes) == 1 && r.endsBefore(s) {
-		changed.Recorded = r.confirmed
-	}
-	return changed
-}
-
-// endsBefore reports whether the server's WAL, as far as s knows it, ends before
-// the recorded position.
-func (r *sourceRecord) endsBefore(s Source) bool {
-	return !s.SlotCreated && s.Current > 0 && s.Current < r.confirmed
-}
-
-// changes lists why s may not be the source that the record describes.
-func (r *sourceRecord) changes(s Source) []string {
-	var out []string
-	differs := func(what, old, now string) {
-		if old != now {
-			out = append(out, fmt.Sprintf("%s was %s and is %s", what, old, now))
-		}
-	}
-	differs("system identifier", r.SystemID, s.SystemID)
-	differs("database", strconv.Quote(r.Database), strconv.Quote(s.Database))
-	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
-	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
-	if r.otherHistory(s) {
-		differs("history of the timeline, as timeline@position where it was left,", r.History, s.History)
-	}
-	if s.Diverged {
-		out = append(out, fmt.Sprintf("the server's WAL does not have the transaction that was read at %s: it was restored to an earlier state, and has written as much since",
-			r.footprint.Commit))
-	}
-	switch {
-	case s.SlotCreated && r.confirmed == 0:
-		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and redis no longer knows up to where the one before had been read", s.Slot, cdc.LSN(s.ConfirmedFlush)))
-	case s.SlotCreated:
-		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and the queue's source had been read up to %s",
-			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
-	case r.endsBefore(s):
-		// It would write its next changes under positions that are in use.
-		out = append(out, fmt.Sprintf("the server's WAL ends at %s, before %s, up to which it had been read: it was restored to an earlier state",
-			cdc.LSN(s.Current), cdc.LSN(r.confirmed)))
-	case s.ConfirmedFlush > r.confirmed:
-		// We record a position before we confirm it, so it was not us.
-		out = append(out, fmt.Sprintf("slot %q stands at %s, beyond %s where we left it: it was recreated, or somebody else has read from it",
-			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
-	}
-	return out
 }
 
 func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
@@ -304,7 +280,7 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 		}
 	}
 	r := &sourceRecord{
-		Source: Source{SystemID: fields["system"], Database: fields["database"], Slot: fields["slot"], Timeline: int32(timeline), History: fields["history"]},
+		Source: Source{SystemID: fields["system"], Database: fields["database"], Slot: fields["slot"], Timeline: int32(timeline), History: cdc.History(fields["history"])},
 		epoch:  uint16(epoch), confirmed: confirmed,
 	}
 	if err := r.readGap(fields); err != nil {
@@ -313,8 +289,9 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 	return r, nil
 }
 
-// writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
-// since. The position never goes back within an epoch, whoever writes it; a new epoch is written
+// writeSourceScript refuses an epoch other than was read, or a timeline other than is continued: somebody
+// has claimed the queue since. The position never goes back within an epoch, whoever writes it, but where a timeline is
+// continued: there no position of the former one counts any more. A new epoch is written
 // with the gap before it, and knows no transaction of the ones before. A slot
 // that was accepted leaves no gap open. What it writes
 // first, a full Redis allows, for the reason that ackScript gives. One command writes the
@@ -323,7 +300,8 @@ var writeSourceScript = redis.NewScript(`
 redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
-local before, confirmed = epoch == ARGV[6] and redis.call('HGET', KEYS[1], 'confirmed'), ARGV[8]
+if ARGV[11] ~= '0' and redis.call('HGET', KEYS[1], 'timeline') ~= ARGV[11] then return 0 end
+local before, confirmed = epoch == ARGV[6] and ARGV[11] == '0' and redis.call('HGET', KEYS[1], 'confirmed'), ARGV[8]
 if before and tonumber(before) > tonumber(confirmed) then confirmed = before end
 local record = {'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
   'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7], 'confirmed', confirmed, 'history', ARGV[9]}
@@ -333,7 +311,8 @@ if epoch ~= ARGV[6] then
 end
 redis.call('HSET', KEYS[1], unpack(record))
 redis.call('HDEL', KEYS[1], 'gap')
-for i = 11, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
+if ARGV[12] ~= '0' then redis.call('HDEL', KEYS[1], 'stuck', 'skip') end
+for i = 13, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
 return 1`)
 
 func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) error {
@@ -343,21 +322,24 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 	}
 	args := []any{
 		expected, next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(), strconv.FormatUint(next.confirmed, 10),
-		next.History, "",
+		string(next.History), "", int(next.follows), 0,
 	}
 	if next.open != nil {
 		text, err := json.Marshal(next.open)
 		if err != nil {
 			return err
 		}
-		args[len(args)-1] = string(text)
+		args[9] = string(text)
+	}
+	if next.passed {
+		args[11] = 1
 	}
 	for epoch, id := range s.names { // of former epochs, should Redis have lost them
 		args = append(args, int(epoch), id)
 	}
 	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key}, args...).Int()
 	if err == nil && written == 0 {
-		err = errors.New("another process has claimed it at the same time; try again")
+		err = errClaimedMeanwhile
 	}
 	return err
 }

@@ -86,13 +86,14 @@ type Health struct {
 	Idling  int64 // since when it stands still: paused, or its breaker open
 	Seen    int64 // when its owner could last make attempts, while some of them fail
 	Away    int64 // how long, in ms, nobody could since Failing: no owner, or no Redis
+	Warned  int64 // which warnings were sent since Failing
 }
 
 // healthFields are the names of health's fields, in their order.
-var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling", "seen", "away"}
+var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling", "seen", "away", "warned"}
 
 func (h *Health) values() [len(healthFields)]*int64 {
-	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling, &h.Seen, &h.Away}
+	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling, &h.Seen, &h.Away, &h.Warned}
 }
 
 // IdledFor is how long, in ms, the endpoint has stood still up to now. It never

@@ -104,15 +104,23 @@ func (a answerMask) body(kept []byte) []byte {
 	return []byte(a.secrets.Replace(string(kept)))
 }
 
-// header returns the answer's header without what is secret in it.
+// header returns the answer's header without what is secret in it, of the endpoint's
+// settings and of the receiver: its cookies sign in there.
 func (a answerMask) header(h http.Header) http.Header {
-	if a.secrets == nil {
+	const cookie = "Set-Cookie"
+	if a.secrets == nil && h[cookie] == nil {
 		return h
 	}
 	out := make(http.Header, len(h))
 	for name, values := range h {
 		for _, v := range values {
-			out[name] = append(out[name], a.secrets.Replace(v))
+			switch {
+			case name == cookie:
+				v = endpoint.Masked
+			case a.secrets != nil:
+				v = a.secrets.Replace(v)
+			}
+			out[name] = append(out[name], v)
 		}
 	}
 	return out

@@ -24,6 +24,8 @@ type Message struct {
 	Unchanged []byte `json:"-"`
 	// Errors is an array or nil.
 	Errors []byte `json:"-"`
+	// Tags are what the event is found by, each name=value. They are not sent.
+	Tags []string `json:"tags,omitempty"`
 	// Version identifies the rule's text. It is not sent.
 	Version string `json:"rule_version,omitempty"`
 	// Replay: it is sent again on demand, with webhook-replay: true.
@@ -85,6 +87,8 @@ type Outcome struct {
 	Answer []byte
 	// Duration is from the call to the end of the answer.
 	Duration time.Duration
+	// Detail is a Detail as JSON; nil: Options.Keep says that there is none.
+	Detail []byte
 }
 
 // Wish is what a receiver asks for beside its status, in the header

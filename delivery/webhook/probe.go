@@ -5,10 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"strconv"
 	"sync"
 	"time"
 
@@ -132,16 +130,8 @@ func (e *Exchange) end(o Outcome, total time.Duration) {
 
 // shown is the request without what is secret.
 func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
-	header := maps.Clone(req.Header)
+	header := t.shownHeader(ep, req.Header, len(body))
 	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskURL(req.URL.String()), Header: header, Body: string(body)}}
-	header["Host"] = []string{req.Host}
-	header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	for name := range ep.Headers {
-		header[headerKey(name)] = []string{endpoint.Masked}
-	}
-	if header.Get("Authorization") != "" {
-		header.Set("Authorization", endpoint.Masked)
-	}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
 		e.Proxy = u.Host
 	}
@@ -152,9 +142,6 @@ func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body 
 	hidden.Extra = make(map[string]endpoint.Hidden, len(ep.Extra))
 	for name := range ep.Extra {
 		hidden.Extra[name] = endpoint.Masked
-		if ep.Format == endpoint.FormatCloudEventsBinary {
-			header.Set("Ce-"+name, endpoint.Masked)
-		}
 	}
 	shape := newBodyShape(&hidden)
 	e.Request.Body = string(shape.append(nil, ms, list))
@@ -208,19 +195,8 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 
 // report writes what was noted.
 func (t *trace) report(e *Exchange) {
+	e.Timing = t.timing()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	between := func(from, to time.Time) Milliseconds {
-		if from.IsZero() || to.IsZero() {
-			return 0
-		}
-		return Milliseconds(max(to.Sub(from), 0))
-	}
 	e.Address, e.TLS = t.remote, t.tls
-	e.Timing = Timing{
-		DNS:       between(t.dnsStart, t.dnsDone),
-		Connect:   between(t.connectStart, cmp.Or(t.tlsStart, t.connected)),
-		TLS:       between(t.tlsStart, t.tlsDone),
-		FirstByte: between(t.connected, t.firstByte),
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"regexp"
 	"slices"
@@ -38,6 +39,10 @@ type Options struct {
 	Logger  zerolog.Logger
 	// Resolver looks up endpoints' names; nil: the system's.
 	Resolver *net.Resolver
+	// Keep says of which attempts there is a Detail, KeepRequests whether it has the
+	// request's headers.
+	Keep         Keeps
+	KeepRequests bool
 	// RootCAs are trusted to sign receivers' certificates; nil: the system's.
 	RootCAs *x509.CertPool
 }
@@ -117,29 +122,38 @@ func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Mess
 
 func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) (o Outcome) {
 	start := time.Now()
-	defer func() { o.Duration = time.Since(start) }()
 	t := s.preparedFor(ep)
+	var last sent
+	defer func() {
+		o.Duration = time.Since(start)
+		o.Detail = s.detail(t, ep, &o, &last, o.Duration)
+	}()
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	p := t.pool.Load()
-	o = t.post(ctx, limited, p, ms, list)
+	o, last = s.post(ctx, limited, t, p, ms, list)
 	if unwritten(o.Err) || requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
-		o = t.post(ctx, limited, t.pool.Load(), ms, list)
+		o, last = s.post(ctx, limited, t, t.pool.Load(), ms, list)
 	}
 	return o
 }
 
 // post is a request over one of the pool's connections. limited is ctx with the
 // endpoint's timeout.
-func (t *preparedEndpoint) post(ctx, limited context.Context, p *pool, ms []*Message, list bool) Outcome {
+func (s *Sender) post(ctx, limited context.Context, t *preparedEndpoint, p *pool, ms []*Message, list bool) (o Outcome, seen sent) {
+	if s.options.Keep != KeepNone {
+		seen.steps = &trace{}
+		limited = httptrace.WithClientTrace(limited, seen.steps.hooks())
+	}
 	connections := p.acquire(time.Now())
-	req, _ := t.request(limited, ms, list)
-	o, _, _ := t.exchange(ctx, connections, req)
+	req, body := t.request(limited, ms, list)
+	o, seen.answer, _ = t.exchange(ctx, connections, req)
 	p.release(connections, o, time.Now())
-	return o
+	seen.request, seen.size = req.Header, len(body)
+	return o, seen
 }
 
 // useHTTP1 has the endpoint's requests be HTTP/1.1 from now on, because the

@@ -10,6 +10,11 @@ import (
 	"gancho/internal/state"
 )
 
+func (c *call) showDelivery() (answer, error) {
+	view, err := c.control.Delivery(c.ctx, c.actor, c.http.PathValue("id"))
+	return answer{body: view}, err
+}
+
 func (c *call) dropOneDead() (answer, error) {
 	id, err := c.number()
 	if err != nil {

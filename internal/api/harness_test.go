@@ -59,15 +59,21 @@ type reply struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOn(t, pg.Database(t, ""))
+	return newWorldOn(t, pg.Copy(t, "state", migrate))
 }
 
-// newWorldOn is newWorld with its state in a database that is empty.
+// migrate makes the state schema in a database, if it is not there.
+func migrate(ctx context.Context, dsn string) error {
+	_, err := migrations.Apply(ctx, dsn)
+	return err
+}
+
+// newWorldOn is newWorld with its state in a database that is empty, or has the schema.
 func newWorldOn(t *testing.T, dsn string) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, dsn: dsn, log: &safeBuffer{}, answers: &safeBuffer{}, tokens: map[string]string{}, about: describe(t)}
-	if _, err := migrations.Apply(ctx, w.dsn); err != nil {
+	if err := migrate(ctx, w.dsn); err != nil {
 		t.Fatal(err)
 	}
 	key, err := state.GenerateKey("1")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // handle answers a request of a route.
@@ -31,6 +32,17 @@ func shown[T any](read func(*control.Service, context.Context, control.Actor) (T
 // whole handles a list without pages.
 func whole[T any](read func(*control.Service, context.Context, control.Actor) ([]T, error)) handle {
 	return func(c *call) (answer, error) { return list(read(c.control, c.ctx, c.actor)) }
+}
+
+// chosen handles a list without pages of what a filter chooses.
+func chosen[T any](read func(*control.Service, context.Context, control.Actor, state.Filter) ([]T, error)) handle {
+	return func(c *call) (answer, error) {
+		filter := c.query.filter()
+		if err := c.query.err(); err != nil {
+			return answer{}, err
+		}
+		return list(read(c.control, c.ctx, c.actor, filter))
+	}
 }
 
 // paged handles a list in pages.

@@ -66,6 +66,16 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
+	for path, want := range map[string]float64{"/dead-letters/groups": n, "/parked/groups": n} {
+		groups := must[items[object]](w, http.StatusOK, "GET", path, "eyes", "").Items
+		var count float64
+		for _, g := range groups {
+			count += g["count"].(float64)
+		}
+		if count != want || len(groups) == 0 || groups[0]["sample"] == nil {
+			t.Errorf("%s has %v in %d groups: %v", path, count, len(groups), groups)
+		}
+	}
 	if got := w.ids("/deliveries?webhook_id=crm-0-1&webhook_id=crm-0-3", func(o object) any { return o["webhook_id"] }); len(got) != 2 {
 		t.Errorf("two webhook-ids choose %v", got)
 	}

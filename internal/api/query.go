@@ -121,7 +121,7 @@ func (q *query) limit() int {
 
 // filterQuery are the parameters that make a filter of deliveries or dead
 // letters; [] may be repeated.
-var filterQuery = []string{"endpoint", "webhook_id[]", "tenant", "key", "event[]", "from", "to"}
+var filterQuery = []string{"endpoint", "webhook_id[]", "tenant", "key", "tag[]", "event[]", "from", "to"}
 
 // parkedQuery are those that make a filter of parked changes.
 var parkedQuery = []string{"webhook_id[]", "event[]", "from", "to"}
@@ -130,7 +130,7 @@ var parkedQuery = []string{"webhook_id[]", "event[]", "from", "to"}
 func (q *query) filter() state.Filter {
 	return state.Filter{
 		Endpoint: q.text("endpoint"), Webhooks: q.texts("webhook_id"), Tenant: q.optional("tenant"), Key: q.text("key"),
-		Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"),
+		Tags: q.texts("tag"), Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"),
 	}
 }
 
@@ -159,6 +159,7 @@ func filterMember(f *state.Filter, dead bool) member {
 		{name: "webhook_ids", into: &f.Webhooks, expects: "a list of webhook-ids"},
 		{name: "tenant", into: &f.Tenant, expects: "a text", blank: true},
 		{name: "key", into: &f.Key, expects: "a text"},
+		{name: "tags", into: &f.Tags, expects: `a list of name=value, such as ["pedido=4711"]`},
 		{name: "events", into: &f.Events, expects: `a list of names or patterns, such as ["cobranca.*"]`},
 		{name: "from", into: &f.From, expects: moment},
 		{name: "to", into: &f.To, expects: moment},

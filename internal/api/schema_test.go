@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,9 +21,12 @@ type object = map[string]any
 // description is the OpenAPI document as the tests use it.
 type description struct{ object }
 
+// described is read once: with the race detector that takes longer than many a test.
+var described = sync.OnceValues(func() ([]byte, error) { return api.Describe("1.2.3") })
+
 func describe(t testing.TB) description {
 	t.Helper()
-	src, err := api.Describe("1.2.3")
+	src, err := described()
 	if err != nil {
 		t.Fatal(err)
 	}

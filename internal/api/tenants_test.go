@@ -51,6 +51,10 @@ func TestTenants(t *testing.T) {
 	jobs := []string{fmt.Sprint(job.ID), fmt.Sprint(global.ID)}
 	w.park(1)
 	positions := []string{"4503599627378688-0"} // epoch 1, commit 0/2000
+	var logged []string
+	for _, id := range w.ids("/deliveries?endpoint=mark-one", func(o object) any { return o["id"] }) {
+		logged = append(logged, id.(string))
+	}
 	none, no := []string{"nothing-1"}, []string{"99999999"}
 	attempts := []attempt{
 		{method: "GET", path: "/openapi.json", status: 200},
@@ -73,9 +77,13 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/deliveries?tenant={}", foreign: []string{"1", ""}, absent: none, status: 404, route: "/deliveries"},
 		{method: "GET", path: "/deliveries?webhook_id={}", foreign: []string{"mark-one-0"}, absent: none, status: 200, route: "/deliveries"},
 		{method: "GET", path: "/deliveries?key={}", foreign: []string{"key-1"}, absent: none, status: 200, route: "/deliveries"},
+		{method: "GET", path: "/deliveries/{}", foreign: logged, absent: []string{"x"}, status: 404, route: "/deliveries/{id}"},
 		{method: "GET", path: "/dead-letters", status: 200},
 		{method: "GET", path: "/dead-letters?endpoint={}", foreign: endpoints, absent: none, status: 200, route: "/dead-letters"},
 		{method: "GET", path: "/dead-letters?tenant={}", foreign: []string{"1", ""}, absent: none, status: 404, route: "/dead-letters"},
+		{method: "GET", path: "/dead-letters/groups", status: 200},
+		{method: "GET", path: "/dead-letters/groups?endpoint={}", foreign: endpoints, absent: none, status: 200, route: "/dead-letters/groups"},
+		{method: "GET", path: "/parked/groups", status: 404},
 		{method: "GET", path: "/dead-letters/{}", foreign: ids, absent: no, status: 404, route: "/dead-letters/{id}"},
 		{method: "DELETE", path: "/dead-letters/{}", foreign: ids, absent: no, status: 404, route: "/dead-letters/{id}"},
 		{method: "POST", path: "/dead-letters/redrive", body: `{"filter":{"ids":[{}]}}`, foreign: ids, absent: no, status: 202},

@@ -70,7 +70,7 @@ func delegatedRules() string {
 // lab is the machinery around the command: servers, directory, versions.
 type lab struct {
 	gancho, profile               string
-	rules                         string // of the next bridge
+	rules, extra                  string // of the next bridge; extra are top-level sections
 	postgres                      *testservers.Postgres
 	redis                         *testservers.Redis
 	dir                           string
@@ -259,8 +259,8 @@ func (p *process) stop() error {
 
 // bridge starts the command on a slot, delivering to the endpoint lines.
 func (l *lab) bridge(slot, endpoints string) (*process, error) {
-	config := fmt.Sprintf("source:\n  dsn: %s\n  slot: %s\n  publication: %s\nqueue:\n  redis: %s\nhttp:\n  listen: 127.0.0.1:0\nrules: [rules.yaml]\nendpoints:\n%s",
-		l.postgres.DSN(database), slot, publication, l.redis.URL(), endpoints)
+	config := fmt.Sprintf("source:\n  dsn: %s\n  slot: %s\n  publication: %s\nqueue:\n  redis: %s\nhttp:\n  listen: 127.0.0.1:0\nrules: [rules.yaml]\n%sendpoints:\n%s",
+		l.postgres.DSN(database), slot, publication, l.redis.URL(), l.extra, endpoints)
 	path := filepath.Join(l.dir, "gancho.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, err

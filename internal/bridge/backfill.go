@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,18 +36,21 @@ type backfill struct {
 	rules  *mapping.Ruleset // that the tables are of
 	tables []mapping.ReadTable
 	rows   *cdc.RowReader // nil: not connected
+	later  readAhead
 	cursor state.BackfillCursor
 	// Of the messages: seq is that of the last one, marked when it was written. Those with rows that capture
-	// has not taken yet are ahead.
-	seq, round int64
-	marked     time.Time
-	ahead      []int64
-	begun      bool // capture has seen all messages of earlier claims
-	pace       *pace
+	// has not taken yet are ahead; of the others, the events of those in flight may not be in Redis yet.
+	seq             int64
+	marked          time.Time
+	ahead, inFlight []sentChunk
+	pace            *pace
 }
 
 // backfill carries out a job of rows. One does so at a time, in the process that captures.
 func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
+	if err := job.Unsealed(); err != nil {
+		return err
+	}
 	b := &backfill{jobs: j, reads: j.capture.reads, job: job, pace: newPace(j, job)}
 	for !b.reads.owner.CompareAndSwap(false, true) {
 		if err := retry.Wait(ctx, jobPause); err != nil {
@@ -59,7 +61,10 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		}
 	}
 	defer b.reads.owner.Store(false)
-	defer func() { b.disconnect(ctx) }()
+	defer func() {
+		b.later.close(ctx)
+		b.disconnect(ctx)
+	}()
 	var err error
 	if b.cursor, err = job.BackfillCursor(); err != nil {
 		return err
@@ -79,7 +84,7 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		case table != nil:
 			err = b.chunk(ctx, table)
 		case len(b.ahead) > 0:
-			err = b.taken(ctx, len(b.ahead)-1)
+			err = b.taken(ctx, 0)
 		default:
 			return b.reads.closed(ctx)
 		}
@@ -89,8 +94,26 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 	}
 }
 
-// settle finds out what became of the chunk of which an earlier process did not learn it.
+// settle finds out what became of the chunk of which an earlier process did not learn it. In another epoch of the
+// source the stream that had the last chunks is lost: the backfill goes back to what is known to be in Redis.
 func (b *backfill) settle(ctx context.Context) error {
+	claimed := b.queue.Claimed()
+	if claimed == nil {
+		return errCapturesNot
+	}
+	if epoch := claimed.Epoch; b.cursor.Epoch != epoch {
+		was := b.cursor
+		b.cursor.Epoch = epoch
+		if was.Epoch != 0 {
+			b.cursor.BackfillPlace, b.cursor.Next = state.BackfillPlace{}, nil
+			if was.Durable != nil {
+				b.cursor.BackfillPlace = *was.Durable
+			}
+			b.Log.Warn().Int64("job", b.job.ID).Uint16("epoch", epoch).Int64("rows", was.Rows).Int64("from", b.cursor.Rows).
+				Msg("the source has another epoch than when rows of a backfill were read last; those of which it is not known that redis has their events are read again")
+			return b.advance(ctx)
+		}
+	}
 	if b.cursor.Next == nil {
 		return nil
 	}
@@ -120,15 +143,36 @@ func after(c state.BackfillCursor) state.BackfillCursor {
 }
 
 func (b *backfill) advance(ctx context.Context) error {
+	b.confirm()
 	return b.stored(ctx, func(ctx context.Context) error { return b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+}
+
+// announce stores the next chunk before it is committed. Where the state is in the database of the source, the commit
+// brings this one to the disk, too: one wait for it less for each chunk.
+func (b *backfill) announce(ctx context.Context) error {
+	b.confirm()
+	return b.stored(ctx, func(ctx context.Context) error {
+		if b.State.DSN == b.Source.DSN {
+			return b.store.AdvanceBackfillSoon(ctx, b.job, b.cursor)
+		}
+		return b.store.AdvanceBackfill(ctx, b.job, b.cursor)
+	})
+}
+
+// confirm notes in the cursor up to where all events are durable.
+func (b *backfill) confirm() {
+	for len(b.inFlight) > 0 && b.inFlight[0].upTo <= b.capture.reader.Confirmed() {
+		to := b.inFlight[0].to
+		b.cursor.Durable, b.inFlight = &to, b.inFlight[1:]
+	}
 }
 
 // stored writes to the state database. When that is unreachable for stateWait, it is a *turnOverError: the
 // backfill is closed, so that positions are confirmed, and whoever claims the job later goes on.
-func (j *jobs) stored(ctx context.Context, write func(context.Context) error) error {
+func (b *bridge) stored(ctx context.Context, write func(context.Context) error) error {
 	waiting, cancel := context.WithTimeout(ctx, stateWait)
 	defer cancel()
-	_, err := tryState(waiting, j.bridge, func() (struct{}, error) { return struct{}{}, write(waiting) })
+	_, err := tryState(waiting, b, func() (struct{}, error) { return struct{}{}, write(waiting) })
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 		return &turnOverError{time.Now()}
 	}
@@ -191,7 +235,6 @@ func (b *backfill) open(ctx context.Context) error {
 			err = b.again(ctx, err)
 		}
 		if err != nil || p.took && p.fault == nil {
-			b.begun = err == nil
 			return err
 		}
 	}
@@ -211,6 +254,9 @@ func (b *backfill) load() (err error) {
 // next returns the table that is to be read, nil when all are. Other rules may be of other tables: it is opened with
 // them, so that their changes are kept before their rows are read.
 func (b *backfill) next(ctx context.Context) (*mapping.ReadTable, error) {
+	if c := b.queue.Claimed(); c == nil || c.Epoch != b.cursor.Epoch {
+		return nil, errCapturesNot
+	}
 	for b.rules != b.capture.bound.Load() {
 		if err := b.open(ctx); err != nil {
 			return nil, err
@@ -233,7 +279,7 @@ func (b *backfill) header(snapshot string) *readHeader {
 	b.seq++
 	f := &b.job.Filter
 	return &readHeader{
-		Job: b.job.ID, Claim: b.job.Claim(), Seq: b.seq, Round: b.round, Snapshot: snapshot,
+		Job: b.job.ID, Claim: b.job.Claim(), Seq: b.seq, Round: b.cursor.Round, Snapshot: snapshot,
 		Endpoint: b.job.Endpoint, Tenant: f.Tenant, Events: f.Events,
 	}
 }
@@ -244,6 +290,7 @@ func (b *backfill) mark(ctx context.Context) error {
 }
 
 func (b *backfill) markOnce(ctx context.Context) error {
+	b.later.drop(ctx)
 	err := b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
 	b.marked = time.Now()
 	return err
@@ -278,9 +325,12 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 		case err == nil && p.fault != nil && b.past(p.faulty):
 			b.reads.forget(p.faulty)
 		case err == nil && p.fault != nil:
-			return p, &faultError{p.fault}
+			return p, &faultError{p.fault, p.faulty}
 		case err == nil:
-			b.ahead = slices.DeleteFunc(b.ahead, func(seq int64) bool { return seq <= p.seq })
+			for len(b.ahead) > 0 && b.ahead[0].seq <= p.seq {
+				b.ahead[0].upTo = p.handled
+				b.inFlight, b.ahead = append(b.inFlight, b.ahead[0]), b.ahead[1:]
+			}
 			return p, nil
 		case !b.capturing():
 			return p, errCapturesNot
@@ -291,158 +341,5 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 // past reports whether a message with a fault is another job's, or one behind which this job has gone back
 // already: the stream repeats those when it starts again.
 func (b *backfill) past(h *readHeader) bool {
-	switch {
-	case h.Job == 0: // ours, and it cannot be read
-		return false
-	case h.Job != b.job.ID:
-		return true
-	case h.Claim != b.job.Claim():
-		return b.begun
-	default:
-		return h.Round < b.round
-	}
-}
-
-// chunk reads the next rows of a table and puts them into the stream.
-func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
-	if b.job.Endpoint != "" {
-		if err := b.receives(b.job.Endpoint); err != nil {
-			return err
-		}
-	}
-	most := chunksAhead
-	if b.pace.live {
-		most = 1
-	}
-	if n, round := len(b.ahead), b.round; n >= most {
-		if err := b.taken(ctx, n-most); err != nil || b.round != round {
-			return err
-		}
-	}
-	if err := b.pace.wait(ctx, b); err != nil {
-		return err
-	}
-	limit := b.pace.limit(b.job.Filter.Where != "")
-	var chunk cdc.Chunk
-	err := b.connected(ctx, func() (err error) {
-		chunk, err = b.put(ctx, table, limit)
-		if !unreachable(err) {
-			return err
-		}
-		if cdc.FaultOf(err) == cdc.FaultTimeout {
-			limit = b.pace.tooMany(limit)
-		}
-		return b.delayed(ctx, err)
-	})
-	if errors.Is(err, cdc.ErrAltered) {
-		return b.altered(ctx, table)
-	}
-	if err != nil {
-		return err
-	}
-	b.metrics.jobEvents.WithLabelValues(string(b.job.Kind)).Add(float64(chunk.Read))
-	if chunk.Read < limit {
-		b.cursor.Done = append(slices.Clone(b.cursor.Done), b.cursor.Table)
-		b.cursor.Table, b.cursor.After = "", nil
-		return b.advance(ctx)
-	}
-	return nil
-}
-
-// put is one attempt at a chunk. What it has committed is in the cursor.
-func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int) (cdc.Chunk, error) {
-	if b.cursor.Next != nil { // an attempt before this one has failed
-		committed, err := b.rows.Committed(ctx, b.cursor.Next.XID)
-		if err != nil {
-			return cdc.Chunk{}, err
-		}
-		read := int(b.cursor.Next.Rows)
-		if committed {
-			b.committed()
-			return cdc.Chunk{Read: read}, nil
-		}
-		b.cursor.Next = nil
-	}
-	began := time.Now()
-	q := b.pace.query(table, b.job.Filter.Where)
-	chunk, rows, err := b.rows.Read(ctx, q, b.cursor.After, limit, b.pace.buffer[:0])
-	b.pace.buffer = rows
-	if err != nil {
-		return chunk, err
-	}
-	b.pace.took(time.Since(began), chunk.Read, len(rows))
-	if chunk.Rows == 0 { // there is nothing to send
-		b.rows.Discard(ctx)
-		b.cursor.Rows += int64(chunk.Read)
-		if chunk.Last != nil {
-			b.cursor.After = chunk.Last
-		}
-		return chunk, b.advance(ctx)
-	}
-	h := b.header(chunk.Snapshot)
-	before := b.cursor
-	h.XID, h.Key, h.Before = chunk.XID, table.Table.PrimaryKey, &before
-	m, err := b.reads.seal(h, rows)
-	if err == nil {
-		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Last: chunk.Last, Rows: int64(chunk.Read)}
-		err = b.advance(ctx)
-	}
-	if err != nil {
-		b.rows.Discard(ctx)
-		return chunk, err
-	}
-	if err := b.rows.Emit(ctx, m); err != nil {
-		return chunk, err
-	}
-	b.committed()
-	return chunk, nil
-}
-
-// committed notes that the next chunk is in the stream.
-func (b *backfill) committed() {
-	b.ahead = append(b.ahead, b.seq)
-	b.cursor, b.marked = after(b.cursor), time.Now()
-}
-
-// altered goes on with a table that was altered: by the rules as they are bound to it then.
-func (b *backfill) altered(ctx context.Context, table *mapping.ReadTable) error {
-	b.Log.Info().Int64("job", b.job.ID).Stringer("table", table.Table.Relation.TableName()).Msg("a table was altered while its rows were read; the rules are bound to it again")
-	if err := b.capture.adoptAgain(ctx); err != nil {
-		return err
-	}
-	b.pace.forget()
-	return nil
-}
-
-// again goes back to the rows that capture could not take, if reading them again helps.
-func (b *backfill) again(ctx context.Context, err error) error {
-	fault := new(faultError)
-	if !errors.As(err, &fault) {
-		return err
-	}
-	p, _ := b.reads.await(ctx, func(*readProgress) bool { return true })
-	if h := p.faulty; h != nil && h.Before != nil && h.Job == b.job.ID {
-		b.cursor = *h.Before
-	}
-	if err := b.advance(ctx); err != nil { // before what comes behind them is confirmed
-		return err
-	}
-	b.round, b.ahead = b.round+1, nil
-	if p.faulty != nil {
-		b.round = max(b.round, p.faulty.Round+1)
-	}
-	b.reads.report(func(p *readProgress) { p.fault, p.faulty = nil, nil })
-	if !errors.Is(fault.error, mapping.ErrOverlayFull) {
-		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, then run gancho backfill resume %d, which goes on there", fault.error, b.job.ID)
-	}
-	b.Log.Warn().Err(fault.error).Int64("job", b.job.ID).Msg("rows of a backfill are read again")
-	return b.mark(ctx)
-}
-
-// taken waits until capture has taken those of the chunks ahead up to one. Maybe they are to be read again.
-func (b *backfill) taken(ctx context.Context, upTo int) error {
-	if _, err := b.seen(ctx, b.ahead[upTo]); err != nil {
-		return b.again(ctx, err)
-	}
-	return nil
+	return h.Job != 0 && (h.Job != b.job.ID || h.Round < b.cursor.Round) // 0: ours, and it cannot be read
 }

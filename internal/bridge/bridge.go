@@ -18,6 +18,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
+	"gancho/internal/mail"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -37,6 +38,8 @@ type StateOptions struct {
 	// KeepEvents is how long events are kept for resends, KeepLog how long the
 	// delivery log is; 0: they are not.
 	KeepEvents, KeepLog time.Duration
+	// KeepAnswers says of which attempts the log has the answer.
+	KeepAnswers webhook.Keeps
 	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.
 	KeepDead time.Duration
 }
@@ -82,6 +85,11 @@ type Options struct {
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
 	State *StateOptions
+	// Mails are who is told of trouble by e-mail; nil: nobody.
+	Mails *Mails
+	// ConsoleURL is where people reach the console, such as https://webhooks.example.com; empty:
+	// what they are told has no link.
+	ConsoleURL string
 	// Doctor looks at everything that Gancho stands on, for the API. Nil: the API has none.
 	Doctor func(ctx context.Context) (doctor.Report, error)
 	// Load reads the definitions: once at the start, and at every Reload.
@@ -125,6 +133,10 @@ func Run(ctx context.Context, o Options) error {
 			continue
 		case ctx.Err() == nil && errors.Is(err, errSourceMoved):
 			refused = nil
+			continue
+		case ctx.Err() == nil && outrun(err):
+			o.Log.Warn().Err(err).Msg("the source or the queue is another than was claimed; capture begins again, and compares them")
+			o.AcceptSource = false
 			continue
 		}
 		if err != nil { // for those who collect the log: the command prints it as text
@@ -189,6 +201,7 @@ type bridge struct {
 	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
 	stateComplaint, recordComplaint complaint
+	mails                           chan mail.Message // that were not sent yet
 
 	measuring    sync.Mutex // one measurement at a time
 	measured     time.Time  // guarded by measuring
@@ -206,6 +219,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
 		roster:           newRoster(o.Log),
 		endpointsChanged: make(chan struct{}, 1), dropsChanged: make(chan struct{}, 1), jobsChanged: make(chan struct{}, 1),
+		mails: make(chan mail.Message, maxMails),
 		stateComplaint: complaint{
 			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},
@@ -239,7 +253,7 @@ func (b *bridge) open(ctx context.Context) error {
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
-	b.sender = webhook.NewSender(webhook.Options{Version: b.Version, Logger: b.Log})
+	b.sender = webhook.NewSender(b.senderOptions())
 	if b.Deliver {
 		b.dispatcher = dispatch.New(b.queue, b.sender, all, b.dispatcherOptions())
 	}
@@ -259,6 +273,14 @@ func (b *bridge) keyring() *state.Keyring {
 		return nil
 	}
 	return b.State.Keyring
+}
+
+func (b *bridge) senderOptions() webhook.Options {
+	o := webhook.Options{Version: b.Version, Logger: b.Log}
+	if b.State != nil && b.State.KeepLog > 0 {
+		o.Keep, o.KeepRequests = b.State.KeepAnswers, b.State.KeepEvents > 0
+	}
+	return o
 }
 
 func (b *bridge) dispatcherOptions() dispatch.Options {
@@ -298,6 +320,12 @@ func (b *bridge) run(ctx context.Context) error {
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.watchQuotas(ctx) })
 	group.Go(func() error { return b.retain(ctx) })
+	if b.Mails != nil {
+		group.Go(func() error { return b.sendMails(ctx) })
+	}
+	if b.Capture {
+		group.Go(func() error { return b.watchTrouble(ctx) })
+	}
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
 	group.Go(func() error {

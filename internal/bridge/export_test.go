@@ -334,10 +334,9 @@ func (r Reads) Took() bool {
 // Staged is how many events wait to be appended.
 func (r Reads) Staged() int { return r.stage.open.Len() }
 
-// FaultIsPast reports whether a backfill in a round passes over the fault of a message; begun: capture has seen what
-// earlier claims had written.
-func FaultIsPast(job, round int64, begun bool, h ReadHeader) bool {
-	return (&backfill{job: &state.Job{ID: job}, round: round, begun: begun}).past(&h)
+// FaultIsPast reports whether a backfill in a round passes over the fault of a message.
+func FaultIsPast(job, round int64, h ReadHeader) bool {
+	return (&backfill{job: &state.Job{ID: job}, cursor: state.BackfillCursor{Round: round}}).past(&h)
 }
 
 // NewIdleReads is that of a stream that nobody reads.
@@ -359,8 +358,7 @@ func (r Reads) UpTo(mapped cdc.LSN) cdc.LSN { return r.upTo(mapped) }
 
 // Stored writes to the state database for an open backfill; left: it was unreachable, and the job is left for later.
 func Stored(ctx context.Context, write func(context.Context) error) (left bool, err error) {
-	j := &jobs{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{})}
-	err = j.stored(ctx, write)
+	err = newBridge(Options{Log: zerolog.Nop()}, &Definitions{}).stored(ctx, write)
 	over := new(turnOverError)
 	return errors.As(err, &over), err
 }

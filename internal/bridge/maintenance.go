@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"gancho/delivery/queue"
 	"gancho/internal/retry"
 )
 
@@ -18,6 +19,7 @@ func (b *bridge) maintain(ctx context.Context) error {
 	for {
 		wait := maintainEvery
 		err := b.store.Maintain(ctx, b.State.KeepEvents, b.State.KeepLog)
+		err = errors.Join(err, b.store.ExpireTallies(ctx, time.Now().Add(-queue.TallyAge)))
 		if b.capturing() {
 			err = errors.Join(err, b.rememberSource(ctx))
 		}

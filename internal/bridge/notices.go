@@ -19,7 +19,10 @@ import (
 // The operational events, which go to the endpoints that subscribe to gancho.*.
 const (
 	eventPaused     = "gancho.endpoint.paused"
+	eventFailing    = "gancho.endpoint.failing"
+	eventBacklog    = "gancho.endpoint.backlog"
 	eventRecovered  = "gancho.endpoint.recovered"
+	eventParked     = "gancho.parked"
 	eventDeadLetter = "gancho.dead_letter"
 	eventLagging    = "gancho.slot.lagging"
 	eventGap        = "gancho.table.gap"
@@ -30,9 +33,16 @@ const (
 // notify makes an operational event of what the dispatcher noticed. An error
 // makes the dispatcher notice again.
 func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
-	var name string
+	var name, stage string
 	var data any
 	switch n.Kind {
+	case dispatch.NoticeFailing:
+		f, err := b.failing(ctx, &n)
+		if err != nil {
+			return err
+		}
+		name, data, stage = eventFailing, f, fmt.Sprint(" ", n.Stage)
+		n.WebhookID = "" // the event is about the endpoint
 	case dispatch.NoticePaused:
 		name = eventPaused
 		data = struct {
@@ -69,7 +79,7 @@ func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
 		tenants = []string{n.Tenant}
 	}
 	// A notice that is repeated makes the same event.
-	return b.announce(ctx, name, n.Endpoint, tenants, n.Since.Format(time.RFC3339Nano)+n.WebhookID, data)
+	return b.announce(ctx, name, n.Endpoint, tenants, n.Since.Format(time.RFC3339Nano)+n.WebhookID+stage, data)
 }
 
 // tenantsOf are the tenants that an endpoint is limited to.
@@ -83,16 +93,20 @@ func (b *bridge) tenantsOf(endpoint string) []string {
 }
 
 // announce queues an operational event for its subscribers. The tenants are
-// those that it is about; an endpoint gets no event about its own pause.
+// those that it is about; an endpoint gets no event about its own trouble, which would
+// add to it. People are told, too.
 func (b *bridge) announce(ctx context.Context, name, about string, tenants []string, identity string, data any) error {
 	endpoints := b.endpointsNow()
-	to := slices.DeleteFunc(queue.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
-	if len(to) == 0 {
-		return nil
-	}
+	to := slices.DeleteFunc(queue.Subscribed(endpoints, name, tenants...), func(e string) bool {
+		return e == about && slices.Contains([]string{eventPaused, eventFailing, eventBacklog}, name)
+	})
 	body, err := json.Marshal(data)
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", name, err)
+	}
+	if len(to) == 0 {
+		b.mail(name, about, tenants, body)
+		return nil
 	}
 	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
 	m := webhook.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
@@ -103,6 +117,7 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 		return err
 	}
 	b.metrics.notices.WithLabelValues(name).Inc()
+	b.mail(name, about, tenants, body)
 	return nil
 }
 

@@ -91,6 +91,11 @@ func (p *pace) limit(filtered bool) int {
 	return min(p.rows, most)
 }
 
+// free reports whether the next chunk may begin right away, as far as is known now.
+func (p *pace) free() bool {
+	return !p.live && p.job.Rate == 0 && p.busy == "" && time.Now().After(p.due)
+}
+
 // took notes what a chunk took.
 func (p *pace) took(d time.Duration, rows, bytes int) {
 	p.due = time.Now()

@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -383,6 +384,9 @@ func (s *redriven) Event(e *mapping.Event) error {
 		ID: s.of.WebhookID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Version: e.Version,
 		Data: bytes.Clone(e.Data), Previous: bytes.Clone(e.Previous), Unchanged: bytes.Clone(e.Unchanged),
 		Op: e.Op.String(), Errors: bytes.Clone(e.Errors),
+	}
+	if len(e.Tags) > 0 {
+		return json.Unmarshal(e.Tags, &s.event.Message.Tags)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type readHeader struct {
 	Events   []string `json:",omitempty"`
 	// Before is where the backfill was before these rows: from there they are read again if they cannot be put
 	// into the stream, by whatever process.
-	Before *state.BackfillCursor `json:",omitempty"`
+	Before *state.BackfillPlace `json:",omitempty"`
 }
 
 // refusedRounds are the rounds before one, of a claim of a job. What others write later, it does not touch.

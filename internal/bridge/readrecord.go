@@ -81,6 +81,9 @@ func (r *reads) closed(ctx context.Context) error {
 	if _, err := r.await(ctx, func(p *readProgress) bool { return p.handled >= slot.Current }); err != nil {
 		return err
 	}
+	if err := r.noteFault(ctx); err != nil {
+		return err
+	}
 	for r.reader.Confirmed() < slot.Current {
 		if r.release(slot.Current) { // again when the stream has begun anew meanwhile, by the record
 			r.nudge(ctx)
@@ -91,6 +94,18 @@ func (r *reads) closed(ctx context.Context) error {
 	}
 	r.release(slot.Current)
 	return r.record(ctx, nil)
+}
+
+// noteFault stores where the job of a message with a fault goes on: what is closed is confirmed, and the stream does not
+// repeat the message to a process that comes later. That of the open backfill, if there is one, learns of it as ever.
+func (r *reads) noteFault(ctx context.Context) error {
+	r.mu.Lock()
+	h := r.progress.faulty
+	r.mu.Unlock()
+	if h == nil || h.Before == nil {
+		return nil
+	}
+	return r.stored(ctx, func(ctx context.Context) error { return r.jobStore.ReturnBackfill(ctx, h.Job, h.Round, *h.Before) })
 }
 
 // release has no table used any more, if the stream has come as far as a position since it began. It reports

@@ -223,7 +223,10 @@ func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message)
 }
 
 // faultError is why rows cannot be put into the stream: it ends the backfill, not capture.
-type faultError struct{ error }
+type faultError struct {
+	error
+	of *readHeader // the message; nil: whoever returns it does not say
+}
 
 // fault reports why the rows of a message were not sent. No position behind it is confirmed
 // until its job has ended.
@@ -231,7 +234,7 @@ func (r *reads) fault(tx *cdc.Transaction, h *readHeader, err error) {
 	r.Log.Error().Err(err).Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill were not put into the stream")
 	r.refused = refusedRounds{h.Job, h.Claim, h.Round + 1}
 	r.report(func(p *readProgress) {
-		if was := p.faulty; was == nil || was.Job != h.Job || was.Claim != h.Claim || was.Round < h.Round {
+		if was := p.faulty; was == nil || was.Job != h.Job || was.Round < h.Round {
 			p.fault, p.faulty = err, h
 		}
 	})
@@ -254,14 +257,14 @@ func (r *reads) mark(h *readHeader) error {
 	}
 	seen, err := mapping.SnapshotSees(h.Snapshot, r.before)
 	if err != nil {
-		return &faultError{err}
+		return &faultError{error: err}
 	}
 	if !r.holding && !seen {
 		r.report(func(p *readProgress) { p.claim, p.seq, p.took = h.Claim, h.Seq, false })
 		return nil
 	}
 	if err := r.overlay.Seen(h.Snapshot); err != nil {
-		return &faultError{err}
+		return &faultError{error: err}
 	}
 	r.before, r.accepted = nil, h
 	return nil
@@ -276,7 +279,7 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		r.Log.Warn().Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill come without what was changed meanwhile, because its record in redis is lost; a later event may come before them")
 	}
 	if err := r.overlay.Seen(h.Snapshot); err != nil {
-		return &faultError{err}
+		return &faultError{error: err}
 	}
 	sink := readSink{r.stage, h}
 	var view *mapping.View
@@ -288,7 +291,7 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 			there, err = view.Over(c)
 		}
 		if err != nil {
-			return false, &faultError{err}
+			return false, &faultError{error: err}
 		}
 		return there, nil
 	}
@@ -311,7 +314,7 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		err = r.mapper.Resolve(ctx, sink)
 	}
 	if wrong := new(cdc.DecodeError); errors.As(err, &wrong) {
-		return &faultError{err}
+		return &faultError{error: err}
 	}
 	if err == nil {
 		r.accepted = h
@@ -331,7 +334,7 @@ func (r *reads) view(rel *cdc.Relation, h *readHeader) (*mapping.View, error) {
 func (r *reads) row(ctx context.Context, c *cdc.Change, sink readSink) error {
 	err := r.mapper.Read(c, sink.h.chosen, sink)
 	if drift := new(mapping.SchemaError); errors.As(err, &drift) {
-		return &faultError{err}
+		return &faultError{error: err}
 	}
 	if err != nil {
 		return err

@@ -197,19 +197,18 @@ func TestChunkWithFault(t *testing.T) {
 func TestFaultIsPast(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name  string
-		h     bridge.ReadHeader
-		begun bool
-		want  bool
+		name string
+		h    bridge.ReadHeader
+		want bool
 	}{
-		{"of another job", bridge.ReadHeader{Job: 6, Round: 9}, false, true},
-		{"of this round", bridge.ReadHeader{Job: 7, Round: 2}, true, false},
-		{"of a round before", bridge.ReadHeader{Job: 7, Round: 1}, true, true},
-		{"of an earlier claim, of which nobody has learned", bridge.ReadHeader{Job: 7, Claim: 3}, false, false},
-		{"of an earlier claim, again", bridge.ReadHeader{Job: 7, Claim: 3, Round: 5}, true, true},
-		{"that cannot be read", bridge.ReadHeader{}, true, false},
+		{"of another job", bridge.ReadHeader{Job: 6, Round: 9}, true},
+		{"of this round", bridge.ReadHeader{Job: 7, Round: 2}, false},
+		{"of a round before", bridge.ReadHeader{Job: 7, Round: 1}, true},
+		{"of an earlier claim, of which nobody has learned", bridge.ReadHeader{Job: 7, Claim: 3, Round: 2}, false},
+		{"of an earlier claim, again", bridge.ReadHeader{Job: 7, Claim: 3, Round: 1}, true},
+		{"that cannot be read", bridge.ReadHeader{}, false},
 	} {
-		if got := bridge.FaultIsPast(7, 2, c.begun, c.h); got != c.want {
+		if got := bridge.FaultIsPast(7, 2, c.h); got != c.want {
 			t.Errorf("a fault %s is past: %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -79,14 +79,11 @@ func (r *Recovery) compare(ctx context.Context, reached *queue.Reached, i *cdc.I
 		SystemID: i.Identity.SystemID, Database: i.Identity.Database, Slot: i.Identity.Slot, Timeline: i.Identity.Timeline, History: i.History,
 		ConfirmedFlush: uint64(i.Confirmed), Current: uint64(i.Current),
 	}
-	if was := reached.Source; was.SystemID == s.SystemID && was.Timeline == s.Timeline && reached.Footprint.End != 0 && i.Current >= reached.Footprint.End {
-		found, err := cdc.FindFootprint(ctx, r.options.Source, reached.Footprint)
-		if err != nil && !errors.Is(err, cdc.ErrUnverified) {
-			return err
-		}
-		s.Diverged = err == nil && !found
+	var err error
+	if s.Diverged, err = diverged(ctx, r.options.Source, i.Identity, i.Current, reached); err != nil {
+		return err
 	}
-	err := r.options.Queue.Recognise(ctx, s)
+	err = r.options.Queue.Recognise(ctx, s)
 	changed, isChanged := errors.AsType[*queue.SourceChangedError](err)
 	switch {
 	case err != nil && !isChanged:

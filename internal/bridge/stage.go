@@ -77,6 +77,8 @@ func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logge
 		open: q.NewBatch(), spare: q.NewBatch(),
 		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	s.open.CountIn(q.Tally())
+	s.spare.CountIn(q.Tally())
 	s.parkedRoom.Store(maxParkedBytes)
 	s.appended, s.refused = func(int, int) {}, func(error) {}
 	return s
@@ -202,6 +204,7 @@ func (s *stage) reached(end cdc.LSN) {
 	if s.discard {
 		return
 	}
+	s.queue.Tally().Reached()
 	s.end, s.marked, s.newest = end, true, end
 }
 

@@ -42,11 +42,15 @@ func (b *bridge) openState(ctx context.Context) error {
 				b.Log.Info().Str("migration", name).Msg("state schema migrated")
 			}
 		}
-		return state.Open(ctx, state.Options{DSN: b.State.DSN, Keyring: b.State.Keyring, Logger: b.Log})
+		store, err := state.Open(ctx, state.Options{DSN: b.State.DSN, Keyring: b.State.Keyring, Logger: b.Log})
+		if err != nil {
+			return nil, err
+		}
+		return store.Of(b.Source.Slot), nil
 	})
 	switch {
 	case errors.Is(err, state.ErrSchema):
-		return fmt.Errorf("open the state database: %w, or start with --create", err)
+		return fmt.Errorf("open the state database: %w, or run: gancho run --create", err)
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
@@ -102,6 +106,8 @@ func (b *bridge) service() *control.Service {
 		Console: b.consoleAt, Screens: b.screens(),
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
+		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
+		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,

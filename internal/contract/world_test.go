@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ type source struct {
 	messages []*webhook.Message
 	parked   []string
 	marks    chan struct{}
+	reads    atomic.Bool // each row that is inserted is also read as one that was there
 }
 
 func (s *source) Begin(tx *cdc.Transaction) error { s.mapper.Begin(tx); return nil }
@@ -67,7 +69,12 @@ func (s *source) Change(c *cdc.Change) error {
 		s.marks <- struct{}{}
 		return nil
 	}
-	return s.mapper.Map(c, s)
+	if err := s.mapper.Map(c, s); err != nil || c.Op != cdc.Insert || !s.reads.Load() {
+		return err
+	}
+	read := *c // as a backfill finds the row
+	read.Op = cdc.Read
+	return s.mapper.Read(&read, func(string) bool { return true }, s)
 }
 
 func (s *source) Commit(tx *cdc.Transaction) error {

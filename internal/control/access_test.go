@@ -60,6 +60,23 @@ func operations() map[string]operation {
 		"Deliveries": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Deliveries(ctx, a, state.Filter{}, "", 0))
 		}},
+		"Delivery": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			if g.Store == nil {
+				return drop(g.Delivery(ctx, a, "x"))
+			}
+			g.attempt("um", "1", "delivery", time.Now())
+			page, err := g.Deliveries(ctx, control.Actor{Name: "root", Role: state.Admin}, state.Filter{Key: "delivery"}, "", 1)
+			if err != nil {
+				return err
+			}
+			return drop(g.Delivery(ctx, a, page.Items[0].ID))
+		}},
+		"DeadGroups": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.DeadGroups(ctx, a, state.Filter{}))
+		}},
+		"ParkedGroups": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ParkedGroups(ctx, a, state.Filter{}))
+		}},
 		"Why": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Why(ctx, a, control.WhyQuestion{Table: "cobrancas", Key: "7"}))
 		}},
@@ -90,6 +107,12 @@ func operations() map[string]operation {
 		}},
 		"CreateResend": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateResend(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}))
+		}},
+		"ResendMissing": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ResendMissing(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}, func(string) bool { return false }))
+		}},
+		"Prove": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Prove(ctx, a, queue.TallySpan{From: time.Now().Add(-time.Hour), To: time.Now()}))
 		}},
 		"Jobs": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Jobs(ctx, a, "", 0)) }},
 		"Job":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Job(ctx, a, g.job())) }},
@@ -641,7 +664,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

@@ -88,7 +88,7 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 	}
 	j := state.Job{Kind: state.Backfill, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: plan.Rows, Estimated: plan.Estimated}
 	j, err = s.createJob(ctx, a, j)
-	return BackfillView{Job: j, Plan: plan}, err
+	return BackfillView{Job: a.shown(j), Plan: plan}, err
 }
 
 // PauseJob stops a backfill before its next rows; what it has put into the stream is sent. Needs Operator.
@@ -96,7 +96,8 @@ func (s *Service) PauseJob(ctx context.Context, a Actor, id int64) (state.Job, e
 	if err := s.mayBackfill(a); err != nil {
 		return state.Job{}, err
 	}
-	return s.Store.PauseJob(ctx, a.Name, id, "")
+	j, err := s.Store.PauseJob(ctx, a.Name, id, "")
+	return a.shown(j), err
 }
 
 // ResumeJob lets a paused backfill, or one that has failed, go on where it was. Needs Operator.
@@ -104,5 +105,6 @@ func (s *Service) ResumeJob(ctx context.Context, a Actor, id int64) (state.Job, 
 	if err := s.mayBackfill(a); err != nil {
 		return state.Job{}, err
 	}
-	return s.Store.ResumeJob(ctx, a.Name, id, "")
+	j, err := s.Store.ResumeJob(ctx, a.Name, id, "")
+	return a.shown(j), err
 }

@@ -46,6 +46,10 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Tag is what events have whose tag of that name has a value; false: no rule has it. TagNames
+	// are those that rules have.
+	Tag      func(name, value string) (tag string, known bool)
+	TagNames func() []string
 	// Verdicts returns what the process that captures remembers of a row's changes, an
 	// *ElsewhereError when this one does not capture. Nil: it does not.
 	Verdicts func(WhyQuestion) (WhyView, error)

@@ -23,11 +23,15 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 		return store.DeadLetters(ctx, f, after, n)
 	})
 	for i := range page.Items {
-		d := &page.Items[i]
-		shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
-		d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
+		listedDead(&page.Items[i], shown)
 	}
 	return page, err
+}
+
+// listedDead takes out of a dead letter what only DeadLetter shows.
+func listedDead(d *state.DeadLetter, shown func(endpoint, class string, text, answer *string)) {
+	shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
+	d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
 }
 
 // deadFilter checks a filter and limits it to the actor's rows.
@@ -39,6 +43,10 @@ func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	}
 	if f.Outcome != "" {
 		return f, invalid("/outcome", "leave it out", "dead letters have no outcome")
+	}
+	f, err := s.tagged(f)
+	if err != nil {
+		return f, err
 	}
 	return a.scope(f)
 }
@@ -113,10 +121,10 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 
 // checkChoice refuses an empty filter, which would choose everything.
 func checkChoice(f state.Filter, all bool) error {
-	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
+	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Tags) == 0 && len(f.Events) == 0 &&
 		f.From.IsZero() && f.To.IsZero()
 	if empty && !all {
-		return invalid("", "name ids, an endpoint, a key, events or times, or say all", "the filter is empty, which would choose everything")
+		return invalid("", "name ids, an endpoint, a key, tags, events or times, or say all", "the filter is empty, which would choose everything")
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,9 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 	if f.Outcome != "" && !slices.Contains(Outcomes(), f.Outcome) {
 		return none, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "the outcome %q does not exist", f.Outcome)
 	}
+	if f, err = s.tagged(f); err != nil {
+		return none, err
+	}
 	if f, err = a.scope(f); err != nil {
 		return none, err
 	}
@@ -49,11 +54,49 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 		return none, err
 	}
 	for i := range rows {
+		rows[i].ID = state.AttemptID(&rows[i])
 		shown(rows[i].Endpoint, rows[i].Class, &rows[i].Error, new(string))
 	}
 	page := cut(rows, n, nil)
 	page.Next = next
 	return page, nil
+}
+
+// DeliveryDetail is an attempt with what is kept of it.
+type DeliveryDetail struct {
+	state.Attempt
+	// Detail is nil when state.keep_answers or the endpoint's tenant say that it is not for
+	// the actor, or the attempt was a later one of a list.
+	Detail *webhook.Detail `json:"detail,omitempty"`
+}
+
+// Delivery returns an attempt of the delivery log with what the receiver has answered, and
+// writes to the audit log that the actor has read that. Needs Viewer.
+func (s *Service) Delivery(ctx context.Context, a Actor, id string) (DeliveryDetail, error) {
+	store, err := s.stored(a, state.Viewer)
+	if err != nil {
+		return DeliveryDetail{}, err
+	}
+	row, err := store.Attempt(ctx, id, a.Tenant)
+	if err != nil {
+		return DeliveryDetail{}, err
+	}
+	shown, err := s.shown(ctx, a)
+	if err != nil {
+		return DeliveryDetail{}, err
+	}
+	kept := string(row.Detail)
+	shown(row.Endpoint, row.Class, &row.Error, &kept)
+	row.ID, row.Detail = id, nil
+	d := DeliveryDetail{Attempt: row}
+	if kept == "" {
+		return d, nil
+	}
+	if err := json.Unmarshal([]byte(kept), &d.Detail); err != nil {
+		return DeliveryDetail{}, fmt.Errorf("read what is kept of an attempt: %w", err)
+	}
+	read := state.Change{Actor: a.Name, Tenant: row.Tenant, Action: "delivery.read", Object: "delivery/" + row.WebhookID}
+	return d, store.RecordRead(ctx, read)
 }
 
 // Outcomes are those that an attempt of the delivery log may have: dead is the

@@ -73,8 +73,19 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 // kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
 // again. Needs Operator.
 func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
-	store, err := s.stored(a, state.Operator)
+	j, err := s.resendOf(ctx, a, r)
+	if err == nil {
+		j.Total, err = s.Store.CountEvents(ctx, j.Filter)
+	}
 	if err != nil {
+		return state.Job{}, err
+	}
+	return s.createJob(ctx, a, j)
+}
+
+// resendOf checks a resend, and limits its filter to what the endpoint may have.
+func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
+	if _, err := s.stored(a, state.Operator); err != nil {
 		return state.Job{}, err
 	}
 	f := r.Filter
@@ -97,6 +108,9 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	if err != nil {
 		return state.Job{}, err
 	}
+	if f, err = s.tagged(f); err != nil {
+		return state.Job{}, err
+	}
 	if f, err = a.scope(f); err != nil {
 		return state.Job{}, err
 	}
@@ -108,10 +122,7 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	if err := s.checkJobRoom(ctx, &r, e); err != nil {
 		return state.Job{}, err
 	}
-	if j.Total, err = store.CountEvents(ctx, f); err != nil {
-		return state.Job{}, err
-	}
-	return s.createJob(ctx, a, j)
+	return j, nil
 }
 
 // createJobs creates all or none; dry runs are none.
@@ -167,10 +178,23 @@ func checkRate(r float64) error {
 	return nil
 }
 
+// shown is a job as an actor may see it: what chooses the rows of a backfill may have personal data in it, which only
+// an administrator of all tenants sees.
+func (a Actor) shown(j state.Job) state.Job {
+	if j.Filter.Where != "" && (a.Role != state.Admin || a.Tenant != "") {
+		j.Filter.Where = state.HiddenWhere
+	}
+	return j
+}
+
 // Jobs lists resends and redrives, the newest first. Needs Viewer.
 func (s *Service) Jobs(ctx context.Context, a Actor, cursor string, limit int) (Page[state.Job], error) {
 	return numbered(s, a, cursor, limit, func(j *state.Job) int64 { return j.ID }, func(store *state.Store, before int64, n int) ([]state.Job, error) {
-		return store.Jobs(ctx, a.Tenant, before, n)
+		jobs, err := store.Jobs(ctx, a.Tenant, before, n)
+		for i := range jobs {
+			jobs[i] = a.shown(jobs[i])
+		}
+		return jobs, err
 	})
 }
 
@@ -180,7 +204,8 @@ func (s *Service) Job(ctx context.Context, a Actor, id int64) (state.Job, error)
 	if err != nil {
 		return state.Job{}, err
 	}
-	return store.Job(ctx, id, a.Tenant)
+	j, err := store.Job(ctx, id, a.Tenant)
+	return a.shown(j), err
 }
 
 // CancelJob stops a resend or redrive; what it has queued stays queued. Needs
@@ -190,5 +215,6 @@ func (s *Service) CancelJob(ctx context.Context, a Actor, id int64) (state.Job, 
 	if err != nil {
 		return state.Job{}, err
 	}
-	return store.CancelJob(ctx, a.Name, id, a.Tenant)
+	j, err := store.CancelJob(ctx, a.Name, id, a.Tenant)
+	return a.shown(j), err
 }

@@ -45,10 +45,10 @@ const testKey = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 func newGym(t *testing.T) *gym {
 	t.Helper()
 	ctx := context.Background()
-	dsn := pg.Database(t, "")
-	if _, err := migrations.Apply(ctx, dsn); err != nil {
-		t.Fatal(err)
-	}
+	dsn := pg.Copy(t, "state", func(ctx context.Context, dsn string) error {
+		_, err := migrations.Apply(ctx, dsn)
+		return err
+	})
 	keys, err := state.ParseKeys(testKey)
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,9 @@ type Options struct {
 	// Check checks the configuration and the rules, and if online is set also against the
 	// source. It returns the tables of the rules, where they are known. Nil: nobody does.
 	Check func(ctx context.Context, online bool) ([]cdc.Finding, []cdc.TableNeed)
+	// Refused says why a bridge would not capture, because changes are missing or would come
+	// again; "": it would. Nil: nobody compares the source with the queue.
+	Refused func(ctx context.Context) (string, error)
 	// Queue says where Redis is; nil: the configuration does not.
 	Queue *queue.Options
 	// Endpoints are those of the file. Run connects to their receivers, and to those of the
@@ -119,6 +122,7 @@ func Run(ctx context.Context, o Options) Report {
 	}
 	part(checkTimeout+partTimeout, x.source)
 	part(partTimeout, x.redis)
+	part(partTimeout, x.refused)
 	part(partTimeout, func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
 	parts.Wait()
 	return x.report(time.Now().UTC())

@@ -5,11 +5,11 @@ import "slices"
 // ids are the ids of all findings, those of gancho check among them, as docs/operations.md
 // explains them.
 var ids = []string{
-	"application.refused.columns", "application.refused.filter", "application.refused.generated", "application.refused.identity", "application.statements",
+	"application.others", "application.refused.columns", "application.refused.filter", "application.refused.generated", "application.refused.identity", "application.statements",
 	"catalogue.drift", "config.mistake", "config.warning",
 	"endpoint.certificate", "endpoint.client_certificate", "endpoint.reachable",
 	"expression.delegated",
-	"identity.children", "identity.cost", "identity.deleted", "identity.large", "identity.missing", "identity.none",
+	"identity.children", "identity.cost", "identity.deleted", "identity.large", "identity.missing", "identity.none", "identity.nullable",
 	"inheritance.children", "inheritance.one_table", "inheritance.own_rules",
 	"key.missing", "lookup.body", "lookup.refused",
 	"privilege.lookup", "privilege.lost", "privilege.parents",
@@ -23,7 +23,7 @@ var ids = []string{
 	"secret.shared", "secret.text", "secret.weak",
 	"server.clock", "server.encoding", "server.idle_replication_slot_timeout", "server.logical_decoding_work_mem", "server.max_slot_wal_keep_size", "server.pglogical",
 	"server.senders", "server.settings", "server.slots", "server.standby", "server.synchronous", "server.version", "server.wal_level", "server.wal_level.command_line", "server.wal_sender_timeout",
-	"slot.catalog_xmin", "slot.denied", "slot.failover", "slot.forecast", "slot.foreign", "slot.held", "slot.missing", "slot.reader", "slot.spill", "slot.unconfirmed", "slot.unusable",
+	"slot.catalog_xmin", "slot.denied", "slot.failover", "slot.forecast", "slot.foreign", "slot.held", "slot.missing", "slot.reader", "slot.refused", "slot.spill", "slot.unconfirmed", "slot.unusable",
 	"source.lookup_dsn", "source.not_ready", "source.pooler", "source.reachable", "source.timezone", "source.unreachable", "source.unread",
 	"state.key", "state.reachable", "state.schema",
 	"table.missing", "table.unpublishable",

@@ -73,30 +73,21 @@ func (x *examination) checked(found []cdc.Finding, online bool) {
 	}
 }
 
-// hazards looks for statements of the application that fail. The check does, too, but not
-// where mistakes in the rules keep it from the source.
-func (e *sourceExam) hazards(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, partTimeout)
-	defer cancel()
-	found, err := cdc.Hazards(ctx, e.conn, e.Source.Encoding, e.Source.Publication)
-	if err != nil {
-		e.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "whether statements of the application fail is not known"})
+// refused compares the source with what the queue knows of it.
+func (x *examination) refused(ctx context.Context) {
+	if x.Refused == nil {
 		return
 	}
-	refused := false
-	for i := range found {
-		if !found[i].RefusesStatements() {
-			continue // what the rules do with such a table decides, which the check knows
-		}
-		refused = true
-		f := found[i].Finding()
-		if resolved, err := cdc.ResolveOwners(ctx, e.conn, e.Source.Encoding, f.Statements); err == nil {
-			f.Statements = resolved
-		}
-		e.add(f)
-	}
-	if !refused {
-		e.say(cdc.SeverityOK, "application.statements", atSource, "no publication makes statements of the application fail")
+	switch why, err := x.Refused(ctx); {
+	case err != nil:
+		x.skip("slot.refused", atSlot, "the source was not compared with what the queue knows of it: "+oneLine(err))
+	case why == "":
+		x.say(cdc.SeverityOK, "slot.refused", atSlot, "the source and the slot are those that were read before, or nothing was read yet")
+	default:
+		x.add(cdc.Finding{
+			ID: "slot.refused", Severity: cdc.SeverityProblem, Where: atSlot, Title: "capture cannot go on: " + why,
+			Why: "a bridge delivers what is queued and captures nothing", Remedy: "gancho recover --dry-run shows what is missing and what would be done; gancho recover --yes goes on",
+		})
 	}
 }
 

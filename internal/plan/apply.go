@@ -47,12 +47,14 @@ var ErrBlocked = errors.New("gancho does not run it")
 // first that fails or that is blocked, with a [*StoppedError]. say gets its progress.
 func (p *Plan) Apply(ctx context.Context, conn *pgx.Conn, r *Record, say func(format string, args ...any)) error {
 	run := runner{conn, p.options, say}
-	if err := run.alone(ctx); err != nil {
+	release, err := run.alone(ctx)
+	if err != nil {
 		return err
 	}
+	defer release()
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		err := p.apply(ctx, &run, r, c)
+		err = p.apply(ctx, &run, r, c)
 		if err != nil {
 			return &StoppedError{i, p.Changes[i:], err}
 		}
@@ -86,17 +88,21 @@ func (p *Plan) apply(ctx context.Context, run *runner, r *Record, c *Change) err
 }
 
 // alone refuses to work beside another one, which may be the session of a process that was
-// killed and whose last statement is not finished.
-func (run *runner) alone(ctx context.Context) error {
+// killed and whose last statement is not finished. release lets the next one in: the server
+// notices the end of the session only later.
+func (run *runner) alone(ctx context.Context) (release func(), err error) {
 	var alone bool
-	err := run.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('gancho plan', 0))").Scan(&alone)
+	err = run.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('gancho plan', 0))").Scan(&alone)
 	if err != nil {
-		return fmt.Errorf("lock the plan: %w", err)
+		return nil, fmt.Errorf("lock the plan: %w", err)
 	}
 	if !alone {
-		return errors.New("another gancho plan is changing this database, or the server has not finished the last statement of one that was killed; wait for it (see pg_stat_activity), and start again")
+		return nil, errors.New("another gancho plan is changing this database, or the server has not finished the last statement of one that was killed; wait for it (see pg_stat_activity), and start again")
 	}
-	return nil
+	return func() {
+		// Without an answer the session is over, and the lock with it.
+		_, _ = run.conn.Exec(context.WithoutCancel(ctx), "select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('gancho plan', 0))")
+	}, nil
 }
 
 // do runs a statement; undo is what takes it back.

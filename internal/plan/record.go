@@ -33,6 +33,8 @@ type entry struct {
 	Undo     string   `json:"undo,omitempty"`
 	Who      *cdc.Who `json:"who,omitempty"`
 	Tables   []string `json:"tables,omitempty"`
+	// Leftover: it took back what the rules needed no longer.
+	Leftover bool `json:"leftover,omitempty"`
 }
 
 // The states of an entry. One that stays begun was cut off: it may have been done.
@@ -90,7 +92,7 @@ func (r *Record) begin(p *Plan, c *Change) (int, error) {
 		n = r.entries[len(r.entries)-1].Number + 1
 	}
 	return n, r.write(entry{
-		Number: n, State: begun, System: p.system, Database: p.Database, SQL: c.SQL, Undo: c.Undo, Who: &c.Who, Tables: c.Tables,
+		Number: n, State: begun, System: p.system, Database: p.Database, SQL: c.SQL, Undo: c.Undo, Who: &c.Who, Tables: c.Tables, Leftover: c.Leftover(),
 	})
 }
 

@@ -18,6 +18,9 @@ type Undo struct {
 	// Steps are in the order in which they are run.
 	Steps []UndoStep `json:"steps"`
 	Count
+	// Elsewhere is how many statements the record has of other servers, which have another
+	// system identifier: they are not taken back here. A server that pg_upgrade has made is one.
+	Elsewhere int `json:"elsewhere,omitempty"`
 
 	options Options
 	record  *Record
@@ -45,6 +48,9 @@ func (r *Record) Undo(ctx context.Context, conn *pgx.Conn, o Options) (*Undo, er
 	}
 	u := &Undo{Database: is.Database, Steps: []UndoStep{}, options: o, record: r}
 	for _, e := range slices.Backward(r.entries) {
+		if e.System != is.SystemID && e.Undo != "" && (e.State == begun || e.State == done) {
+			u.Elsewhere++
+		}
 		if e.System != is.SystemID || e.Database != is.Database || e.Undo == "" || e.State != begun && e.State != done {
 			continue
 		}
@@ -78,8 +84,18 @@ func (u *Undo) Text() string {
 		}
 		b.WriteString("\n")
 	}
-	return b.String() + u.String() + "\n"
+	fmt.Fprintf(&b, "%s\n", u.String())
+	if u.Elsewhere > 0 {
+		fmt.Fprintf(&b, "%d statements of the record were run on another server, such as the one before a pg_upgrade, and are not taken back here: see docs/operations.md, Removing Gancho.\n", u.Elsewhere)
+	}
+	return b.String()
 }
+
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const (
+	codeDependentObjects = "2BP01" // dependent_objects_still_exist
+	codeUndefinedSchema  = "3F000" // invalid_schema_name
+)
 
 // errKept: a step is passed over, because the object is no longer what the plan made of it.
 var errKept = errors.New("kept")
@@ -88,9 +104,11 @@ var errKept = errors.New("kept")
 // since is kept, and told to say.
 func (u *Undo) Apply(ctx context.Context, conn *pgx.Conn, say func(format string, args ...any)) error {
 	run := runner{conn, u.options, say}
-	if err := run.alone(ctx); err != nil {
+	release, err := run.alone(ctx)
+	if err != nil {
 		return err
 	}
+	defer release()
 	for i, s := range u.Steps {
 		err := run.back(ctx, &s.entry)
 		switch code := cdc.SQLState(err); {
@@ -101,8 +119,10 @@ func (u *Undo) Apply(ctx context.Context, conn *pgx.Conn, say func(format string
 			if !s.Unsure {
 				continue // it is offered again
 			}
-		case code == cdc.CodeUndefinedObject || code == cdc.CodeUndefinedTable:
+		case code == cdc.CodeUndefinedObject || code == cdc.CodeUndefinedTable || code == codeUndefinedSchema:
 			say("%d of %d passed over: %s: it is gone already", i+1, len(u.Steps), s.SQL)
+		case code == codeDependentObjects && strings.HasPrefix(s.SQL, "DROP ROLE "):
+			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. It owns something, or has privileges: if that is the schema gancho, DROP SCHEMA gancho CASCADE; deletes the endpoints, dead letters and logs; then run gancho plan --undo again", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		default:
 			return fmt.Errorf("stopped at step %d of %d, %s: %w; %d done. Run gancho plan --undo again when that is solved", i+1, len(u.Steps), strings.TrimSuffix(s.SQL, ";"), err, i)
 		}
@@ -122,6 +142,8 @@ func (run *runner) back(ctx context.Context, e *entry) error {
 		keep, err = run.otherIdentity(ctx, e)
 	case strings.HasPrefix(e.Undo, "DROP PUBLICATION "):
 		keep, err = run.otherMembers(ctx, e)
+	case strings.HasPrefix(e.Undo, "DROP SCHEMA "):
+		keep, err = run.usedSchema(ctx, e)
 	case strings.HasPrefix(e.Undo, "DROP INDEX "):
 		keep, err = run.usedIndex(ctx, e)
 	}
@@ -131,7 +153,7 @@ func (run *runner) back(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	return run.do(ctx, e.Undo, "", e.Tables)
+	return run.do(ctx, e.Undo, e.SQL, e.Tables)
 }
 
 // otherIdentity says that the table's identity is no longer the one that was set.
@@ -168,6 +190,17 @@ func (run *runner) otherMembers(ctx context.Context, e *entry) (string, error) {
 		return "the publication has tables that the plan did not add: " + strings.Join(members, ", "), nil
 	}
 	return "", nil
+}
+
+// usedSchema says that a schema is not empty.
+func (run *runner) usedSchema(ctx context.Context, e *entry) (string, error) {
+	name := strings.TrimSuffix(strings.TrimPrefix(e.Undo, "DROP SCHEMA "), ";")
+	var used bool
+	err := run.conn.QueryRow(ctx, "select exists (select from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace($1))", name).Scan(&used)
+	if err != nil || !used {
+		return "", err
+	}
+	return fmt.Sprintf("it has gancho's endpoints, dead letters and logs; DROP SCHEMA %s CASCADE; deletes them", name), nil
 }
 
 // usedIndex says that an index is the replica identity of its table.

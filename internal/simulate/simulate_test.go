@@ -37,10 +37,10 @@ func TestQuantiles(t *testing.T) {
 func TestMask(t *testing.T) {
 	t.Parallel()
 	names := map[string][]string{
-		"id": {"id"}, "doc": {"cpf"}, "cpf": {}, "telefone": {"id"}, "ficha": {"ficha"}, "pessoa.nome": {"nome"}, "pessoa.contato": {"cliente", "email"}, "lista.0": {"senha"}, "lista.1": {"nome"}, "todo": {"id", "rg"},
+		"id": {"id"}, "doc": {"cpf"}, "cpf": {}, "telefone": {"id"}, "ficha": {"ficha"}, "pessoa.nome": {"nome"}, "pessoa.contato": {"cliente", "email"}, "lista.0": {"senha"}, "lista.1": {"nome"}, "todo": {"id", "rg"}, "xml": {"xml"},
 	}
-	const text = `{"id":1.50,"doc":"123","cpf":"***.1","telefone":9,"ficha":{"cpf":[1,{"a":null}],"x":true,"filhos":[{"email":"e","y":"<é>"}],"senha":null},"pessoa":{"nome":"Ana","contato":"c"},"lista":["s","n"],"todo":{"id":1},"vazio":[]}`
-	const want = `{"id":1.50,"doc":"***","cpf":"***.1","telefone":"***","ficha":{"cpf":"***","x":true,"filhos":[{"email":"***","y":"<é>"}],"senha":null},"pessoa":{"nome":"Ana","contato":"***"},"lista":["***","n"],"todo":"***","vazio":[]}`
+	const text = `{"id":1.50,"doc":"123","cpf":"***.1","telefone":9,"ficha":{"cpf":[1,{"a":null}],"x":true,"filhos":[{"email":"e","y":"<é>"}],"senha":null},"pessoa":{"nome":"Ana","contato":"c"},"lista":["s","n"],"todo":{"id":1},"xml":"<a><cpf>1</cpf></a>","vazio":[]}`
+	const want = `{"id":1.50,"doc":"***","cpf":"***.1","telefone":"***","ficha":{"cpf":"***","x":true,"filhos":[{"email":"***","y":"<é>"}],"senha":null},"pessoa":{"nome":"Ana","contato":"***"},"lista":["***","n"],"todo":"***","xml":"***","vazio":[]}`
 	if diff := cmp.Diff(want, simulate.Masked(names, text)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -13,19 +13,29 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BackfillCursor is how far a backfill is.
-type BackfillCursor struct {
+// BackfillPlace is a place among the rows that a backfill reads.
+type BackfillPlace struct {
 	// Table is the one whose rows it reads, as SQL writes its name; empty: it has not begun.
 	Table string `json:"table,omitempty"`
-	// After is the key of the last row of which it is known that the stream has it, its columns as the
-	// server sent them; none: the table has not been begun.
+	// After is the key of the last row before it, its columns as the server sent them; none: the table has not been begun.
 	After [][]byte `json:"after,omitempty"`
 	// Rows are those that were read of all tables up to there.
 	Rows int64 `json:"rows"`
 	// Done are the tables whose rows have been read.
 	Done []string `json:"done,omitempty"`
+}
+
+// BackfillCursor is how far a backfill is: the stream has the rows up to its place.
+type BackfillCursor struct {
+	BackfillPlace
 	// Next is the chunk that may be in the stream, too; nil: there is none.
 	Next *BackfillChunk `json:"next,omitempty"`
+	// Round rises each time it goes back because rows could not be taken from the stream.
+	Round int64 `json:"round,omitempty"`
+	// Epoch is the source's whose stream has the rows. In another one the events of those between Durable and the place
+	// may be missing: the stream that had them is lost. 0: not known yet.
+	Epoch   uint16         `json:"epoch,omitempty"`
+	Durable *BackfillPlace `json:"durable,omitempty"` // up to there all is in Redis; nil: nothing is known to be
 }
 
 // BackfillChunk are rows that a transaction puts into the stream.
@@ -54,6 +64,16 @@ func (j *Job) Claim() int64 { return j.claim.number }
 // table, and renews the lease. Its total rises when more was read than it had counted. ErrConflict: the job was paused or
 // canceled, or another worker has it; stop.
 func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) error {
+	return s.advanceBackfill(ctx, j, c, false)
+}
+
+// AdvanceBackfillSoon is AdvanceBackfill without the wait for the disk: the next commit of the server that waits for it
+// waits for this one, too. A crash before that loses both.
+func (s *Store) AdvanceBackfillSoon(ctx context.Context, j *Job, c BackfillCursor) error {
+	return s.advanceBackfill(ctx, j, c, true)
+}
+
+func (s *Store) advanceBackfill(ctx context.Context, j *Job, c BackfillCursor, soon bool) error {
 	position, err := json.Marshal(&c)
 	if err != nil {
 		return err
@@ -64,7 +84,8 @@ func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) e
 	}
 	err = s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = $4, total = greatest(total, $4), leased = now() + $5
-			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(asciiJSON(position)), rows, j.claim.lease)
+			from (select case when $6 then pg_catalog.set_config('synchronous_commit', 'off', true) end offset 0) as soon
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(asciiJSON(position)), rows, j.claim.lease, soon)
 		if err == nil && done.RowsAffected() == 0 {
 			err = ErrConflict
 		}
@@ -75,6 +96,92 @@ func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) e
 	}
 	j.Cursor, j.Sent, j.Total = string(position), rows, max(j.Total, rows)
 	return nil
+}
+
+// ReturnBackfill has a backfill go on at a place, in the round behind one, because the rows behind it could not be taken
+// from the stream; unless it has gone back for that already. Its worker, if there is one, learns of it from the stream.
+func (s *Store) ReturnBackfill(ctx context.Context, id, round int64, to BackfillPlace) error {
+	return s.write(ctx, fmt.Sprintf("store that job %d goes back", id), func(tx pgx.Tx) error {
+		j := Job{ID: id}
+		err := tx.QueryRow(ctx, `select position from gancho.jobs where id = $1 and kind = 'backfill' and state not in ('done', 'canceled') for update`, id).Scan(&j.Cursor)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil // it does not go on
+		}
+		if err != nil {
+			return err
+		}
+		c, err := j.BackfillCursor()
+		if err != nil || c.Round > round {
+			return err
+		}
+		c.BackfillPlace, c.Next, c.Round = to, nil, round+1
+		position, err := json.Marshal(&c)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update gancho.jobs set position = $2, sent = $3 where id = $1`, id, string(asciiJSON(position)), to.Rows)
+		return err
+	})
+}
+
+// HiddenWhere stands for a Filter's Where, which may be personal data, where it is not to be seen.
+const HiddenWhere = "***"
+
+// withoutWhere is the filter with a text in the place of its Where, if it has one.
+func (f Filter) withoutWhere(text string) Filter {
+	if f.Where != "" {
+		f.Where = text
+	}
+	return f
+}
+
+func whereOf(job int64) string { return fmt.Sprintf("the where of job %d", job) }
+
+// sealWhere stores an encrypted Where. ErrKeys.
+func (s *Store) sealWhere(ctx context.Context, tx pgx.Tx, j *Job, where string) error {
+	if where == "" {
+		return nil
+	}
+	if s.keys == nil {
+		return ErrKeys
+	}
+	j.Filter.Where = where
+	_, err := tx.Exec(ctx, `update gancho.jobs set sealed = $2 where id = $1`, j.ID, s.keys.seal(wherePlace(j.ID), []byte(where)))
+	return err
+}
+
+// openWhere decrypts it; see Unsealed.
+func (s *Store) openWhere(j *Job, sealed []byte) {
+	if sealed == nil {
+		return
+	}
+	where, err := []byte(HiddenWhere), ErrKeys
+	if s.keys != nil {
+		where, err = s.keys.unseal(wherePlace(j.ID), whereOf(j.ID), sealed)
+	}
+	if j.closed = err; err != nil {
+		where = []byte(HiddenWhere)
+	}
+	j.Filter.Where = string(where)
+}
+
+// Unsealed reports why the job's Filter lacks its Where, which then is HiddenWhere: a *KeyError, or ErrKeys.
+func (j *Job) Unsealed() error { return j.closed }
+
+// Of returns the store of a source, by its slot: the backfills, and redrives of parked changes, that it creates are
+// for the bridge of that one, and of those it claims no others. It shares the connections.
+func (s *Store) Of(source string) *Store {
+	out := *s
+	out.source = source
+	return &out
+}
+
+// sourceOf is the source of a job of the kind; empty: it has none.
+func (s *Store) sourceOf(kind JobKind) string {
+	if kind == Backfill || kind == RedriveParked {
+		return s.source
+	}
+	return ""
 }
 
 // PauseJob stops a backfill before its next chunk, until ResumeJob. ErrNotFound: it does not exist, or
@@ -98,7 +205,7 @@ func (s *Store) switchJob(ctx context.Context, actor string, id int64, tenant, a
 	err = s.write(ctx, fmt.Sprintf("%s job %d", action, id), func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `update gancho.jobs set state = $2, waits = '', error = '', finished = null, worker = '', claims = claims + 1, leased = null
 			where id = $1 and kind = 'backfill' and state = any($3) returning `+jobColumns, id, string(to), from)
-		switched, err := pgx.CollectExactlyOneRow(rows, scanJob)
+		switched, err := pgx.CollectExactlyOneRow(rows, s.scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: the job cannot %s", ErrConflict, action)
 		}

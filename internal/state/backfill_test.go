@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ func TestBackfill(t *testing.T) {
 	}
 	first := claim()
 	at := state.BackfillCursor{
-		Table: `"Ação".clientes`, After: [][]byte{[]byte("1"), {0xff}}, Rows: 100, Done: []string{"public.contas"},
+		BackfillPlace: state.BackfillPlace{Table: `"Ação".clientes`, After: [][]byte{[]byte("1"), {0xff}}, Rows: 100, Done: []string{"public.contas"}},
+		Round:         2, Epoch: 3, Durable: &state.BackfillPlace{Table: "x", Rows: 7},
 		Next: &state.BackfillChunk{XID: "4711", Last: [][]byte{[]byte("2")}, Rows: 50},
 	}
 	if err := s.AdvanceBackfill(ctx, first, at); err != nil {
@@ -102,6 +104,96 @@ func TestBackfill(t *testing.T) {
 	}
 	if _, err := s.ResumeJob(ctx, "cli:teste", other.ID, ""); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a canceled one was resumed: %v, want a conflict", err)
+	}
+}
+
+// TestReturnBackfill: what could not be taken from the stream is read again, once, also when nobody does the job then.
+func TestReturnBackfill(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, _ := newStore(t)
+	made := must[state.Job](t)(s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill}))
+	claim := func() *state.Job { return must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)) }
+	durable := &state.BackfillPlace{Table: "contas", Rows: 3}
+	check(t, s.AdvanceBackfill(ctx, claim(), state.BackfillCursor{
+		BackfillPlace: state.BackfillPlace{Table: "contas", Rows: 50}, Round: 1, Epoch: 1, Durable: durable, Next: &state.BackfillChunk{XID: "7", Rows: 5},
+	}))
+	must[state.Job](t)(s.PauseJob(ctx, "cli:teste", made.ID, ""))
+	to := state.BackfillPlace{Table: "contas", After: [][]byte{[]byte("20")}, Rows: 20}
+	check(t, s.ReturnBackfill(ctx, made.ID, 0, state.BackfillPlace{})) // for which it has gone back already
+	check(t, s.ReturnBackfill(ctx, made.ID, 1, to))
+	check(t, s.ReturnBackfill(ctx, made.ID, 1, state.BackfillPlace{}))
+	must[state.Job](t)(s.ResumeJob(ctx, "cli:teste", made.ID, ""))
+	j := claim()
+	got := must[state.BackfillCursor](t)(j.BackfillCursor())
+	if diff := cmp.Diff(state.BackfillCursor{BackfillPlace: to, Round: 2, Epoch: 1, Durable: durable}, got); diff != "" || j.Sent != 20 {
+		t.Errorf("it goes on with %d rows sent (-want +got):\n%s", j.Sent, diff)
+	}
+	check(t, s.FinishJob(ctx, j, state.Done, ""))
+	check(t, s.ReturnBackfill(ctx, made.ID, 9, to))
+	check(t, s.ReturnBackfill(ctx, made.ID+1, 9, to))
+	if j := must[state.Job](t)(s.Job(ctx, made.ID, "")); j.State != state.Done || j.Cursor == "" {
+		t.Errorf("one that is done has become %+v", j)
+	}
+}
+
+// TestJobsOfSources: two bridges share a state database. Each does the backfill, and the parked changes, of its own source.
+func TestJobsOfSources(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	shared, _ := newStore(t)
+	one, other := shared.Of("gancho_um"), shared.Of("gancho_dois")
+	var mine []int64
+	for _, kind := range []state.JobKind{state.Backfill, state.RedriveParked} {
+		mine = append(mine, must[state.Job](t)(one.CreateJob(ctx, "cli:teste", state.Job{Kind: kind})).ID)
+	}
+	if _, err := one.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill}); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("a second backfill of a source: %v, want a conflict", err)
+	}
+	theirs := must[state.Job](t)(other.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill}))
+	if theirs.Source != "gancho_dois" {
+		t.Errorf("it is of %q", theirs.Source)
+	}
+	if j := must[*state.Job](t)(other.ClaimJob(ctx, "w", time.Minute)); j == nil || j.ID != theirs.ID {
+		t.Errorf("the other one claimed %+v, want %d", j, theirs.ID)
+	}
+	if j := must[*state.Job](t)(other.ClaimJob(ctx, "w", time.Minute)); j != nil {
+		t.Errorf("the other one claimed %+v, too", j)
+	}
+	for _, id := range mine {
+		if j := must[*state.Job](t)(one.ClaimJob(ctx, "w", time.Minute)); j == nil || j.ID != id {
+			t.Errorf("claimed %+v, want %d", j, id)
+		}
+	}
+}
+
+// TestWhereIsSealed: what chooses the rows of a backfill may be personal data. No table has it in clear, whoever has the
+// key reads it, and so does the next key.
+func TestWhereIsSealed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := database(t, "")
+	s := open(t, dsn, keys(t, "a"))
+	const where = "cpf = '529.982.247-25'"
+	made := must[state.Job](t)(s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill, Filter: state.Filter{Table: "clientes", Where: where}}))
+	if made.Filter.Where != where || made.Unsealed() != nil {
+		t.Errorf("created with %q, %v", made.Filter.Where, made.Unsealed())
+	}
+	for _, table := range []string{"jobs", "audit"} {
+		text := query[string](t, dsn, "select string_agg(t::text, ' ') from gancho."+table+" t")
+		if strings.Contains(text, "529") || !strings.Contains(text, "clientes") {
+			t.Errorf("gancho.%s: %s", table, text)
+		}
+	}
+	hidden := must[state.Job](t)(open(t, dsn, keys(t, "b")).Job(ctx, made.ID, ""))
+	if lost := new(state.KeyError); hidden.Filter.Where != state.HiddenWhere || !errors.As(hidden.Unsealed(), &lost) {
+		t.Errorf("without the key it is %q, %v", hidden.Filter.Where, hidden.Unsealed())
+	}
+	if n := must[int](t)(open(t, dsn, keys(t, "b", "a")).Rekey(ctx, "cli:teste", parked{})); n != 1 {
+		t.Errorf("%d values were encrypted again, want 1", n)
+	}
+	if j := must[*state.Job](t)(open(t, dsn, keys(t, "b")).ClaimJob(ctx, "w", time.Minute)); j.Filter.Where != where || j.Unsealed() != nil {
+		t.Errorf("with the new key it is %q, %v", j.Filter.Where, j.Unsealed())
 	}
 }
 

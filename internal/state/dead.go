@@ -13,7 +13,7 @@ import (
 
 const (
 	deadColumns = `endpoint, handle, webhook_id, event, tenant, key, committed, sequence, version, replay, data, previous, unchanged, ` +
-		`reason, attempts, first, last, status, class, error, answer`
+		`reason, attempts, first, last, status, class, error, answer, tags`
 	// dropChunk bounds how long a transaction that deletes dead letters takes.
 	dropChunk = 5000
 )
@@ -44,7 +44,7 @@ func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
 		return []any{
 			enc(d.Endpoint), enc(d.Handle), enc(d.Message.ID), enc(d.Type), enc(d.Tenant), enc(d.Key), d.Time, enc(d.Sequence), enc(d.Version), d.Replay,
 			body(d.Data), d.Previous, notes(&d.Message),
-			enc(d.Reason), int32(d.Attempts), d.First, d.Last, int32(d.Status), enc(d.Class), enc(d.Error), []byte(d.Answer),
+			enc(d.Reason), int32(d.Attempts), d.First, d.Last, int32(d.Status), enc(d.Class), enc(d.Error), []byte(d.Answer), s.tags(d.Tags),
 		}
 	})
 }
@@ -91,12 +91,13 @@ func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 	var d DeadLetter
 	var answer, kept []byte
 	err := row.Scan(&d.ID, &d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Time, &d.Sequence, &d.Version, &d.Replay,
-		&d.Data, &d.Previous, &kept, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
+		&d.Data, &d.Previous, &kept, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer, &d.Tags)
 	d.Answer = string(answer)
 	if err == nil {
 		err = readNotes(&d.Message, kept)
 	}
 	d.Time, d.First, d.Last = d.Time.UTC(), d.First.UTC(), d.Last.UTC()
+	d.Tags = decodeAll(d.Tags)
 	decodeIn(&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error)
 	return d, err
 }

@@ -1,5 +1,22 @@
 package state
 
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ExplainAttempts is the plan of Attempts.
+func (s *Store) ExplainAttempts(ctx context.Context, f Filter, cursor string, n int) (string, error) {
+	sql, args, err := s.attemptsQuery(ctx, f, cursor, n)
+	if err != nil {
+		return "", err
+	}
+	lines, err := collect(ctx, s, "explain", "explain (analyze, buffers) "+sql, args, pgx.RowTo[string])
+	return strings.Join(lines, "\n"), err
+}
+
 // Encode and Decode are the escaping of texts for a server's encoding.
 func Encode(server, text string) string { return encodingOf(server).encode(text) }
 

@@ -33,7 +33,7 @@ const JobLease = 10 * time.Second
 // to delete what it has sent: their dead letters stay claimed.
 const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
 
-const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept, waits, estimated`
+const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept, waits, estimated, source, sealed`
 
 // CreateJob is CreateJobs of one.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
@@ -48,7 +48,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 // for the events or dead letters that exist now, and counts them, unless the caller has
 // (Total). A redrive without an endpoint in its filter is of the endpoint's own dead letters.
 // Parked changes are in Redis, rows in the source: the caller has counted them. ErrLimit. ErrConflict: there is
-// a backfill that has not ended.
+// a backfill of the store's source that has not ended.
 func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job, error) {
 	jobs = slices.Clone(jobs)
 	counts := make([]*where, len(jobs)) // of those that are to be counted
@@ -90,7 +90,7 @@ func creating(j *Job) string { return fmt.Sprintf("create a %s for endpoint %q",
 
 // createJob stores a job; w chooses what is to be counted, nil: nothing.
 func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, w *where) (Job, error) {
-	filter, err := json.Marshal(j.Filter)
+	filter, err := json.Marshal(j.Filter.withoutWhere(""))
 	if err != nil {
 		return Job{}, err
 	}
@@ -111,12 +111,15 @@ func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, 
 	if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, countJobs); err != nil {
 		return Job{}, err
 	}
-	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling, estimated)
-		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8, $9) on conflict (kind) where kind = 'backfill' and state in ('queued', 'running', 'paused') do nothing returning `+jobColumns,
-		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling, j.Estimated)
-	created, err := pgx.CollectExactlyOneRow(rows, scanJob)
+	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling, estimated, source)
+		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8, $9, $10) on conflict (kind, source) where kind = 'backfill' and state in ('queued', 'running', 'paused') do nothing returning `+jobColumns,
+		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling, j.Estimated, s.text.encode(s.sourceOf(j.Kind)))
+	created, err := pgx.CollectExactlyOneRow(rows, s.scanJob)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Job{}, fmt.Errorf("%w: a backfill has not ended", ErrConflict)
+	}
+	if err == nil {
+		err = s.sealWhere(ctx, tx, &created, j.Filter.Where)
 	}
 	if err != nil {
 		return Job{}, err
@@ -142,23 +145,25 @@ func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, 
 		c.Object = "source"
 	}
 	return s.record(ctx, tx, &c, nil,
-		facts{"job": j.ID, "state": j.State, "filter": j.Filter, "rate": j.Rate, "total": j.Total, "sent": j.Sent})
+		facts{"job": j.ID, "state": j.State, "filter": j.Filter.withoutWhere(HiddenWhere), "rate": j.Rate, "total": j.Total, "sent": j.Sent})
 }
 
-func scanJob(row pgx.CollectableRow) (Job, error) {
+func (s *Store) scanJob(row pgx.CollectableRow) (Job, error) {
 	var j Job
 	var filter string
+	var sealed []byte
 	var started, finished *time.Time
 	err := row.Scan(&j.ID, &j.Kind, &j.Endpoint, &filter, &j.Rate, &j.State, &j.Total, &j.Sent, &j.Tenant, &j.Error, &j.Actor,
-		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept, &j.Waits, &j.Estimated)
+		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept, &j.Waits, &j.Estimated, &j.Source, &sealed)
 	if err != nil {
 		return j, err
 	}
 	j.Created, j.Started, j.Finished = j.Created.UTC(), utc(started), utc(finished)
-	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor, &j.Waits)
+	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor, &j.Waits, &j.Source)
 	if json.Unmarshal([]byte(filter), &j.Filter) != nil {
 		return j, errors.New("read the filter of a job: it is not what Gancho has stored there")
 	}
+	s.openWhere(&j, sealed)
 	return j, nil
 }
 
@@ -170,7 +175,7 @@ func (s *Store) Jobs(ctx context.Context, tenant string, before int64, n int) ([
 	if before > 0 {
 		w.add("id < %s", before)
 	}
-	return collect(ctx, s, "read jobs", `select `+jobColumns+` from gancho.jobs`+w.sql()+` order by id desc limit `+w.param(n), w.args, scanJob)
+	return collect(ctx, s, "read jobs", `select `+jobColumns+` from gancho.jobs`+w.sql()+` order by id desc limit `+w.param(n), w.args, s.scanJob)
 }
 
 // Job reads one. ErrNotFound: it does not exist, or is not the tenant's ("": any).
@@ -178,7 +183,7 @@ func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	w := &where{text: s.text}
 	w.add("id = %s", id)
 	w.equal("tenant", orNil(tenant))
-	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
+	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, s.scanJob)
 }
 
 // CancelJob stops a job before its next page. What a redrive has sent of a page is deleted
@@ -193,7 +198,7 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', waits = '', finished = now(), claims = claims + 1,
 				leased = case when kind = 'redrive' and started is not null then case when state = 'running' then coalesce(leased, now()) else now() end end
 			where id = $1 and state in ('queued', 'running', 'paused') returning `+jobColumns, id)
-		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
+		canceled, err := pgx.CollectExactlyOneRow(rows, s.scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: the job has ended", ErrConflict)
 		}
@@ -214,7 +219,7 @@ const claimSQL = `with busy as materialized (
 	update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 	where id = (
 		select id from gancho.jobs left join busy using (tenant) where (state in ('queued', 'running') or leased is not null)
-			and (state = 'queued' and coalesce(leased, created) <= now() or (state = 'running' or ` + letsGo + `) and leased < now()) and kind <> all($3::text[])
+			and (state = 'queued' and coalesce(leased, created) <= now() or (state = 'running' or ` + letsGo + `) and leased < now()) and kind <> all($3::text[]) and source in ('', $4)
 		order by coalesce(n, 0), coalesce(leased, created), id
 		limit 1 for update of jobs skip locked
 	) returning ` + jobColumns
@@ -222,13 +227,13 @@ const claimSQL = `with busy as materialized (
 // ClaimJob claims, for the lease, a job that waits or whose worker's lease has expired, of
 // a kind that is not excepted; nil: no job waits. It is one of the tenant of which the
 // fewest are worked on, and of those the one that has waited longest: no tenant's jobs wait
-// until all of another's are done. AdvanceJob renews the lease. A redrive that is Canceled is claimed for DropSent, which ends it.
+// until all of another's are done, and none of another source than the store's. AdvanceJob renews the lease. A redrive that is Canceled is claimed for DropSent, which ends it.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration, except ...JobKind) (*Job, error) {
 	kinds := []string{}
 	for _, k := range except {
 		kinds = append(kinds, string(k))
 	}
-	jobs, err := collect(ctx, s, "claim a job", claimSQL, []any{s.text.encode(worker), lease, kinds}, scanJob)
+	jobs, err := collect(ctx, s, "claim a job", claimSQL, []any{s.text.encode(worker), lease, kinds, s.text.encode(s.source)}, s.scanJob)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}

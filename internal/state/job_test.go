@@ -283,7 +283,7 @@ func TestClaimsReadJobsOnce(t *testing.T) {
 	execute(t, dsn, "analyze gancho.jobs")
 	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(t.Context()))
 	var text []byte
-	check(t, tx.QueryRow(t.Context(), "explain (analyze, format json) "+state.ClaimSQL, "w", time.Hour, []string{"redrive"}).Scan(&text))
+	check(t, tx.QueryRow(t.Context(), "explain (analyze, format json) "+state.ClaimSQL, "w", time.Hour, []string{"redrive"}, "").Scan(&text))
 	check(t, tx.Rollback(t.Context()))
 	type node struct {
 		Rows    float64 `json:"Actual Rows"`

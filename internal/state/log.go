@@ -15,7 +15,7 @@ import (
 	"gancho/internal/jsontext"
 )
 
-const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
+const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay, tags`
 
 // WriteAttempts writes rows of the log. Rows that exist stay as they are, so
 // writing twice is harmless.
@@ -24,11 +24,11 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	for i := range rows {
 		days[i] = rows[i].Time
 	}
-	return s.copyIn(ctx, attemptsTable, attemptColumns, "do nothing", days, len(rows), func(i int) []any {
+	return s.copyIn(ctx, attemptsTable, attemptColumns+", detail", "do nothing", days, len(rows), func(i int) []any {
 		a, enc := &rows[i], s.text.encode
 		return []any{
 			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
-			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), time.Duration(a.Duration).Microseconds(), a.Replay,
+			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), time.Duration(a.Duration).Microseconds(), a.Replay, s.tags(a.Tags), a.Detail,
 		}
 	})
 }
@@ -43,9 +43,14 @@ type attemptCursor struct {
 	Number          int
 }
 
-func (c attemptCursor) String() (string, error) {
-	text, err := json.Marshal(c)
-	return base64.RawURLEncoding.EncodeToString(text), err
+func (c attemptCursor) String() string {
+	text, _ := json.Marshal(c) // of texts and numbers, and a time that JSON expresses
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// AttemptID names an attempt of the log.
+func AttemptID(a *Attempt) string {
+	return attemptCursor{a.Time, a.Endpoint, a.Entry, a.Number}.String()
 }
 
 func parseAttemptCursor(text string) (c attemptCursor, err error) {
@@ -63,42 +68,85 @@ func parseAttemptCursor(text string) (c attemptCursor, err error) {
 // ("": from the newest), and the cursor of those that follow ("": none does).
 // From and To of the filter are the attempts' own times. ErrCursor.
 func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (page []Attempt, next string, err error) {
+	sql, args, err := s.attemptsQuery(ctx, f, cursor, n+1)
+	if err != nil || sql == "" {
+		return nil, "", err
+	}
+	page, err = collectMany(ctx, s, "read the delivery log", sql, args, scanAttempt)
+	if err != nil || len(page) <= n {
+		return page, "", err
+	}
+	page = page[:n]
+	return page, AttemptID(&page[n-1]), nil
+}
+
+// attemptsQuery reads n attempts; "": there are none.
+func (s *Store) attemptsQuery(ctx context.Context, f Filter, cursor string, n int) (sql string, args []any, err error) {
+	var names []string
+	if len(f.Events) > 0 {
+		if names, err = s.eventNames(ctx, attemptsTable, f.Events); err != nil || len(names) == 0 {
+			return "", nil, err
+		}
+		f.Events = nil
+	}
 	w, err := s.where(ctx, &f, attemptsTable)
 	if err != nil {
-		return nil, "", err
+		return "", nil, err
 	}
 	if cursor != "" {
 		c, err := parseAttemptCursor(cursor)
 		if err != nil {
-			return nil, "", err
+			return "", nil, err
 		}
 		// The first condition is implied; it spares the partitions of later days.
 		w.add("time <= %s", c.Time)
 		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
 	}
-	sql := `select ` + attemptColumns + ` from gancho.attempts` + w.sql() +
-		` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
-	page, err = collectMany(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
-	if err != nil || len(page) <= n {
-		return page, "", err
+	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n)
+	if few := f.Key != "" || len(f.Tags)+len(f.Webhooks) > 0; len(names) > 1 && !few {
+		// An index has the rows of one event by time; of several, each has its own newest ones.
+		wanted := w.param(names)
+		w.conditions = append(w.conditions, "event = wanted.name")
+		return `select ` + attemptColumns + ` from unnest(` + wanted + `::text[]) wanted (name)
+			cross join lateral (select * from gancho.attempts` + w.sql() + order + `) found` + order, w.args, nil
 	}
-	page = page[:n]
-	last := &page[n-1]
-	next, err = attemptCursor{last.Time, last.Endpoint, last.Entry, last.Number}.String()
+	switch len(names) {
+	case 0:
+	case 1:
+		w.add("event = %s", names[0])
+	default:
+		w.add("event = any(%s::text[])", names)
+	}
+	return `select ` + attemptColumns + ` from gancho.attempts` + w.sql() + order, w.args, nil
+}
+
+// Attempt reads one of the log with its detail, by its AttemptID. ErrNotFound: it does not
+// exist, or is not the tenant's ("": any).
+func (s *Store) Attempt(ctx context.Context, id, tenant string) (Attempt, error) {
+	c, err := parseAttemptCursor(id)
 	if err != nil {
-		return nil, "", fmt.Errorf("read the delivery log: %w", err)
+		return Attempt{}, fmt.Errorf("read an attempt: %w", ErrNotFound)
 	}
-	return page, next, nil
+	w := &where{text: s.text}
+	w.add("time = %s and endpoint = %s and entry = %s and number = %s", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
+	w.equal("tenant", orNil(tenant))
+	return collectOne(ctx, s, "read an attempt", `select detail, `+attemptColumns+` from gancho.attempts`+w.sql(), w.args, func(row pgx.CollectableRow) (Attempt, error) {
+		var detail []byte
+		a, err := scanAttempt(leadingColumns{row, []any{&detail}})
+		a.Detail = detail
+		return a, err
+	})
 }
 
 func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	var a Attempt
 	var micros int64
 	err := row.Scan(&a.Time, &a.Endpoint, &a.Entry, &a.Number, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Committed,
-		&a.Outcome, &a.Class, &a.Status, &a.Error, &micros, &a.Replay)
+		&a.Outcome, &a.Class, &a.Status, &a.Error, &micros, &a.Replay, &a.Tags)
 	a.Duration = webhook.Milliseconds(time.Duration(micros) * time.Microsecond)
 	a.Time, a.Committed = a.Time.UTC(), a.Committed.UTC()
 	decodeIn(&a.Endpoint, &a.Entry, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Outcome, &a.Class, &a.Error)
+	a.Tags = decodeAll(a.Tags)
 	return a, err
 }
 
@@ -180,7 +228,7 @@ func (s *Store) LastAttempts(ctx context.Context, endpoints []string) (map[strin
 	return out, err
 }
 
-const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged`
+const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged, tags`
 
 // WriteEvents keeps events for resends. Those that are there already stay as
 // they are, so writing twice is harmless.
@@ -192,7 +240,7 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	return s.copyIn(ctx, eventsTable, eventColumns, "do nothing", days, len(events), func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
-			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e),
+			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e), s.tags(e.Tags),
 		}
 	})
 }
@@ -256,11 +304,12 @@ func (s *Store) countRows(ctx context.Context, table string, f *Filter) (int64, 
 func scanEvent(row pgx.CollectableRow) (webhook.Message, error) {
 	var e webhook.Message
 	var kept []byte
-	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &kept)
+	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &kept, &e.Tags)
 	if err == nil {
 		err = readNotes(&e, kept)
 	}
 	e.Time, e.Replay = e.Time.UTC(), true
 	decodeIn(&e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version)
+	e.Tags = decodeAll(e.Tags)
 	return e, err
 }

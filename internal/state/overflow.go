@@ -13,7 +13,7 @@ import (
 
 const (
 	overflowTable   = "gancho.overflow"
-	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, size"
+	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, size"
 )
 
 // Overflow returns where the queue moves backlogs that are over their quota.
@@ -127,7 +127,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
 			end = e.ID
-			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(overflowSize(m))}
+			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), s.tags(m.Tags), int32(overflowSize(m))}
 		})
 		if err != nil {
 			return err
@@ -148,7 +148,7 @@ func overflowSize(m *webhook.Message) int {
 
 // Page implements queue.Overflow.
 func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.ID, count, budget int) ([]queue.Entry, error) {
-	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged from (
+	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged, tags from (
 			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
 			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
 		) page where before is null or before < $5 order by position`,
@@ -156,12 +156,13 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 			m := &webhook.Message{}
 			var position, kept []byte
 			var source string
-			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
+			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept, &m.Tags)
 			if err == nil {
 				err = readNotes(m, kept)
 			}
 			m.Time = m.Time.UTC()
 			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
+			m.Tags = decodeAll(m.Tags)
 			id := queue.IDFromBytes(position)
 			m.ID, m.Sequence = id.WebhookID(source), id.Sequence()
 			return queue.Entry{ID: id, Msg: m}, err
@@ -171,7 +172,7 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 // Acknowledge implements queue.Overflow.
 func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
 	s, name := o.store, o.store.text.encode(endpoint)
-	positions := make([][]byte, 0, len(done)+len(dead))
+	positions := make([][]byte, 0, len(done)) // nil would be all
 	for _, id := range done {
 		positions = append(positions, id.Bytes())
 	}
@@ -181,30 +182,47 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 		if err != nil || !there {
 			return err
 		}
+		var died [][]byte
 		for i := range dead {
 			d, enc := &dead[i], s.text.encode
 			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
 			_, err := tx.Exec(ctx, `insert into gancho.dead_letters (`+deadColumns+`)
-				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12
+				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12, tags
 				from gancho.overflow where endpoint = $1 and position = $2 on conflict `+replaceDead,
 				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.ID.Sequence()), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
 				enc(d.Class), enc(d.Error), []byte(d.Answer))
 			if err != nil {
 				return err
 			}
-			positions = append(positions, d.ID.Bytes())
+			died = append(died, d.ID.Bytes())
 		}
-		h, err = deleteOverflowed(ctx, tx, name, positions)
+		if len(died) > 0 {
+			if _, err := deleteOverflowed(ctx, tx, name, queue.FateDead, died); err != nil {
+				return err
+			}
+		}
+		h, err = deleteOverflowed(ctx, tx, name, queue.FateDelivered, positions)
 		return err
 	})
 	return h, err
 }
 
-// deleteOverflowed deletes events of a head that is locked.
-func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, positions [][]byte) (queue.Head, error) {
+// tallyOfPosition is where an overflowed event counts: the interval of its commit, and the epoch
+// and the rule that its position has.
+const tallyOfPosition = `floor(extract(epoch from committed) / 900)::bigint, get_byte(position, 0) * 16 + get_byte(position, 1) / 16, get_byte(position, 14) * 256 + get_byte(position, 15)`
+
+// deleteOverflowed deletes events of a head that is locked, nil: all, and counts what became of them.
+func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, fate queue.Fate, positions [][]byte) (queue.Head, error) {
 	var events, bytes int64
-	err := tx.QueryRow(ctx, `with gone as (delete from gancho.overflow where endpoint = $1 and position = any($2) returning size) select count(*), coalesce(sum(size), 0) from gone`,
-		name, positions).Scan(&events, &bytes)
+	chosen := `position = any($2)`
+	if positions == nil {
+		chosen = `$2::bytea[] is null`
+	}
+	err := tx.QueryRow(ctx, `with gone as (delete from gancho.overflow where endpoint = $1 and `+chosen+` returning size, committed, position),
+		counted as (insert into gancho.overflow_tallies as t (endpoint, fate, "interval", epoch, rule, n) select $1, $3, `+tallyOfPosition+`, count(*) from gone group by 3, 4, 5
+			on conflict (endpoint, "interval", epoch, rule, fate) do update set n = t.n + excluded.n)
+		select count(*), coalesce(sum(size), 0) from gone`,
+		name, positions, string(fate)).Scan(&events, &bytes)
 	if err != nil {
 		return queue.Head{}, err
 	}
@@ -215,9 +233,9 @@ func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, positions [][
 func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
 	name := o.store.text.encode(endpoint)
 	return o.store.write(ctx, "drop overflowed events", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
+		_, err := deleteOverflowed(ctx, tx, name, queue.FateDropped, nil)
 		if err == nil {
-			_, err = tx.Exec(ctx, `delete from gancho.overflow where endpoint = $1`, name)
+			_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
 		}
 		return err
 	})
@@ -278,7 +296,7 @@ func (o *Overflow) forgetIn(ctx context.Context, name string, of *queue.Subject,
 		if err != nil || !remove || len(ids) == 0 {
 			return err
 		}
-		_, err = deleteOverflowed(ctx, tx, name, positions)
+		_, err = deleteOverflowed(ctx, tx, name, queue.FateDropped, positions)
 		return err
 	})
 	if err != nil {

@@ -39,6 +39,13 @@ func TestOverflowIsDeliveredInOrder(t *testing.T) {
 	if s.Backlog < 300 || s.Overflowed != s.Backlog-20 || w.rows() != int(s.Overflowed) || s.OverflowedBytes == 0 || s.Oldest.Before(before.Oldest) { // what was in flight may have arrived since
 		t.Errorf("%d of %d events have moved, %d rows; the oldest %s, before %s", s.Overflowed, s.Backlog, w.rows(), s.Oldest, before.Oldest)
 	}
+	var waiting int64
+	for _, n := range must[map[queue.RuleKey]int64](t)(w.store.OverflowWaiting(t.Context(), "a")) {
+		waiting += n
+	}
+	if waiting != s.Overflowed {
+		t.Errorf("%d are counted there, want %d", waiting, s.Overflowed)
+	}
 	w.append(100)
 	w.set(endpoint.Active)
 	for range 20 { // more moves while it is delivered

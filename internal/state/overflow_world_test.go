@@ -280,7 +280,7 @@ func (w *overflowWorld) rows() int {
 	return query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow`)
 }
 
-// end waits for an end of all events, of which so many become dead letters.
+// end waits for an end of all events, of which so many become dead letters, or were dropped.
 func (w *overflowWorld) end(dead int) {
 	w.t.Helper()
 	w.set(endpoint.Active)
@@ -296,4 +296,25 @@ func (w *overflowWorld) end(dead int) {
 	if heads := query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow_heads where events > 0`); w.rows() != 0 || heads != 0 {
 		w.t.Errorf("%d rows and %d heads are left", w.rows(), heads)
 	}
+	if got := w.fates(); got[queue.FateDelivered] != int64(total-dead) || got[queue.FateDead]+got[queue.FateDropped] != int64(dead) {
+		w.t.Errorf("counted are %v, want %d delivered and %d not", got, total-dead, dead)
+	}
+}
+
+// fates is what was counted of the endpoint's events, in Redis and in the state database.
+func (w *overflowWorld) fates() map[queue.Fate]int64 {
+	w.t.Helper()
+	at := queuetest.Event(0, "").Time.Unix() / int64(queue.TallyInterval/time.Second)
+	here := must[map[queue.EventKey]int64](w.t)(w.q.Fates(w.t.Context(), "a", []int64{at}))
+	there := must[map[queue.EventKey]int64](w.t)(w.store.OverflowFates(w.t.Context(), "a", at, at+1))
+	all := map[queue.Fate]int64{}
+	for _, counts := range []map[queue.EventKey]int64{here, there} {
+		for key, n := range counts {
+			if key.Epoch != 1 || key.Rule != 0 {
+				w.t.Errorf("%d events of rule %d in epoch %d are counted", n, key.Rule, key.Epoch)
+			}
+			all[key.Fate] += n
+		}
+	}
+	return all
 }

@@ -135,6 +135,7 @@ type Filter struct {
 	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
 	Tenants  []string  `json:"tenants,omitempty"`  // any of them
 	Key      string    `json:"key,omitempty"`
+	Tags     []string  `json:"tags,omitempty"`    // name=value, each of them: as events have them
 	Events   []string  `json:"events,omitempty"`  // patterns with *
 	Table    string    `json:"table,omitempty"`   // backfills': as SQL writes its name
 	Where    string    `json:"where,omitempty"`   // backfills': an SQL expression over the table's columns
@@ -164,6 +165,7 @@ type Job struct {
 	Tenant    string    `json:"tenant,omitempty"` // of who created it; empty: all
 	Error     string    `json:"error,omitempty"`  // why it failed
 	Waits     string    `json:"waits,omitempty"`  // what it waits for: a quota; empty: nothing
+	Source    string    `json:"source,omitempty"` // the slot of the source that a backfill, or a redrive of parked changes, is of
 	Actor     string    `json:"actor,omitempty"`
 	Created   time.Time `json:"created,omitzero"`
 	Started   time.Time `json:"started,omitzero"`
@@ -172,5 +174,6 @@ type Job struct {
 	// Cursor is where it goes on; the store's own.
 	Cursor string `json:"-"`
 
-	claim claim
+	claim  claim
+	closed error // why its Filter's Where cannot be decrypted
 }

@@ -59,6 +59,7 @@ type Store struct {
 	logger zerolog.Logger
 	text   encoding
 	limits Limits
+	source string // see Of
 	// forgets is how often somebody had been forgotten when what is written was read; nil: it
 	// does not matter. See Intake.
 	forgets *int64

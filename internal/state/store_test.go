@@ -46,11 +46,19 @@ func keyText(ids ...string) string {
 // database makes a database with the schema.
 func database(t testing.TB, options string) string {
 	t.Helper()
+	if options == "" {
+		return pg.Copy(t, "state", migrate)
+	}
 	dsn := pg.Database(t, options)
-	if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+	if err := migrate(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
 	return dsn
+}
+
+func migrate(ctx context.Context, dsn string) error {
+	_, err := migrations.Apply(ctx, dsn)
+	return err
 }
 
 func open(t testing.TB, dsn string, k *state.Keyring) *state.Store {

@@ -325,8 +325,13 @@ func (c *Cluster) MoveSlot(ctx context.Context, key string, to *Redis) error {
 func (c *Cluster) Close() { closeAll(c.nodes) }
 
 // client is a connection for setting up.
+// client waits for an answer as long as for a server's start: a busy machine takes longer than the
+// three seconds of the library.
 func (r *Redis) client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, PoolSize: 1, DisableIdentity: true})
+	return redis.NewClient(&redis.Options{
+		Addr: r.Addr(), MaxRetries: -1, PoolSize: 1, DisableIdentity: true,
+		DialTimeout: startTimeout, ReadTimeout: startTimeout, WriteTimeout: startTimeout, ContextTimeoutEnabled: true,
+	})
 }
 
 // do runs a command over a connection of its own.

@@ -49,6 +49,34 @@ func TestPostgresSurvivesStopAndKill(t *testing.T) {
 	}
 }
 
+// TestCopy: copies have what was prepared once, and nothing of each other.
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	pg, err := testservers.StartPostgres(testservers.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pg.Close)
+	prepared := 0
+	for range 2 {
+		dsn := pg.Copy(t, "ready", func(ctx context.Context, _ string) error {
+			prepared++
+			return pg.Exec(ctx, "ready", "create table t (id int); insert into t values (1)")
+		})
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := conn.QueryRow(t.Context(), "with more as (insert into t values (2)) select count(*) from t").Scan(&n); err != nil || n != 1 || prepared != 1 {
+			t.Errorf("%d rows, %v, prepared %d times; want 1 row, prepared once", n, err, prepared)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRedisSurvivesStop(t *testing.T) {
 	t.Parallel()
 	r, err := testservers.StartRedis(testservers.RedisOptions{Settings: map[string]string{"appendfsync": "always"}})

@@ -8,14 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // StartStandby makes a streaming standby of the server, which is stopped for a moment: the
 // standby begins as a copy of its files. Its primary keeps the WAL that it needs in the physical
-// slot "standby". The settings are added to its own. Close removes it.
-func (p *Postgres) StartStandby(settings map[string]string) (_ *Postgres, err error) {
+// slot "standby". The settings are added to its own. Of the server's slots it has those that are named, where they
+// stood, as tools make them that keep slots over a failover before PostgreSQL 17. Close removes it.
+func (p *Postgres) StartStandby(settings map[string]string, slots ...string) (_ *Postgres, err error) {
 	s := &Postgres{bin: p.bin, user: p.user, arguments: p.arguments}
 	if s.port, err = quietPort(); err != nil {
 		return nil, err
@@ -33,7 +35,7 @@ func (p *Postgres) StartStandby(settings map[string]string) (_ *Postgres, err er
 		return nil, err
 	}
 	p.Stop("fast")
-	if err := s.copyFiles(p); err != nil {
+	if err := s.copyFiles(p, slots); err != nil {
 		return nil, err
 	}
 	conf := map[string]string{
@@ -48,8 +50,8 @@ func (p *Postgres) StartStandby(settings map[string]string) (_ *Postgres, err er
 	return s, errors.Join(p.Start(), s.Start())
 }
 
-// copyFiles makes this server's files a copy of those of one that has stopped, without its slots.
-func (p *Postgres) copyFiles(of *Postgres) error {
+// copyFiles makes this server's files a copy of those of one that has stopped, without its other slots.
+func (p *Postgres) copyFiles(of *Postgres, keep []string) error {
 	if out, err := exec.Command("cp", "-a", of.data(), p.data()).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy %s: %w\n%s", of.data(), err, out)
 	}
@@ -58,6 +60,9 @@ func (p *Postgres) copyFiles(of *Postgres) error {
 		return err
 	}
 	for _, slot := range slots {
+		if slices.Contains(keep, filepath.Base(slot)) {
+			continue
+		}
 		if err := os.RemoveAll(slot); err != nil {
 			return err
 		}

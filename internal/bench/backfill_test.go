@@ -1,0 +1,117 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// backfillKey is a state.key; who backfills needs one.
+const backfillKey = "\nstate: {key: 'k1:YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmU='}\n"
+
+// backfill compares reading rows until their events are queued, for an endpoint without a receiver, with COPY of what
+// the rule needs of them.
+func (l *lab) backfill(ctx context.Context) (r row, err error) {
+	const n = 500_000
+	if _, err := l.record(ctx, fmt.Sprintf(insert, n)); err != nil {
+		return r, err
+	}
+	if _, err := l.conn.Exec(ctx, "vacuum analyze pedidos"); err != nil {
+		return r, err
+	}
+	l.extra = backfillKey
+	defer func() { l.extra = "" }()
+	var limits, figures []float64
+	cost := ""
+	for range repeats {
+		start := time.Now()
+		if _, err := l.conn.PgConn().CopyTo(ctx, io.Discard, "copy (select id, empresa_id, cliente_id, status, numero, total, desconto, criado_em, observacao from pedidos) to stdout"); err != nil {
+			return r, err
+		}
+		limits = append(limits, n/time.Since(start).Seconds())
+		took, spent, err := l.backfillAll(ctx, n)
+		if err != nil {
+			return r, err
+		}
+		figures, cost = append(figures, n/took.Seconds()), spent
+	}
+	r = ratioRow(figures, limits, "COPY")
+	r.what, r.reach = "backfill until queued ("+cost+")", ">= 0.5"
+	return r, l.forget(ctx)
+}
+
+// backfillAll times a backfill of all rows from its start to its last event; cost says which processor times that took.
+func (l *lab) backfillAll(ctx context.Context, n int) (took time.Duration, cost string, err error) {
+	if err := l.freshRedis(ctx); err != nil {
+		return 0, "", err
+	}
+	l.slots++ // the state remembers to which Redis those before have written
+	slot := fmt.Sprintf("bench_%d", l.slots)
+	c := l.client()
+	defer func() { _ = c.Close() }()
+	bridge, err := l.bridge(slot, endpoint("http://127.0.0.1:9", 1, "paused"))
+	if err != nil {
+		return 0, "", err
+	}
+	if _, err := bridge.waitLine("replication started"); err != nil {
+		return 0, "", err
+	}
+	before := cpu(bridge.cmd.Process.Pid)
+	out, err := exec.CommandContext(ctx, l.gancho, "backfill", "--all", "--config", filepath.Join(l.dir, "gancho.yaml")).CombinedOutput()
+	if err != nil {
+		return 0, "", fmt.Errorf("gancho backfill: %w\n%s", err, out)
+	}
+	if _, err := bridge.waitLine("job started"); err != nil {
+		return 0, "", err
+	}
+	start := time.Now()
+	if err := l.waitQueued(ctx, c, n); err != nil {
+		return 0, "", err
+	}
+	took = time.Since(start)
+	spent := cpu(bridge.cmd.Process.Pid) - before
+	info, err := c.InfoMap(ctx, "cpu").Result()
+	if err != nil {
+		return 0, "", err
+	}
+	cost = fmt.Sprintf("processor: bridge %.1f s, redis %s + %s s, of %.1f s; memory of the bridge: %s", spent.Seconds(),
+		info["CPU"]["used_cpu_user"], info["CPU"]["used_cpu_sys"], took.Seconds(), peak(bridge.cmd.Process.Pid))
+	_, _ = bridge.waitLine("job ended") // an error: it has ended, and stop says so
+	if err := bridge.stop(); err != nil {
+		return 0, "", err
+	}
+	return took, cost, l.dropSlot(ctx, slot)
+}
+
+// cpu is the processor time of a process; 0: it is not known.
+func cpu(pid int) time.Duration {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, ok := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if err != nil || !ok || len(fields) < 13 {
+		return 0
+	}
+	var ticks int64
+	for _, f := range fields[11:13] { // user and system, in hundredths of a second
+		n, _ := strconv.ParseInt(f, 10, 64)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// peak is the most memory that a process has had.
+func peak(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	_, rest, ok := strings.Cut(string(text), "VmHWM:")
+	if err != nil || !ok {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}

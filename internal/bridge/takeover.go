@@ -1,0 +1,94 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+	"gancho/delivery/queue"
+	"gancho/internal/retry"
+)
+
+// elsewhere reports whether capture has ended because the source, or its slot, is not what was read: a
+// position that was confirmed there would step over changes here.
+func elsewhere(err error) bool {
+	_, changed := errors.AsType[*queue.SourceChangedError](err)
+	return changed || outrun(err)
+}
+
+// outrun reports whether capture has ended because what it knew of the source, or of the queue, is out of
+// date: another server answers, as after a promotion, or another process has claimed the queue. One that
+// begins anew compares the two, and goes on, stands by, or is refused.
+func outrun(err error) bool {
+	_, identity := errors.AsType[*cdc.IdentityChangedError](err)
+	return identity || errors.Is(err, queue.ErrClaimLost)
+}
+
+// drainTimeout bounds the wait for what was appended to become durable: two
+// seconds under everysec, and some.
+const drainTimeout = 4 * time.Second
+
+// drain lets the end of what was read become durable and confirms it, so that
+// the next start does not read it again: it may come with rules that do not
+// fit the tables as they were. Where the slot is another one than was read, or may be, nothing is drained:
+// the slot is not to be moved, and what the source does not have any more not to be appended.
+func (c *capture) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, min(drainTimeout, c.Shutdown))
+	defer cancel()
+	c.stage.flush()
+	for c.reader.Confirmed() < c.stage.last() {
+		select {
+		case <-ctx.Done():
+			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", c.stage.last()).
+				Msg("stopping before all that was read is durable; the next start reads it again")
+			return
+		case <-c.confirmed:
+		}
+	}
+	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
+	case cdc.FaultOf(err) == cdc.FaultTransient:
+		c.Log.Info().Msg("another process reads the slot already")
+	case err != nil:
+		c.Log.Warn().Err(err).Msg("confirm the last position failed; the next start reads a little again")
+	}
+}
+
+// standBy gives up what was read of the slot, which the source has given to another process:
+// it reads that again, and appends it. The reader then waits for the slot.
+func (c *capture) standBy() {
+	c.stage.rewind()
+	signal(c.confirmed) // nothing is left to wait for
+	c.Log.Warn().Msg("another process captures now; what this one had read and not appended, the other one reads again")
+	c.reader.Rewind()
+}
+
+// rewind goes back to the confirmed position because Redis is not the process
+// that was appended to, or has lost something: its newest entries may be gone, and nothing
+// newer may be appended before them. A Redis that is set to lose events is waited
+// for, which the queue logs: deliveries go on.
+func (c *capture) rewind(ctx context.Context, why error) error {
+	c.stage.rewind()
+	c.metrics.rewinds.Inc()
+	level := zerolog.WarnLevel
+	if lost := new(queue.LostError); errors.As(why, &lost) {
+		level = zerolog.ErrorLevel
+	}
+	c.Log.WithLevel(level).Err(why).Stringer("confirmed", c.reader.Confirmed()).
+		Msg("redis restarted or changed; appending again from the confirmed position")
+	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.queue.AcceptRestart(ctx) },
+		func(err error) bool {
+			setting := new(queue.SettingError)
+			return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrRestarted) || errors.As(err, &setting)
+		})
+	switch {
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // the end that was asked for
+	case err != nil:
+		return err
+	}
+	c.reader.Rewind()
+	return nil
+}

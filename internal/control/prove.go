@@ -1,0 +1,301 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gancho/delivery/queue"
+	"gancho/internal/retry"
+	"gancho/internal/state"
+)
+
+// ProveView is what became of the changes of a span, by rule and endpoint.
+type ProveView struct {
+	// From and To are the span, in whole intervals; To is not in it.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Since is when counting began, zero: never; Counted the commit up to which was counted.
+	Since   time.Time   `json:"since,omitzero"`
+	Counted string      `json:"counted_to,omitempty"`
+	Rules   []ProveRule `json:"rules"`
+	// Differences are the sums that do not agree, each a sentence; none: everything is accounted for.
+	Differences []string `json:"differences"`
+	// Moving: the numbers changed while they were read, so that the differences may be events in motion.
+	Moving bool `json:"moving,omitempty"`
+}
+
+// ProveRule is what a rule made of changes: seen + repeated = matched + filtered + collapsed + parked.
+type ProveRule struct {
+	Rule      string          `json:"rule"`
+	Event     string          `json:"event"`
+	Seen      int64           `json:"seen"`
+	Matched   int64           `json:"matched"`
+	Filtered  int64           `json:"filtered"`
+	Collapsed int64           `json:"collapsed"`
+	Repeated  int64           `json:"repeated,omitempty"`
+	Parked    int64           `json:"parked"`
+	Backfill  int64           `json:"backfill,omitempty"` // events of rows that a backfill read
+	Endpoints []ProveEndpoint `json:"endpoints"`
+}
+
+// ProveEndpoint is what became of a rule's events at an endpoint: appended = delivered + dead + waiting + dropped.
+type ProveEndpoint struct {
+	Endpoint  string `json:"endpoint"`
+	Appended  int64  `json:"appended"`
+	Delivered int64  `json:"delivered"`
+	Dead      int64  `json:"dead"`
+	Waiting   int64  `json:"waiting"`
+	Dropped   int64  `json:"dropped"`
+}
+
+// Counts are read again while they do not agree: events are in motion.
+const (
+	proveAgain    = 300 * time.Millisecond
+	provePatience = 5 * time.Second
+)
+
+// Prove counts what became of the changes of a span. It is for nobody who may see one tenant only: state.ErrNotFound. Needs Viewer.
+func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (ProveView, error) {
+	if err := a.may(state.Viewer); err != nil {
+		return ProveView{}, err
+	}
+	if a.Tenant != "" || s.Queue == nil {
+		return ProveView{}, state.ErrNotFound
+	}
+	if !span.From.Before(span.To) {
+		return ProveView{}, invalid("/from", "give an earlier one", "the span ends before it begins")
+	}
+	span.From, span.To = span.From.Truncate(queue.TallyInterval), span.To.Add(queue.TallyInterval-1).Truncate(queue.TallyInterval)
+	var before *ProveView
+	for began := time.Now(); ; {
+		v, uncounted, err := s.prove(ctx, span)
+		if err != nil || len(v.Differences) == 0 {
+			return v, err
+		}
+		moves := uncounted > 0 || before != nil && !slices.EqualFunc(v.Rules, before.Rules, sameCounts)
+		if before != nil && (!moves || time.Since(began) > provePatience) {
+			v.Moving = moves
+			return v, nil
+		}
+		before = &v
+		if err := retry.Wait(ctx, proveAgain); err != nil {
+			return v, err
+		}
+	}
+}
+
+func sameCounts(a, b ProveRule) bool {
+	same := slices.Equal(a.Endpoints, b.Endpoints)
+	return same && a.Rule == b.Rule && a.Seen == b.Seen && a.Matched == b.Matched && a.Backfill == b.Backfill
+}
+
+// prover adds up what was counted.
+type prover struct {
+	tallies *queue.Tallies
+	rules   map[queue.RuleKey]*queue.RuleTally // without intervals
+	events  map[proven]*ProveEndpoint
+	within  map[queue.RuleKey]bool // what the span has
+}
+
+// proven is a rule, without an interval, and an endpoint.
+type proven struct {
+	rule     queue.RuleKey
+	endpoint string
+}
+
+func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView, uncounted int64, err error) {
+	tallies, err := s.Queue.Tallies(ctx, span)
+	if err != nil {
+		return v, 0, err
+	}
+	p := prover{tallies, map[queue.RuleKey]*queue.RuleTally{}, map[proven]*ProveEndpoint{}, map[queue.RuleKey]bool{}}
+	intervals := p.addRules()
+	names, err := s.Queue.EndpointNames(ctx)
+	if err != nil {
+		return v, 0, err
+	}
+	for name := range intervals {
+		if !slices.Contains(names, name) {
+			names = append(names, name) // its queue was dropped
+		}
+	}
+	heads := map[string]queue.Head{}
+	if s.Store != nil {
+		if heads, err = s.Store.Overflow().Heads(ctx); err != nil {
+			return v, 0, err
+		}
+	}
+	for _, name := range names {
+		open, err := s.proveEndpoint(ctx, &p, name, slices.Sorted(maps.Keys(intervals[name])), heads[name].End)
+		if err != nil {
+			return v, 0, err
+		}
+		uncounted += open
+	}
+	v = ProveView{From: span.From.UTC(), To: span.To.UTC(), Since: tallies.Since, Differences: []string{}, Rules: p.view()}
+	if tallies.Counted != 0 {
+		v.Counted = tallies.Counted.String()
+	}
+	v.Differences = append(v.Differences, p.differences(v.Rules)...)
+	return v, uncounted, nil
+}
+
+// addRules adds up the rules' counts, and returns the intervals in which each endpoint was given events.
+func (p *prover) addRules() map[string]map[int64]bool {
+	given := map[string]map[int64]bool{}
+	for key, r := range p.tallies.Rules {
+		p.within[key] = true
+		rule := key
+		rule.Interval = 0
+		sum := p.rules[rule]
+		if sum == nil {
+			sum = &queue.RuleTally{}
+			p.rules[rule] = sum
+		}
+		for i, n := range r.N {
+			sum.N[i] += n
+		}
+		for name, n := range r.To {
+			p.of(rule, name).Appended += n
+			if given[name] == nil {
+				given[name] = map[int64]bool{}
+			}
+			given[name][key.Interval] = true
+		}
+	}
+	return given
+}
+
+func (p *prover) of(rule queue.RuleKey, name string) *ProveEndpoint {
+	rule.Interval = 0
+	at := proven{rule, name}
+	if p.events[at] == nil {
+		p.events[at] = &ProveEndpoint{Endpoint: name}
+	}
+	return p.events[at]
+}
+
+// proveEndpoint adds what became of an endpoint's events, and returns how many of those that wait are
+// of a transaction that is not counted yet. overflowed is the end of what waits in the state database.
+func (s *Service) proveEndpoint(ctx context.Context, p *prover, name string, intervals []int64, overflowed queue.ID) (uncounted int64, err error) {
+	waiting, uncounted, err := s.Queue.WaitingByRule(ctx, name, overflowed, p.tallies)
+	if err != nil {
+		return 0, err
+	}
+	all := []map[queue.RuleKey]int64{waiting}
+	if s.Store != nil && !overflowed.IsZero() {
+		there, err := s.Store.OverflowWaiting(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, there)
+	}
+	for _, counts := range all {
+		for key, n := range counts {
+			if p.within[key] {
+				p.of(key, name).Waiting += n
+			}
+		}
+	}
+	if len(intervals) == 0 {
+		return uncounted, nil
+	}
+	fates, err := s.Queue.Fates(ctx, name, intervals)
+	if err != nil {
+		return 0, err
+	}
+	p.addFates(name, fates)
+	if s.Store != nil {
+		if fates, err = s.Store.OverflowFates(ctx, name, intervals[0], intervals[len(intervals)-1]+1); err != nil {
+			return 0, err
+		}
+		p.addFates(name, fates)
+	}
+	return uncounted, nil
+}
+
+func (p *prover) addFates(name string, fates map[queue.EventKey]int64) {
+	for key, n := range fates {
+		if !p.within[key.RuleKey] {
+			continue
+		}
+		switch e := p.of(key.RuleKey, name); key.Fate {
+		case queue.FateDelivered:
+			e.Delivered += n
+		case queue.FateDead:
+			e.Dead += n
+		case queue.FateDropped:
+			e.Dropped += n
+		}
+	}
+}
+
+// view are the rules, in the order of their names.
+func (p *prover) view() []ProveRule {
+	rules := []ProveRule{}
+	for key, r := range p.rules {
+		v := ProveRule{
+			Rule: p.name(key), Seen: r.N[queue.Seen], Matched: r.N[queue.Matched], Filtered: r.N[queue.Filtered], Collapsed: r.N[queue.Collapsed],
+			Repeated: r.N[queue.Repeated], Parked: r.N[queue.Parked], Backfill: r.N[queue.Read], Endpoints: []ProveEndpoint{},
+		}
+		v.Event = v.Rule[strings.LastIndexByte(v.Rule, ' ')+1:]
+		for at, e := range p.events {
+			if at.rule == key {
+				v.Endpoints = append(v.Endpoints, *e)
+			}
+		}
+		slices.SortFunc(v.Endpoints, func(a, b ProveEndpoint) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+		rules = append(rules, v)
+	}
+	slices.SortFunc(rules, func(a, b ProveRule) int { return cmp.Compare(a.Rule, b.Rule) })
+	return rules
+}
+
+// name is what people know a rule by; a rule of an epoch before has that behind it.
+func (p *prover) name(key queue.RuleKey) string {
+	key.Interval = 0
+	name, known := p.tallies.Names[key]
+	switch {
+	case !known:
+		return fmt.Sprintf("rule %d of epoch %d", key.Rule, key.Epoch)
+	case key.Epoch != p.tallies.Epoch:
+		return fmt.Sprintf("epoch %d: %s", key.Epoch, name)
+	}
+	return name
+}
+
+// differences are the sums that do not agree.
+func (p *prover) differences(rules []ProveRule) []string {
+	var out []string
+	differ := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for key, r := range p.rules {
+		name := p.name(key)
+		if n := r.N[queue.Matched] - r.N[queue.Made]; n != 0 {
+			differ("rule %s: matched %d, but %d events came to the queue", name, r.N[queue.Matched], r.N[queue.Made])
+		}
+		if n := r.N[queue.Parked] - r.N[queue.Kept]; n != 0 {
+			differ("rule %s: parked %d, but %d came to the parked changes", name, r.N[queue.Parked], r.N[queue.Kept])
+		}
+	}
+	for i := range rules {
+		r := &rules[i]
+		if n := r.Seen + r.Repeated - r.Matched - r.Filtered - r.Collapsed - r.Parked; n != 0 {
+			differ("rule %s: %d of the changes seen have %s", r.Rule, max(n, -n), map[bool]string{true: "no outcome", false: "one outcome too many"}[n > 0])
+		}
+		for _, e := range r.Endpoints {
+			switch n := e.Appended - e.Delivered - e.Dead - e.Waiting - e.Dropped; {
+			case n > 0:
+				differ("rule %s, endpoint %s: %d of the events appended are neither delivered, dead, waiting nor dropped", r.Rule, e.Endpoint, n)
+			case n < 0:
+				differ("rule %s, endpoint %s: %d more events are delivered, dead, waiting or dropped than were counted when they were appended", r.Rule, e.Endpoint, -n)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
