@@ -80,26 +80,17 @@ const (
 // noEvents is the pattern of an endpoint that gets nothing more: no event has this name.
 const noEvents = "-"
 
-// Screen returns a screen by its name: state.ErrNotFound.
-func (s *Service) Screen(name string) (presets.Screen, error) {
-	i := slices.IndexFunc(s.Screens, func(p presets.Screen) bool { return p.Name == name })
-	if i < 0 {
-		return presets.Screen{}, state.ErrNotFound
-	}
-	return s.Screens[i], nil
-}
-
 // unit finds screen and tenant for an actor, whose role covers what is needed.
 func (s *Service) unit(a Actor, needs state.Role, screen, tenant string) (*presets.Screen, string, error) {
 	if _, err := s.stored(a, needs); err != nil {
 		return nil, "", err
 	}
-	p, err := s.Screen(screen)
-	if err != nil {
-		return nil, "", err
+	i := slices.IndexFunc(s.Screens, func(p presets.Screen) bool { return p.Name == screen })
+	if i < 0 {
+		return nil, "", state.ErrNotFound
 	}
-	tenant, err = a.unitTenant(tenant)
-	return &p, tenant, err
+	tenant, err := a.unitTenant(tenant)
+	return &s.Screens[i], tenant, err
 }
 
 // unitTenant is the tenant that is meant.

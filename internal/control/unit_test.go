@@ -1,14 +1,11 @@
 package control_test
 
 import (
-	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 
 	"gancho/internal/control"
-	"gancho/internal/presets"
 	"gancho/internal/state"
 )
 
@@ -16,14 +13,6 @@ import (
 func TestUnitAddresses(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)
-	screen, err := presets.OwnScreen("iset")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Screens = []presets.Screen{screen}
-	g.Resolve = func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
-	}
 	ctx := t.Context()
 	tenant := control.Actor{Name: "token:um", Role: state.Admin, Tenant: "1"}
 	change := func(c ...control.AddressChange) (control.UnitView, error) {
