@@ -233,7 +233,7 @@ type ActionView struct {
 
 // ScreenViews lists the screens that the configuration has. Needs Viewer.
 func (s *Service) ScreenViews(_ context.Context, a Actor) ([]ScreenView, error) {
-	if err := a.may(state.Viewer); err != nil {
+	if _, err := s.stored(a, state.Viewer); err != nil {
 		return nil, err
 	}
 	var all []ScreenView

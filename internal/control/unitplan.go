@@ -33,7 +33,7 @@ func (s *Service) ChangeUnit(ctx context.Context, a Actor, screen string, c Unit
 	if err := s.checkAddresses(ctx, p, own, c.Addresses); err != nil {
 		return UnitView{}, err
 	}
-	queued, err := s.queuedFor(ctx, p, own, &c)
+	queued, err := s.queuedFor(ctx, own, &c)
 	if err != nil {
 		return UnitView{}, err
 	}
@@ -78,7 +78,7 @@ func (c *UnitChange) check(p *presets.Screen) error {
 }
 
 // queuedFor counts what is queued for addresses that are removed or leave: the others' queues are of no interest.
-func (s *Service) queuedFor(ctx context.Context, p *presets.Screen, own []found, c *UnitChange) (map[string]int64, error) {
+func (s *Service) queuedFor(ctx context.Context, own []found, c *UnitChange) (map[string]int64, error) {
 	var names []string
 	for _, e := range own {
 		gone := slices.ContainsFunc(c.Addresses, func(ch AddressChange) bool { return ch.Endpoint == e.Name && len(ch.Actions) == 0 })
