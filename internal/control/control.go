@@ -79,6 +79,7 @@ type Options struct {
 type Service struct {
 	Options
 	tails tails
+	rates rates
 }
 
 // New returns a Service.

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -26,10 +29,13 @@ type EventView struct {
 	Previous  json.RawMessage `json:"previous,omitempty"`
 	Unchanged json.RawMessage `json:"unchanged,omitempty"`
 	Errors    json.RawMessage `json:"errors,omitempty"`
+	// Request is what the endpoint that was asked about would be sent now, unsigned.
+	Request *webhook.ExchangeRequest `json:"request,omitempty"`
 }
 
-// Event returns a kept event (state.keep_events), and writes to the audit log that the actor has read it. Needs Viewer.
-func (s *Service) Event(ctx context.Context, a Actor, webhookID string) (EventView, error) {
+// Event returns a kept event (state.keep_events), with the request of it that the endpoint ("": of none) would get, and writes to the audit
+// log that the actor has read it. Needs Viewer.
+func (s *Service) Event(ctx context.Context, a Actor, webhookID, endpointName string) (EventView, error) {
 	store, err := s.stored(a, state.Viewer)
 	if err != nil {
 		return EventView{}, err
@@ -42,10 +48,31 @@ func (s *Service) Event(ctx context.Context, a Actor, webhookID string) (EventVi
 	if err := store.RecordRead(ctx, read); err != nil {
 		return EventView{}, err
 	}
-	return EventView{
+	v := EventView{
 		WebhookID: m.ID, Event: m.Type, Tenant: m.Tenant, Key: m.Key, Committed: m.Time, Op: m.Op, Tags: m.Tags, Rules: s.rulesOf(m.Type),
 		Data: jsonOf(m.Data), Previous: jsonOf(m.Previous), Unchanged: jsonOf(m.Unchanged), Errors: jsonOf(m.Errors),
-	}, nil
+	}
+	if endpointName != "" {
+		v.Request, err = s.preview(ctx, a, endpointName, &m)
+	}
+	return v, err
+}
+
+// preview is the request of an event; nil when the endpoint is gone, not the actor's, or cannot be delivered to.
+func (s *Service) preview(ctx context.Context, a Actor, name string, m *webhook.Message) (*webhook.ExchangeRequest, error) {
+	found, err := s.find(ctx, a, name)
+	if errors.Is(err, state.ErrNotFound) || isSealed(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.delivered(found)
+	if err != nil {
+		return nil, err
+	}
+	header, body := webhook.NewPreview(&e).Request(m)
+	return &webhook.ExchangeRequest{Method: http.MethodPost, URL: endpoint.MaskURL(e.URL), Header: header, Body: string(body)}, nil
 }
 
 // rulesOf are the places of the rules that make an event.
@@ -96,9 +123,9 @@ func (s *Service) ResendDeliveries(ctx context.Context, a Actor, r state.Job) (R
 	if err != nil {
 		return out, err
 	}
-	for _, endpoint := range slices.Sorted(maps.Keys(ids)) {
-		for some := range slices.Chunk(ids[endpoint], missingInJob) {
-			one, err := s.resendOf(ctx, a, state.Job{Endpoint: endpoint, Rate: r.Rate, DryRun: r.DryRun, Filter: state.Filter{Webhooks: some}})
+	for _, name := range slices.Sorted(maps.Keys(ids)) {
+		for some := range slices.Chunk(ids[name], missingInJob) {
+			one, err := s.resendOf(ctx, a, state.Job{Endpoint: name, Rate: r.Rate, DryRun: r.DryRun, Filter: state.Filter{Webhooks: some}})
 			if errors.Is(err, state.ErrNotFound) && r.Endpoint == "" {
 				out.Unsent += int64(len(some))
 				continue

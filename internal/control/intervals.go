@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"gancho/internal/state"
@@ -14,6 +15,8 @@ type Rates struct {
 	// StepSeconds is how long an interval is. Intervals in which nothing was sent are there, too.
 	StepSeconds int64            `json:"step_seconds"`
 	Intervals   []state.Interval `json:"intervals"`
+	// Total is all of it.
+	Total state.Interval `json:"total"`
 }
 
 // The spans that Rates answers, with their steps.
@@ -40,18 +43,63 @@ func (s *Service) Rates(ctx context.Context, a Actor, endpoint string, span time
 	if span > chosen.span {
 		return Rates{}, invalid("/span", "write at most 168h", "a week is the longest span")
 	}
+	key := ratesKey{endpoint, a.Tenant, chosen.span}
+	if r, ok := s.rates.known(key); ok {
+		return r, nil
+	}
 	to := time.Now().UTC().Truncate(chosen.step).Add(chosen.step)
 	r := Rates{From: to.Add(-chosen.span), To: to, StepSeconds: int64(chosen.step / time.Second)}
-	found, err := store.Intervals(ctx, r.From, r.To, chosen.step, endpoint, a.Tenant)
+	total, found, err := store.Intervals(ctx, r.From, r.To, chosen.step, endpoint, a.Tenant)
 	if err != nil {
 		return Rates{}, err
 	}
+	r.Total, r.Total.From = total, r.From
 	for at := r.From; at.Before(r.To); at = at.Add(chosen.step) {
+		one := state.Interval{From: at}
 		if len(found) > 0 && found[0].From.Equal(at) {
-			r.Intervals, found = append(r.Intervals, found[0]), found[1:]
-			continue
+			one, found = found[0], found[1:]
 		}
-		r.Intervals = append(r.Intervals, state.Interval{From: at})
+		r.Intervals = append(r.Intervals, one)
 	}
+	s.rates.keep(key, r)
 	return r, nil
+}
+
+// The bounds of the rates that are kept.
+const (
+	// ratesAge is how old they may be: of a busy hour they are read from millions of rows, and a page asks every few seconds.
+	ratesAge  = 15 * time.Second
+	ratesKept = 1000
+)
+
+// rates are those that were read lately.
+type rates struct {
+	mu   sync.Mutex
+	kept map[ratesKey]keptRates
+}
+
+type ratesKey struct {
+	endpoint, tenant string
+	span             time.Duration
+}
+
+type keptRates struct {
+	Rates
+	read time.Time
+}
+
+func (r *rates) known(key ratesKey) (Rates, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, ok := r.kept[key]
+	return found.Rates, ok && time.Since(found.read) < ratesAge
+}
+
+func (r *rates) keep(key ratesKey, found Rates) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == nil || len(r.kept) >= ratesKept {
+		r.kept = map[ratesKey]keptRates{}
+	}
+	r.kept[key] = keptRates{found, time.Now()}
 }

@@ -34,18 +34,20 @@ type Interval struct {
 }
 
 // Intervals returns what was sent to an endpoint ("": to all) of a tenant's events ("": of all) from one time to another, by steps. Those
-// in which nothing was sent are missing.
-func (s *Store) Intervals(ctx context.Context, from, to time.Time, step time.Duration, endpoint, tenant string) ([]Interval, error) {
+// in which nothing was sent are missing. The total, of all of the time, has the percentiles of all.
+func (s *Store) Intervals(ctx context.Context, from, to time.Time, step time.Duration, endpoint, tenant string) (total Interval, found []Interval, err error) {
 	w := &where{text: s.text}
 	w.between("time", from, to)
 	w.given("endpoint = %s", endpoint)
 	w.equal("tenant", orNil(tenant))
 	width := w.param(fmt.Sprintf("%d microseconds", step.Microseconds()))
 	origin := w.param(from)
-	sql := fmt.Sprintf(`select date_bin(%s::text::interval, time, %s::timestamptz) span, count(*) filter (where outcome = 'delivered'), count(*) filter (where outcome <> 'delivered'),
+	// The row of all of the time is the first one: that of the time 0.
+	sql := fmt.Sprintf(`select coalesce(span, 'epoch'), count(*) filter (where outcome = 'delivered'), count(*) filter (where outcome <> 'delivered'),
 		coalesce(percentile_disc(array[0.5, 0.95]) within group (order by micros) filter (where outcome = 'delivered'), '{0,0}')
-		from gancho.attempts%s group by span order by span`, width, origin, w.sql())
-	return collectMany(ctx, s, "read the rates of deliveries", sql, w.args, func(row pgx.CollectableRow) (Interval, error) {
+		from (select date_bin(%s::text::interval, time, %s::timestamptz) span, outcome, micros from gancho.attempts%s) sent
+		group by grouping sets ((span), ()) order by 1`, width, origin, w.sql())
+	found, err = collectMany(ctx, s, "read the rates of deliveries", sql, w.args, func(row pgx.CollectableRow) (Interval, error) {
 		var i Interval
 		var micros []int64
 		err := row.Scan(&i.From, &i.Delivered, &i.Failed, &micros)
@@ -55,6 +57,10 @@ func (s *Store) Intervals(ctx context.Context, from, to time.Time, step time.Dur
 		i.From = i.From.UTC()
 		return i, err
 	})
+	if err != nil || len(found) == 0 {
+		return Interval{}, nil, err
+	}
+	return found[0], found[1:], nil
 }
 
 func milliseconds(micros int64) webhook.Milliseconds {
