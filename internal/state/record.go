@@ -142,6 +142,10 @@ type Filter struct {
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
+	Class    string    `json:"class,omitempty"`   // dead letters': how the last attempt has failed
+	Status   *int      `json:"status,omitempty"`  // dead letters': the last answer's; 0: none came
+	Rule     string    `json:"rule,omitempty"`    // parked changes'
+	Reason   string    `json:"reason,omitempty"`  // parked changes'
 
 	// Endpoints are those of an actor who may choose from no others.
 	Endpoints []string `json:"-"`
