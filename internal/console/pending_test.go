@@ -96,7 +96,7 @@ func TestPending(t *testing.T) {
 	if n, err := w.control.CountParked(ctx, root, state.Filter{}); n != 1 || err != nil {
 		t.Errorf("%d parked changes are left, want 1: %v", n, err)
 	}
-	b.open(b.href("! falta o e-mail")).submit("Reenviar 1").shows(http.StatusOK, "Reprocessamento de mudanças estacionadas", "falta o e-mail")
+	b.open(b.href("! falta o e-mail")).submit("Reprocessar 1").shows(http.StatusOK, "Reprocessamento de mudanças estacionadas", "falta o e-mail")
 
 	// A tenant sees what is its own, and drops nothing of others.
 	tenant := w.as(state.Admin, "1")
@@ -105,7 +105,7 @@ func TestPending(t *testing.T) {
 		t.Errorf("a tenant sees what is not its own: %s", text)
 	}
 	group := url.Values{"do": {"drop"}, "confirm": {"yes"}, "endpoint": {"erp"}, "event": {"cobranca.paga"}, "class": {webhook.ClassStatus}, "status": {"500"}}
-	tenant.open("/console/pending/dead?" + group.Encode()).shows(http.StatusOK, "Não há mais nada neste grupo")
+	tenant.open("/console/pending/dead?"+group.Encode()).shows(http.StatusOK, "Não há mais nada neste grupo")
 	tenant.post("/console/pending/dead", group).shows(http.StatusOK, "nada foi feito")
 	tenant.open("/console/pending/parked?rule=regras.yaml%3A3&reason=falta+o+e-mail").shows(http.StatusNotFound)
 	viewer := w.as(state.Viewer, "")

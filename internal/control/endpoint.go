@@ -81,7 +81,9 @@ func viewsOf(known []found) []EndpointView {
 }
 
 // known are the endpoints that the actor may see, by name.
-func (s *Service) known(ctx context.Context, a Actor) ([]found, error) { return s.knownAfter(ctx, a, "", 0) }
+func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
+	return s.knownAfter(ctx, a, "", 0)
+}
 
 // knownAfter are the first n of them after a name, and maybe more; n = 0: all.
 func (s *Service) knownAfter(ctx context.Context, a Actor, after string, n int) ([]found, error) {
