@@ -10,6 +10,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/internal/api"
+	"gancho/internal/contract"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -97,6 +98,7 @@ func (b *bridge) service() *control.Service {
 		Console: b.consoleAt,
 		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
+		Contract:  b.contract,
 		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
 		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
@@ -113,6 +115,14 @@ func (b *bridge) service() *control.Service {
 			return b.capture.trouble()
 		},
 	})
+}
+
+// contract describes the events of the rules that capture has; none when this process does not capture.
+func (b *bridge) contract() []contract.Event {
+	if b.capture == nil {
+		return nil
+	}
+	return contract.Events(b.definitionsNow().Rules.EventTypes(), b.capture.bound.Load().Payloads())
 }
 
 // api is the handler of /api/v1.

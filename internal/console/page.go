@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/cdc"
 	"gancho/internal/control"
 	"gancho/internal/language"
 )
@@ -70,5 +71,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"needed":  func(f field) field { f.Required = true; return f },
 		"options": func(o []option, f field) field { f.Options = o; return f },
 		"spark":   spark,
+		"runner":  func(w cdc.Who) string { return runner(l, w) },
+		"date":    func(t time.Time) string { return l.Date(t) },
 	}
 }

@@ -31,7 +31,7 @@ func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
 
 // screens are all there are, in the order of the navigation.
 func screens() []screen {
-	return []screen{dashboardScreen(), accessScreen(), auditScreen()}
+	return []screen{dashboardScreen(), catalogueScreen(), sourceScreen(), accessScreen(), auditScreen()}
 }
 
 // reply is what a route returns: a page, or where to go on.
@@ -40,6 +40,18 @@ type reply struct {
 	template string
 	data     any
 	location string
+	file     *file // nil: it is a page
+}
+
+// file is what a browser saves.
+type file struct {
+	name, mediaType string
+	text            []byte
+}
+
+// download has the browser save a file.
+func download(name, mediaType string, text []byte) (reply, error) {
+	return reply{file: &file{name, mediaType, text}}, nil
 }
 
 // page shows the template with the data.
