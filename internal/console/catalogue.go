@@ -33,6 +33,7 @@ type eventPage struct {
 	control.EventContract
 	Schema, Sample string // "": this process does not know the source
 	Operator       bool   // is shown the rules, which tenants have no use for
+	MayRules       bool   // may see them, too
 	More           int    // endpoints that are not shown
 }
 
@@ -67,6 +68,7 @@ func (v *visit) showEvent() (reply, error) {
 		return reply{}, err
 	}
 	p := eventPage{EventContract: found, Schema: indented(found.Schema), Sample: indented(found.Sample), Operator: v.actor.Tenant == ""}
+	p.MayRules = p.Operator && v.actor.Role.Covers(state.Operator)
 	if p.More = max(0, len(p.Endpoints)-eventEndpoints); p.More > 0 {
 		p.Endpoints = p.Endpoints[:eventEndpoints]
 	}

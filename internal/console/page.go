@@ -71,6 +71,9 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"needed":  func(f field) field { f.Required = true; return f },
 		"options": func(o []option, f field) field { f.Options = o; return f },
 		"spark":   spark,
+		"list":    func(all ...string) []string { return all },
+		"judged":  func(result string) badge { return judgedBadge(l, result) },
+		"outcome": func(is string) badge { return outcomeBadge(l, is) },
 		"runner":  func(w cdc.Who) string { return runner(l, w) },
 		"date":    func(t time.Time) string { return l.Date(t) },
 	}

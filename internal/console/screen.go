@@ -31,7 +31,7 @@ func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
 
 // screens are all there are, in the order of the navigation.
 func screens() []screen {
-	return []screen{dashboardScreen(), catalogueScreen(), sourceScreen(), accessScreen(), auditScreen()}
+	return []screen{dashboardScreen(), rulesScreen(), catalogueScreen(), sourceScreen(), accessScreen(), auditScreen()}
 }
 
 // reply is what a route returns: a page, or where to go on.

@@ -91,6 +91,7 @@ func (v *visit) setCookie(name, value string, age int) {
 func (v *visit) answer(r reply, err error) {
 	var forbidden *control.ForbiddenError
 	var invalid *control.InvalidError
+	var elsewhere *control.ElsewhereError
 	switch {
 	case err == nil && r.location != "":
 		v.redirect(r.location)
@@ -102,6 +103,8 @@ func (v *visit) answer(r reply, err error) {
 		v.fail(http.StatusNotFound, "error.missing")
 	case errors.Is(err, state.ErrConflict):
 		v.fail(http.StatusConflict, "error.conflict")
+	case errors.As(err, &elsewhere):
+		v.fail(http.StatusMisdirectedRequest, "error.elsewhere")
 	case errors.As(err, &forbidden):
 		v.fail(http.StatusForbidden, "error.role", "role", v.language.Word("role", forbidden.Needs))
 	case errors.As(err, &invalid):

@@ -47,6 +47,8 @@ type Options struct {
 	Catalogue func() []mapping.EventType
 	// Contract describes these events for receivers. Nil, or without events: this process does not capture.
 	Contract func() []contract.Event
+	// RulesInUse returns the rules, and what this process remembers of them. Nil: it has none.
+	RulesInUse func() RulesInUse
 	// Tag is what events have whose tag of that name has a value; false: no rule has it. TagNames
 	// are those that rules have.
 	Tag      func(name, value string) (tag string, known bool)
