@@ -18,6 +18,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
+	"gancho/internal/simulate"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -75,6 +76,12 @@ func newGym(t *testing.T) *gym {
 	files := []endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	g.Service = control.New(control.Options{
 		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
+		RulesInUse: func() control.RulesInUse {
+			return control.RulesInUse{
+				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml"}}, Files: map[string][]byte{"rules/a.yaml": nil},
+				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) { return &simulate.Report{}, nil },
+			}
+		},
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",
