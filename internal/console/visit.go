@@ -23,6 +23,7 @@ type visit struct {
 	actor    control.Actor // zero: nobody has signed in
 	language *language.Language
 	theme    string // light, dark, or "": the browser's
+	keys     bool   // a single key is a command
 }
 
 // The names of the cookies.
@@ -30,6 +31,7 @@ const (
 	sessionCookie  = "gancho_session"
 	languageCookie = "gancho_language"
 	themeCookie    = "gancho_theme"
+	keysCookie     = "gancho_keys"
 )
 
 func (c *console) visit(w http.ResponseWriter, r *http.Request) *visit {
@@ -42,6 +44,7 @@ func (c *console) visit(w http.ResponseWriter, r *http.Request) *visit {
 	if theme := v.cookie(themeCookie); theme == "light" || theme == "dark" {
 		v.theme = theme
 	}
+	v.keys = v.cookie(keysCookie) != "off"
 	return v
 }
 
@@ -147,6 +150,7 @@ type frame struct {
 	Template string
 	Language language.Code
 	Theme    string
+	Keys     bool
 	Brand    Brand
 	Nav      []navItem
 	SignedIn bool
@@ -167,7 +171,7 @@ type navItem struct {
 
 func (v *visit) frame(template string, data any) frame {
 	f := frame{
-		Page: data, Template: template, Language: v.language.Code, Theme: v.theme, Brand: v.Brand, Version: v.Version, Here: v.here(),
+		Page: data, Template: template, Language: v.language.Code, Theme: v.theme, Keys: v.keys, Brand: v.Brand, Version: v.Version, Here: v.here(),
 		SignedIn: v.actor.Name != "", Return: v.session.ReturnURL,
 		Languages: language.Codes(), Themes: []string{"light", "dark", "auto"},
 	}
