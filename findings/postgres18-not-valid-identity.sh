@@ -5,7 +5,8 @@
 # Version   PostgreSQL 18.4 (npm, pinned below). Before 18 there is no such constraint.
 # Expected  The refusal that a nullable column gets, as a primary key refuses such a constraint: rows that were there before it may still be null.
 # Behaviour ADD PRIMARY KEY names the constraint and refuses; REPLICA IDENTITY USING INDEX succeeds, because pg_attribute.attnotnull is true
-#           already. A DELETE of a row with a null is decoded without any column, and applying it deletes nothing, or the wrong row.
+#           already. A DELETE of a row with a null is decoded with a null as its whole key (test_decoding prints no column at all), and applying it
+#           deletes nothing, or the wrong row.
 #           attnotnull alone does not say that a column has no nulls: pg_constraint.convalidated of its constraint (contype 'n') does.
 # Output    identity of a nullable column: 42809; primary key over NOT VALID: 55000; identity over NOT VALID: done;
 #           DELETE: branch[integer]:7 for the complete row, DELETE: and nothing for the row with the null

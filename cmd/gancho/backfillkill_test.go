@@ -46,8 +46,7 @@ func (l *ledger) onlyStates() *ledger {
 func TestBackfillLosesItsSlot(t *testing.T) {
 	t.Parallel()
 	const rows = 5000
-	own := ownPostgres(t, nil)
-	s := newBackfillWorld(t, own, rows)
+	s := newBackfillWorld(t, rows)
 	r := newReceiver(t, nil)
 	s.endpoint("a", r.url(), "state: paused") // so that much is read ahead
 	s.path = s.write()
@@ -98,7 +97,7 @@ func TestBackfillLosesItsSlot(t *testing.T) {
 // backfill, and is killed. The job goes on behind the last rows that were taken all the same.
 func TestFaultOfPausedBackfill(t *testing.T) {
 	t.Parallel()
-	s := newBackfillWorld(t, pg, 1000)
+	s := newBackfillWorld(t, 1000)
 	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
@@ -151,7 +150,7 @@ func TestFaultOfPausedBackfill(t *testing.T) {
 func TestBackfillKilledAtItsEnds(t *testing.T) {
 	t.Parallel()
 	random, rows := seeded(t), 300
-	s := newBackfillWorld(t, pg, rows)
+	s := newBackfillWorld(t, rows)
 	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
@@ -211,7 +210,7 @@ func (s *session) queuedEvents(name string) (all []arrival) {
 func TestBackfillReadsAhead(t *testing.T) {
 	t.Parallel()
 	random, rows := seeded(t), 4*backfillRows(t)
-	s := newBackfillWorld(t, pg, rows)
+	s := newBackfillWorld(t, rows)
 	s.binary = ""
 	s.endpoint("a", "http://"+closedPort(t), "state: paused")
 	s.path = s.write()

@@ -15,7 +15,7 @@ var ids = []string{
 	"privilege.lookup", "privilege.lost", "privilege.parents",
 	"publication.columns", "publication.denied", "publication.filter", "publication.generated", "publication.missing", "publication.operations", "publication.partition", "publication.partitions",
 	"publication.refused.columns", "publication.refused.filter", "publication.refused.generated", "publication.refused.identity",
-	"publication.table", "publication.unread", "publication.unsafe", "publication.unused", "publication.whole",
+	"publication.standby", "publication.table", "publication.unread", "publication.unsafe", "publication.unused", "publication.whole",
 	"redis.clock", "redis.disk", "redis.eviction", "redis.memory", "redis.persistence", "redis.reachable", "redis.replicas", "redis.role", "redis.version",
 	"role.denied_columns", "role.missing", "role.replication", "role.statistics", "role.superuser",
 	"rows.unseen.alone", "rows.unseen.child", "rows.unseen.foreign", "rows.unseen.unlogged",
