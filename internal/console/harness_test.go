@@ -198,9 +198,11 @@ func (b *visitor) do(request *http.Request) *visitor {
 		b.t.Fatal(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		b.t.Fatal(err)
+	var body []byte
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream") { // which has no end
+		if body, err = io.ReadAll(answer.Body); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	b.status, b.header, b.at, b.body = answer.StatusCode, answer.Header, answer.Request.URL, string(body)
 	if b.page, err = html.Parse(strings.NewReader(b.body)); err != nil {
