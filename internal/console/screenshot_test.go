@@ -19,7 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/internal/browser"
-	"gancho/internal/console"
 	"gancho/internal/language"
 	"gancho/internal/state"
 )
@@ -98,7 +97,7 @@ func (p *picture) save(t *testing.T, png []byte, code language.Code) {
 
 // pictures are the fullest page of each route, of those that are not shown yet.
 func (s *site) pictures(shown map[string]bool) (all []picture) {
-	for _, r := range console.Routes() {
+	for _, r := range routes() {
 		pages, name := s.pages["GET "+r.Path], pictureName(r.Path)
 		if shown[name] || r.Method != http.MethodGet || len(pages) == 0 {
 			continue
