@@ -24,7 +24,7 @@ type Console struct {
 	// Embed are the origins whose pages may have it in a frame.
 	Embed []string
 	Brand Brand
-	// Screens are the vendors' screens for tenants: pacto, superlogica, iset.
+	// Screens are the vendors' screens for tenants: pacto, superlogica, iset, or the paths of files, relative to this one as it was given.
 	Screens []string
 	Tenants Tenants
 }
@@ -69,7 +69,7 @@ func (c *Console) decode(v value, file string) {
 		strictyaml.Optional("brand", func(v value) { c.Brand.decode(v, file) }),
 		strictyaml.Optional("screens", func(v value) {
 			for _, item := range v.ListOrOne() {
-				if s := item.Choice("pacto", "superlogica", "iset"); !slices.Contains(c.Screens, s) {
+				if s := decodeScreen(item, file); s != "" && !slices.Contains(c.Screens, s) {
 					c.Screens = append(c.Screens, s)
 				}
 			}
@@ -99,6 +99,23 @@ func decodeOrigin(v value) string {
 		v.Errorf("write https://, and let a reverse proxy with TLS stand in front of it", "over http whoever is on the network path reads the console's session")
 	}
 	return strings.ToLower(text)
+}
+
+// screenEnding is that of a file with a screen.
+const screenEnding = ".screen.yaml"
+
+func decodeScreen(v value, file string) string {
+	if v.IsText() && !strings.HasSuffix(v.Text(), screenEnding) {
+		return v.Choice("pacto", "superlogica", "iset")
+	}
+	name := v.Text()
+	if name != "" && !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(file), name)
+	}
+	if info, err := os.Stat(name); name != "" && (err != nil || !info.Mode().IsRegular()) {
+		v.Errorf("write the path of a "+screenEnding+" file, relative to this one", "the screen cannot be read")
+	}
+	return name
 }
 
 func (b *Brand) decode(v value, file string) {

@@ -155,6 +155,8 @@ func (k *checkup) files(whole bool) *mapping.Rules {
 	}
 	if whole { // else each mistake would be told again
 		k.secrets()
+		_, err := readScreens(k.config.Console.Screens)
+		k.problem("config.mistake", k.config.File, err)
 	}
 	return rules
 }

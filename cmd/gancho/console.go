@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/control"
 	"gancho/internal/language"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
@@ -120,10 +122,13 @@ func consoleOptions(c *config.Console) (*bridge.ConsoleOptions, error) {
 	for _, t := range c.Tenants.List {
 		o.Tenants = append(o.Tenants, console.Tenant(t))
 	}
+	var err error
+	if o.Screens, err = readScreens(c.Screens); err != nil {
+		return nil, err
+	}
 	if c.Brand.Logo == "" {
 		return o, nil
 	}
-	var err error
 	if o.Brand.Logo, err = os.ReadFile(c.Brand.Logo); err != nil {
 		return nil, fmt.Errorf("read console.brand.logo: %w", err)
 	}
@@ -132,4 +137,30 @@ func consoleOptions(c *config.Console) (*bridge.ConsoleOptions, error) {
 		o.Brand.LogoType = "image/svg+xml"
 	}
 	return o, nil
+}
+
+// readScreens reads vendors' screens: by a name of ours, or from a file.
+func readScreens(names []string) ([]presets.Screen, error) {
+	var all []presets.Screen
+	for _, name := range names {
+		var screen presets.Screen
+		var err error
+		if slices.Contains(presets.ScreenNames(), name) {
+			screen, err = presets.OwnScreen(name)
+		} else {
+			var src []byte
+			if src, err = os.ReadFile(name); err != nil {
+				return nil, fmt.Errorf("read console.screens: %w", err)
+			}
+			screen, err = presets.ParseScreen(name, src)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(s presets.Screen) bool { return s.Name == screen.Name }) {
+			return nil, fmt.Errorf("read console.screens: there are two screens with the name %q; leave one out, or rename its file", screen.Name)
+		}
+		all = append(all, screen)
+	}
+	return all, nil
 }

@@ -32,7 +32,7 @@ collapsed into another one's event, or were parked; and of each endpoint how man
 were appended, delivered, made dead letters, wait, or were dropped (gancho forget,
 a removed endpoint). The sums have to agree; what does not is named, and the exit code is 3.
 
-Counts are kept for 35 days, by quarters of an hour of the commits' times, and move with the
+Counts are kept for 14 days, by hours of the commits' times, and move with the
 events themselves: a crash of anything counts nothing twice and leaves nothing out. The span
 is that of whole quarters. By default it is today, in source.timezone.`,
 		Example: "  gancho prove\n  gancho prove --from 2026-11-20 --to 2026-11-21\n  gancho prove --from-lsn 0/16B3740 --to-lsn 0/2F00000 --json",

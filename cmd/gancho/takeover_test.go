@@ -98,6 +98,9 @@ func TestStoppedCaptureIsFenced(t *testing.T) {
 	finish(t, l, r, 4)
 	for _, b := range both {
 		b.stop()
+		if n := strings.Count(b.text(), "another process captures now"); n > 2 {
+			t.Errorf("a process that was fenced once said so %d times", n)
+		}
 	}
 }
 

@@ -53,16 +53,32 @@ func DecodeList(v strictyaml.Value) []Endpoint {
 	return all
 }
 
+// DecodeSettings reads what several endpoints have in common: everything but what is each one's own, its name, url, tenants,
+// events, state and signing keys. Mistakes are recorded in the value's document.
+func DecodeSettings(v strictyaml.Value) Endpoint {
+	for _, e := range v.Entries() {
+		if slices.Contains([]string{"name", "url", "tenants", "events", "state", "secret", "secrets"}, e.Name) {
+			e.Key.Errorf("remove it", "%s is each endpoint's own", e.Name)
+		}
+	}
+	return decodeFields(v, "", strictyaml.Optional, strictyaml.Optional)
+}
+
 // decode reads an endpoint of a file in dir; or, when dir is empty, a document,
 // which may lack name and secrets and must not name files.
 func decode(v value, dir string) Endpoint {
-	var e Endpoint
-	var secret, secrets bool
-	var address, headers, extra, batch, order, tls value
 	name := strictyaml.Required
 	if dir == "" {
 		name = strictyaml.Optional
 	}
+	return decodeFields(v, dir, name, strictyaml.Required)
+}
+
+// decodeFields is decode, with name and url required or not.
+func decodeFields(v value, dir string, name, where func(string, func(value)) strictyaml.Field) Endpoint {
+	var e Endpoint
+	var secret, secrets bool
+	var address, headers, extra, batch, order, tls value
 	e.decodeStyle(v)
 	v.Map(
 		name("name", func(v value) {
@@ -70,7 +86,7 @@ func decode(v value, dir string) Endpoint {
 				CheckName(e.Name).at(v)
 			}
 		}),
-		strictyaml.Required("url", func(v value) { address = v }),
+		where("url", func(v value) { address = v }),
 		strictyaml.Optional("tenants", func(v value) { e.Tenants = nonEmpty(v, "tenants") }),
 		strictyaml.Optional("events", func(v value) { e.Events = decodeEvents(v) }),
 		strictyaml.Optional("secret", func(v value) { secret, e.Secrets = true, append(e.Secrets, decodeSecret(v)) }),

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"maps"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -126,6 +127,26 @@ func checkExtraValue(f Format, name, text string) *SettingError {
 		return mistakef("remove it", "the value of the extra field %s has a control character, which CloudEvents does not allow", name)
 	}
 	return nil
+}
+
+// WithFields returns the endpoint with fixed fields beside its own in each body: those that its format has a place for, and that it has
+// none of the same name of.
+func (e Endpoint) WithFields(fields map[string]Hidden) Endpoint {
+	if len(fields) == 0 {
+		return e
+	}
+	extra := maps.Clone(e.Extra)
+	if extra == nil {
+		extra = map[string]Hidden{}
+	}
+	for name, v := range fields {
+		_, own := e.Extra[name]
+		if !own && e.Format != FormatBare && checkExtraName(e.Format, name) == nil && checkExtraValue(e.Format, name, v.Reveal()) == nil {
+			extra[name] = v
+		}
+	}
+	e.Extra = extra
+	return e
 }
 
 // NotInAttribute reports whether CloudEvents does not allow the character in the

@@ -18,6 +18,8 @@ type SettingError struct {
 	// Pointer is the setting, as a JSON pointer (RFC 6901); only Merge sets it.
 	Pointer       string
 	Message, Hint string
+	// Fault is the kind of a mistake in a URL; only CheckURL sets it.
+	Fault URLFault
 }
 
 // Error returns message; hint.

@@ -6,25 +6,32 @@ import (
 	"strings"
 )
 
-// decodeURL checks where requests go, as far as it can be seen without asking
-// DNS: the sender guards the resolved address at each connection. The URL is
-// not repeated in messages, because its path or query may be what keeps others out.
+// URLFault is a kind of mistake in a URL, for pages that say it in words of their own.
+type URLFault string
+
+// The kinds.
+const (
+	URLMalformed URLFault = "malformed" // not an http or https address
+	URLPlain     URLFault = "plain"     // http
+	URLPassword  URLFault = "password"  // it holds a user or password
+	URLFragment  URLFault = "fragment"
+	URLPrivate   URLFault = "private" // it leads to an address that endpoints may not have
+)
+
+// decodeURL checks where requests go. The URL is not repeated in messages, because its path or query may be what
+// keeps others out.
 func (e *Endpoint) decodeURL(v value) string {
 	text := v.Text()
 	if text == "" {
 		return ""
 	}
-	u, m := parseURL(text, e.AllowHTTP)
-	m.at(v)
-	if u == nil {
-		return ""
+	mistakes := e.urlMistakes(text)
+	for _, m := range mistakes {
+		m.at(v)
 	}
-	switch {
-	case m != nil:
-	case u.User != nil:
-		v.Errorf("write it as a header: headers: {Authorization: ...}", "the url holds a user or password")
-	case u.Fragment != "":
-		v.Errorf("remove it", "the url has a fragment (#...), which is never sent")
+	u, err := url.Parse(text)
+	if err != nil || len(mistakes) > 0 && mistakes[0].Fault == URLMalformed {
+		return ""
 	}
 	for _, segment := range strings.Split(u.Path, "/") {
 		refuseMask(v, segment)
@@ -33,14 +40,44 @@ func (e *Endpoint) decodeURL(v value) string {
 		_, text, _ := strings.Cut(part, "=")
 		refuseMask(v, text)
 	}
+	return text
+}
+
+// CheckURL returns the first mistake in a URL that the endpoint could have, with its Fault, or nil: as far as it can be
+// seen without asking DNS. The sender guards the resolved address at each connection.
+func (e *Endpoint) CheckURL(text string) *SettingError {
+	if mistakes := e.urlMistakes(text); len(mistakes) > 0 {
+		return mistakes[0]
+	}
+	return nil
+}
+
+func (e *Endpoint) urlMistakes(text string) []*SettingError {
+	u, m := parseURL(text, e.AllowHTTP)
+	var all []*SettingError
+	add := func(fault URLFault, m *SettingError) {
+		m.Fault = fault
+		all = append(all, m)
+	}
+	switch {
+	case u == nil:
+		add(URLMalformed, m)
+		return all
+	case m != nil:
+		add(URLPlain, m)
+	case u.User != nil:
+		add(URLPassword, mistakef("write it as a header: headers: {Authorization: ...}", "the url holds a user or password"))
+	case u.Fragment != "":
+		add(URLFragment, mistakef("remove it", "the url has a fragment (#...), which is never sent"))
+	}
 	if addr, ok := literalAddress(u.Hostname()); ok {
 		if refused := CheckAddress(addr, SimplifyNetworks(e.AllowPrivate)); refused != nil {
 			only := netip.PrefixFrom(refused.Addr, refused.Addr.BitLen())
-			v.Errorf("write allow_private: ["+only.String()+"] if that is meant", "the url leads to the private address %s (%s: %s)",
-				refused.Addr, refused.Network, refused.Use)
+			add(URLPrivate, mistakef("write allow_private: ["+only.String()+"] if that is meant", "the url leads to the private address %s (%s: %s)",
+				refused.Addr, refused.Network, refused.Use))
 		}
 	}
-	return text
+	return all
 }
 
 // literalAddress is the address that a host name stands for without DNS. For

@@ -101,6 +101,9 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
+		if errors.Is(err, ErrFenced) { // the other process confirms it; a position of its own is next
+			q.confirmer.appended.Store(0)
+		}
 		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) || errors.Is(err, ErrFenced) {
 			return fmt.Errorf("confirm positions: %w", err)
 		}

@@ -231,7 +231,7 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	}
 	lost := map[tallied]int64{}
 	err := q.eachWaiting(ctx, endpoint, ID{}, func(id ID, committed time.Time) bool {
-		lost[tallied{intervalOf(committed), id.field(FateDropped)}]++
+		lost[id.talliedIn(intervalOf(committed), FateDropped)]++
 		return true
 	})
 	if err != nil {

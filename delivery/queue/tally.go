@@ -31,8 +31,12 @@ const (
 // countNames are the fields of counts in Redis, behind <epoch>:<rule>: .
 var countNames = [ruleCounts]string{"seen", "matched", "filtered", "collapsed", "repeated", "parked", "made", "read", "kept"}
 
-// TallyInterval is what counts are kept for: all offsets of time zones are multiples of it.
-const TallyInterval = 15 * time.Minute
+// TallyInterval is what counts are kept for: nearly all offsets of time zones are multiples of it, and an
+// endpoint's counts of a day take about 25 bytes for each interval and rule.
+const TallyInterval = time.Hour
+
+// intervalsPerDay is how many intervals of an endpoint's counts are under one key.
+const intervalsPerDay = int64(24 * time.Hour / TallyInterval)
 
 // intervalOf is the number of the interval of a commit.
 func intervalOf(committed time.Time) int64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,8 +178,16 @@ func (q *Queue) ruleNames(ctx context.Context) (map[RuleKey]string, error) {
 // were in Redis when it was decided.
 func (q *Queue) Fates(ctx context.Context, endpoint string, intervals []int64) (map[EventKey]int64, error) {
 	out := map[EventKey]int64{}
-	for at := 0; at < len(intervals); at += intervalsAtOnce {
-		some := intervals[at:min(at+intervalsAtOnce, len(intervals))]
+	asked := map[int64]bool{}
+	var days []int64 // the first interval of each
+	for _, n := range intervals {
+		asked[n] = true
+		days = append(days, n-n%intervalsPerDay)
+	}
+	slices.Sort(days)
+	days = slices.Compact(days)
+	for at := 0; at < len(days); at += intervalsAtOnce {
+		some := days[at:min(at+intervalsAtOnce, len(days))]
 		replies := make([]*redis.MapStringStringCmd, 0, len(some))
 		_, err := q.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, n := range some {
@@ -192,15 +201,20 @@ func (q *Queue) Fates(ctx context.Context, endpoint string, intervals []int64) (
 		for i, reply := range replies {
 			for field, text := range reply.Val() {
 				n, err := strconv.ParseInt(text, 10, 64)
-				parts := strings.Split(field, ":")
-				if err != nil || len(parts) != 3 {
+				of, parts := int64(0), strings.Split(field, ":")
+				if err == nil && len(parts) == 4 {
+					of, err = strconv.ParseInt(parts[0], 10, 64)
+				}
+				if err != nil || len(parts) != 4 {
 					return nil, fmt.Errorf("read what was counted of endpoint %q: field %q is not what Gancho has written there", endpoint, field)
 				}
-				key, err := ruleKeyOf(some[i], parts)
+				key, err := ruleKeyOf(some[i]+of, parts[1:])
 				if err != nil {
 					return nil, err
 				}
-				out[EventKey{key, Fate(parts[2])}] += n
+				if asked[key.Interval] {
+					out[EventKey{key, Fate(parts[3])}] += n
+				}
 			}
 		}
 	}

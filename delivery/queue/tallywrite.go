@@ -15,7 +15,7 @@ import (
 )
 
 // TallyAge is how long counts are kept.
-const TallyAge = 35 * 24 * time.Hour
+const TallyAge = 14 * 24 * time.Hour
 
 // beginTallyScript begins a turn of counting, and returns its number and up to where was counted.
 // What it writes first, a full Redis allows, for the reason that ackScript gives. KEYS: the record.
@@ -57,10 +57,10 @@ func (k keyspace) tallyInterval(n int64) string {
 	return k.of(k.source(), "tally:"+strconv.FormatInt(n, 10))
 }
 
-// endpointTally is the key of the counts of what became of an endpoint's events of an interval, by
-// <epoch>:<rule>:<Fate>.
+// endpointTally is the key of the counts of what became of an endpoint's events of the day of an interval, by
+// <interval of the day>:<epoch>:<rule>:<Fate>.
 func (k keyspace) endpointTally(endpoint string, n int64) string {
-	return k.of(endpoint, "tally:"+strconv.FormatInt(n, 10))
+	return k.of(endpoint, "tally:"+strconv.FormatInt(n/intervalsPerDay, 10))
 }
 
 // tallyCommand is the keys and arguments of tallyScript.
@@ -131,7 +131,9 @@ func (t *Tally) writeLocked(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return annotate(err, "count changes")
-		case done == 0:
+		case done == 0: // the process that captures now reads again what these counts are of
+			t.turn, t.command = 0, nil
+			t.forget()
 			return ErrFenced
 		case done < 0:
 			t.q.servers.generations.Add(1)
@@ -200,15 +202,15 @@ const (
 	FateDropped   Fate = "dropped" // erased by forget, or with the endpoint's queue
 )
 
-// tallied is what Redis needs to count events that leave the queue: the key's number in the script, and the field.
+// tallied is what Redis needs to count events that leave the queue: of which key, and the field.
 type tallied struct {
 	interval int64
 	field    string
 }
 
-// field is that of a rule's events with a fate.
-func (id ID) field(f Fate) string {
-	return strconv.Itoa(int(id.Epoch())) + ":" + strconv.Itoa(id.N()) + ":" + string(f)
+// talliedIn is how a rule's events with a fate count in an interval.
+func (id ID) talliedIn(interval int64, f Fate) tallied {
+	return tallied{interval, fmt.Sprintf("%d:%d:%d:%s", interval%intervalsPerDay, id.Epoch(), id.N(), f)}
 }
 
 // appendCounted appends the ids of the main stream by what they count for: the number of groups, and of each
@@ -240,7 +242,7 @@ func (o *Owner) talliedAs(r *Results, id ID, f Fate) tallied {
 	if !known || id.FromSide() || !o.InStream(id) {
 		return tallied{}
 	}
-	return tallied{interval, id.field(f)}
+	return id.talliedIn(interval, f)
 }
 
 // keyNumber is the number of the key of an interval, which it adds if it is not there.
@@ -266,5 +268,5 @@ func tallyOfEntry(id, micros string, f Fate) tallied {
 	if err != nil {
 		return tallied{}
 	}
-	return tallied{intervalOf(committed), parsed.field(f)}
+	return parsed.talliedIn(intervalOf(committed), f)
 }

@@ -31,7 +31,7 @@ type Detail struct {
 	Request http.Header `json:"request_headers,omitempty"`
 	// Headers are the answer's, as far as they have less than 4 KiB; nil: none came.
 	Headers http.Header `json:"answer_headers,omitempty"`
-	// Answer is the start of its body, at most 4 KiB; Cut: there was more.
+	// Answer is the start of its body, at most 4 KiB, of an attempt at one message; Cut: there was more.
 	Answer string `json:"answer,omitempty"`
 	Cut    bool   `json:"answer_cut,omitempty"`
 	Timing Timing `json:"timing"`
@@ -55,18 +55,21 @@ type sent struct {
 	size    int // of the request's body
 }
 
-// detail is nil unless it is to be kept of such an outcome.
-func (s *Sender) detail(t *preparedEndpoint, ep *endpoint.Endpoint, o *Outcome, last *sent, total time.Duration) []byte {
+// detail is nil unless it is to be kept of such an outcome. The answer to several messages is left out: it
+// may repeat each of them, and would be kept with one.
+func (s *Sender) detail(t *preparedEndpoint, ep *endpoint.Endpoint, messages int, o *Outcome, last *sent) []byte {
 	if last.steps == nil || o.Class == ClassCanceled || o.Kind == Delivered && s.options.Keep != KeepAll {
 		return nil
 	}
 	d := Detail{Headers: clipHeader(t.mask.header(last.answer)), Timing: last.steps.timing()}
-	d.Timing.Total = Milliseconds(total)
+	d.Timing.Total = Milliseconds(o.Duration)
 	if s.options.KeepRequests {
 		d.Request = clipHeader(t.shownHeader(ep, last.request, last.size))
 	}
-	kept := o.Answer[:min(len(o.Answer), detailKept)]
-	d.Answer, d.Cut = strings.ToValidUTF8(string(kept), "\uFFFD"), len(kept) < len(o.Answer)
+	if messages == 1 {
+		kept := o.Answer[:min(len(o.Answer), detailKept)]
+		d.Answer, d.Cut = strings.ToValidUTF8(string(kept), "\uFFFD"), len(kept) < len(o.Answer)
+	}
 	return d.encode()
 }
 

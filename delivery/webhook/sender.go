@@ -126,7 +126,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	var last sent
 	defer func() {
 		o.Duration = time.Since(start)
-		o.Detail = s.detail(t, ep, &o, &last, o.Duration)
+		o.Detail = s.detail(t, ep, len(ms), &o, &last)
 	}()
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}

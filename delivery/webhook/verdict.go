@@ -166,6 +166,20 @@ func classOf(err error) string {
 	return ClassConnection
 }
 
+// ToldTenants returns what tenants are told of an attempt's error: the errors of some classes have
+// addresses of the operator's network.
+func ToldTenants(class, text string) string {
+	told := map[string]string{
+		ClassDNS:     "the host of the url cannot be resolved",
+		ClassRefused: "the host of the url leads to an address that endpoints may not have",
+		ClassProxy:   "the proxy has not connected to the receiver",
+	}[class]
+	if text == "" || told == "" {
+		return text
+	}
+	return told
+}
+
 // is reports whether the error, or one that it wraps, is an E.
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)

@@ -492,7 +492,7 @@ type witness struct {
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/groups": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
-	"POST /backfills": `"plan":`,
+	"POST /backfills": `"plan":`, "GET /screens": `"layout":"groups"`, "GET /screens/{name}": `"addresses":`, "POST /screens/{name}": `"addresses":`, "GET /tenant-fields": `"fields":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -98,7 +100,10 @@ func newWorldOn(t *testing.T, dsn string) *world {
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)
 	w.serve(log, control.Options{
-		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
+		Store: w.store, Queue: w.queue, Sender: sender, Version: "test", Screens: []presets.Screen{testScreen(t)},
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
+		},
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
 		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
 			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7, Rules: []string{"rules/a.yaml:3"}, Events: []string{"cobranca.paga"}}}, Rows: 7}, nil
@@ -454,4 +459,15 @@ func (l *tableLock) release() {
 	if err := l.tx.Rollback(l.t.Context()); err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+// testScreen has the name that examples of the description are tried with.
+func testScreen(t *testing.T) presets.Screen {
+	t.Helper()
+	p, err := presets.ParseScreen("crm-centro.screen.yaml", []byte(`{layout: groups, title: Webhooks, choose: Unidade, url: URL, groups: [
+		{title: Financeiro, actions: [{name: cobranca, title: Cobranças, events: [cobranca.paga]}, {name: aberta, title: Abertas, events: [cobranca.aberta]}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

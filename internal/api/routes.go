@@ -64,6 +64,11 @@ func routes() []route {
 		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},
 		{method: get, path: "/tokens", role: admin, handle: whole((*control.Service).Tokens)},
 		{method: post, path: "/tokens", role: admin, media: jsonBody, handle: (*call).createToken},
+		{method: get, path: "/screens", role: viewer, handle: whole((*control.Service).ScreenViews)},
+		{method: get, path: "/screens/{name}", role: viewer, query: []string{"tenant"}, handle: (*call).showUnit},
+		{method: post, path: "/screens/{name}", role: admin, media: jsonBody, handle: (*call).changeUnit},
+		{method: get, path: "/tenant-fields", role: viewer, query: []string{"tenant"}, handle: (*call).showFields},
+		{method: post, path: "/tenant-fields", role: admin, media: jsonBody, handle: (*call).changeFields},
 		{method: post, path: "/console-links", role: admin, media: jsonBody, handle: (*call).createLink},
 		{method: remove, path: "/tokens/{name}", role: admin, handle: (*call).revokeToken},
 	}

@@ -119,6 +119,12 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/tokens", status: 200},
 		{method: "POST", path: "/tokens", body: `{"name":"through","role":"viewer","tenant":"1"}`, status: 400},
 		{method: "POST", path: "/console-links", body: `{"role":"viewer","tenant":"1"}`, status: 400},
+		{method: "GET", path: "/screens", status: 200},
+		{method: "GET", path: "/screens/crm-centro?tenant={}", foreign: []string{"1"}, absent: none, status: 404, route: "/screens/{name}"},
+		{method: "POST", path: "/screens/crm-centro", body: `{"tenant":"{}","state":"inactive"}`, foreign: []string{"1"}, absent: none, status: 404, route: "/screens/{name}"},
+		{method: "POST", path: "/screens/crm-centro", body: `{"addresses":[{"endpoint":"{}"}],"removed":"drop"}`, foreign: endpoints, absent: none, status: 404, route: "/screens/{name}"},
+		{method: "GET", path: "/tenant-fields?tenant={}", foreign: []string{"1"}, absent: none, status: 404, route: "/tenant-fields"},
+		{method: "POST", path: "/tenant-fields", body: `{"tenant":"{}","fields":{"a":"b"}}`, foreign: []string{"1"}, absent: none, status: 404},
 		{method: "DELETE", path: "/tokens/{}", foreign: []string{"root", "admin-1", "eyes-1"}, absent: none, status: 404, route: "/tokens/{name}"},
 	}
 	before := w.snapshot()

@@ -15,6 +15,7 @@ import (
 	"gancho/internal/api"
 	"gancho/internal/console"
 	"gancho/internal/language"
+	"gancho/internal/presets"
 	"gancho/mapping"
 )
 
@@ -31,6 +32,8 @@ type ConsoleOptions struct {
 	TenantsSQL string
 	TenantsFor time.Duration
 	Tenants    []console.Tenant
+	// Screens are the vendors' screens for tenants.
+	Screens []presets.Screen
 }
 
 // edge is what programs and people reach over HTTP: the API, and the console where there is a listener for it.
@@ -90,6 +93,14 @@ func (b *bridge) noConsole() console.Reason {
 	return console.Starting
 }
 
+// screens are the vendors' screens, with or without pages.
+func (b *bridge) screens() []presets.Screen {
+	if b.Console == nil {
+		return nil
+	}
+	return b.Console.Screens
+}
+
 // consoleMux is what the console's listener answers: the console and the API, neither metrics nor health.
 func (e *edge) consoleMux() http.Handler {
 	mux := http.NewServeMux()
@@ -104,7 +115,7 @@ func (e *edge) consoleMux() http.Handler {
 func (b *bridge) consoleOptions() console.Options {
 	c := b.Console
 	o := console.Options{
-		PublicURL: b.consoleAt, Language: c.Language, Embed: c.Embed, Brand: c.Brand, Zone: b.Location, TenantsFor: c.TenantsFor,
+		PublicURL: b.consoleAt, Language: c.Language, Embed: c.Embed, Brand: c.Brand, Vendors: c.Screens, Zone: b.Location, TenantsFor: c.TenantsFor,
 		Hold: holdConnection, Logger: b.Log, Version: b.Version,
 	}
 	switch {

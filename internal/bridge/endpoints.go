@@ -23,7 +23,8 @@ type roster struct {
 	mu      sync.Mutex
 	file    []endpoint.Endpoint
 	rows    []state.Endpoint
-	parsed  map[int64]parsedRow // by the row's id; setStored alone writes it
+	parsed  map[int64]parsedRow                   // by the row's id; setStored alone writes it
+	fields  map[string]map[string]endpoint.Hidden // of every request of a tenant; nil: they cannot be read
 	clashes []string
 	shared  [][]string // the endpoints that have a secret in common
 }
@@ -52,6 +53,39 @@ func (r *roster) fromFile() []endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.file
+}
+
+// setFields replaces the fields of tenants. What cannot be read keeps its last form; when there is none, the endpoints of the
+// tenant are held: their receivers would take requests without for somebody else's.
+func (r *roster) setFields(all []state.TenantFields) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fields := make(map[string]map[string]endpoint.Hidden, len(all))
+	for _, f := range all {
+		known := r.fields[f.Tenant]
+		if f.Sealed == nil {
+			known = f.Fields
+		} else {
+			r.log.Error().Err(f.Sealed).Str("tenant", f.Tenant).Msg("the fields of a tenant's requests cannot be read; its endpoints keep those before, or are held when there are none")
+		}
+		fields[f.Tenant] = known
+	}
+	r.fields = fields
+}
+
+// withFields gives an endpoint the fields of its tenant. It needs the lock.
+func (r *roster) withFields(e endpoint.Endpoint) endpoint.Endpoint {
+	if len(e.Tenants) != 1 {
+		return e
+	}
+	fields, has := r.fields[e.Tenants[0]]
+	switch {
+	case !has:
+		return e
+	case fields == nil && e.State == endpoint.Active:
+		e.State = endpoint.Paused
+	}
+	return e.WithFields(fields)
 }
 
 // setStored replaces the endpoints of the store. One whose document cannot be read keeps
@@ -115,7 +149,7 @@ func (r *roster) all() []endpoint.Endpoint {
 	out := make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
 	names := make(map[string]bool, len(r.file))
 	for i := range r.file {
-		out = append(out, r.file[i])
+		out = append(out, r.withFields(r.file[i]))
 		names[r.file[i].Name] = true
 	}
 	var clashes []string
@@ -131,7 +165,7 @@ func (r *roster) all() []endpoint.Endpoint {
 		if !p.usable && e.State == endpoint.Active {
 			e.State = endpoint.Paused
 		}
-		out = append(out, e)
+		out = append(out, r.withFields(e))
 	}
 	if !slices.Equal(clashes, r.clashes) {
 		for _, name := range clashes {
@@ -218,7 +252,14 @@ func (b *bridge) storedEndpoints(ctx context.Context) ([]state.Endpoint, error) 
 
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
-	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) }, func(err error) bool {
+	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) {
+		fields, err := b.store.Fields(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		b.roster.setFields(fields)
+		return b.storedEndpoints(ctx)
+	}, func(err error) bool {
 		b.stateComplaint.about(err)
 		return true
 	})

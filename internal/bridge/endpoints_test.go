@@ -108,3 +108,43 @@ func TestRoster(t *testing.T) {
 		t.Errorf("a form that was forgotten is used: %s", a.URL)
 	}
 }
+
+// The fields of a tenant are in every request of its endpoints, of the file and stored, beside their own; while they cannot be read, its
+// endpoints are held, unless they could be before.
+func TestRosterFields(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := bridge.NewRoster(zerolog.New(&log))
+	r.SetFile(endpoint.Endpoint{Name: "file", Tenants: []string{"1"}, Extra: map[string]endpoint.Hidden{"token": "its own"}})
+	stored := row(t, 1, 1, "a", `{"url": "https://a.com", "tenants": [1]}`)
+	bare := row(t, 2, 1, "bare", `{"url": "https://a.com", "tenants": [1], "format": "bare"}`)
+	all := row(t, 3, 1, "all", `{"url": "https://a.com"}`)
+	r.SetStored(stored, bare, all)
+	see := func() map[string]string {
+		out := map[string]string{}
+		for _, e := range r.All() {
+			out[e.Name] = e.State.String() + " " + e.Extra["token"].Reveal()
+		}
+		return out
+	}
+	unread := state.TenantFields{Tenant: "1", Sealed: &state.KeyError{What: "the fields", ID: "k7"}}
+	fields := state.TenantFields{Tenant: "1", Fields: map[string]endpoint.Hidden{"token": "the tenant's"}}
+	for _, step := range []struct {
+		fields []state.TenantFields
+		want   map[string]string
+	}{
+		{nil, map[string]string{"file": "active its own", "a": "active ", "bare": "active ", "all": "active "}},
+		{[]state.TenantFields{unread}, map[string]string{"file": "paused its own", "a": "paused ", "bare": "paused ", "all": "active "}},
+		{[]state.TenantFields{fields}, map[string]string{"file": "active its own", "a": "active the tenant's", "bare": "active ", "all": "active "}},
+		{[]state.TenantFields{unread}, map[string]string{"file": "active its own", "a": "active the tenant's", "bare": "active ", "all": "active "}},
+		{nil, map[string]string{"file": "active its own", "a": "active ", "bare": "active ", "all": "active "}},
+	} {
+		r.SetFields(step.fields...)
+		if diff := cmp.Diff(step.want, see()); diff != "" {
+			t.Errorf("with %v (-want +got):\n%s", step.fields, diff)
+		}
+	}
+	if n := strings.Count(log.String(), "cannot be read"); n != 2 {
+		t.Errorf("it is said %d times that the fields cannot be read", n)
+	}
+}

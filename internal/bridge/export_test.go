@@ -34,6 +34,9 @@ func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
 // SetStored replaces the endpoints of the store.
 func (r Roster) SetStored(rows ...state.Endpoint) { r.setStored(rows) }
 
+// SetFields sets the fields of tenants.
+func (r Roster) SetFields(all ...state.TenantFields) { r.setFields(all) }
+
 // All are the endpoints as they are to be treated.
 func (r Roster) All() []endpoint.Endpoint { return r.all() }
 

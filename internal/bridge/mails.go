@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -70,31 +71,62 @@ func (b *bridge) mail(event, about string, tenants []string, data []byte) {
 	}
 }
 
-// sendMails sends what people are told until the context ends.
+// lastMails bounds the end, in which what still waits is tried once.
+const lastMails = 5 * time.Second
+
+// sendMails sends what people are told until the context ends, and then what waits.
 func (b *bridge) sendMails(ctx context.Context) error {
 	for {
-		var m mail.Message
+		var waiting []mail.Message
 		select {
 		case <-ctx.Done():
-			return nil
-		case m = <-b.mails:
-		}
-		tries := 0
-		_, err := retry.Do(ctx, mailBackoff(), func() (struct{}, error) { return struct{}{}, b.Mails.Sender.Send(ctx, &m) }, func(err error) bool {
-			if tries++; tries == 1 {
-				b.Log.Warn().Err(err).Msg("mail about an event not sent; trying again")
+		case m := <-b.mails:
+			if b.sendMail(ctx, &m, mailTries) {
+				continue
 			}
-			return tries < mailTries
-		})
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			b.metrics.mails.WithLabelValues("failed").Inc()
-			b.Log.Error().Err(err).Str("subject", m.Subject).Msg("mail about an event given up; subscribers of gancho.* got the event")
-		default:
-			b.metrics.mails.WithLabelValues("sent").Inc()
+			waiting = append(waiting, m)
 		}
+		for len(b.mails) > 0 {
+			waiting = append(waiting, <-b.mails)
+		}
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMails)
+		defer cancel()
+		for i := range waiting {
+			if !b.sendMail(ending, &waiting[i], 1) {
+				b.metrics.mails.WithLabelValues("dropped").Inc()
+				b.Log.Error().Str("subject", waiting[i].Subject).Msg("mail about an event dropped: gancho ends before the SMTP server has taken it")
+			}
+		}
+		return nil
 	}
+}
+
+// sendMail tries so often, and reports false when the context has ended before the message was sent or given up.
+func (b *bridge) sendMail(ctx context.Context, m *mail.Message, most int) (done bool) {
+	tries := 0
+	_, err := retry.Do(ctx, mailBackoff(), func() (struct{}, error) { return struct{}{}, b.Mails.Sender.Send(ctx, m) }, func(err error) bool {
+		if _, sent := errors.AsType[*mail.RefusedError](err); sent || mail.Permanent(err) {
+			return false
+		}
+		if tries++; tries == 1 && most > 1 {
+			b.Log.Warn().Err(err).Msg("mail about an event not sent; trying again")
+		}
+		return tries < most
+	})
+	refused, sent := errors.AsType[*mail.RefusedError](err)
+	switch {
+	case sent:
+		b.metrics.mails.WithLabelValues("sent").Inc()
+		b.Log.Error().Err(refused).Str("subject", m.Subject).Msg("mail about an event refused for some addresses: correct notify.to, the others have it")
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		b.metrics.mails.WithLabelValues("failed").Inc()
+		b.Log.Error().Err(err).Str("subject", m.Subject).Msg("mail about an event given up: nobody has it but endpoints that take gancho.*")
+	default:
+		b.metrics.mails.WithLabelValues("sent").Inc()
+	}
+	return true
 }
 
 // lines writes the members of a JSON object, each on a line of its own.

@@ -77,6 +77,11 @@ func (b *bridge) openState(ctx context.Context) error {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
 	b.roster.setStored(rows)
+	fields, err := waitFor(ctx, b.Log, "state database", func() ([]state.TenantFields, error) { return b.store.Fields(ctx, "") })
+	if err != nil {
+		return fmt.Errorf("read the fields of tenants: %w", err)
+	}
+	b.roster.setFields(fields)
 	return nil
 }
 
@@ -98,8 +103,8 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
-		Console: b.consoleAt,
-		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Console: b.consoleAt, Screens: b.screens(),
+		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
 		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },

@@ -9,12 +9,13 @@ import (
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/retry"
 )
 
 const (
 	// parkedEvery is how often it is seen that changes were parked, backlogEvery that events wait.
-	parkedEvery  = 5 * time.Second
+	parkedEvery  = 20 * time.Second
 	backlogEvery = time.Minute
 	// parkedAgain is how long people are not told again that changes are parked.
 	parkedAgain = 10 * time.Minute
@@ -148,6 +149,12 @@ func (b *bridge) failing(ctx context.Context, n *dispatch.Notice) (failing, erro
 		Endpoint: n.Endpoint, Since: n.Since.UTC(), Attempts: n.Attempts, Status: n.Status, Class: n.Class, Error: n.Reason,
 		Answer: strings.ToValidUTF8(n.Answer, "\uFFFD"), Event: n.Event, WebhookID: n.WebhookID, Queued: stats[0].Backlog, Oldest: stats[0].Oldest.UTC(),
 		Pauses: n.Pauses, Link: b.link("endpoints", n.Endpoint),
+	}
+	if len(b.tenantsOf(n.Endpoint)) > 0 {
+		f.Error = webhook.ToldTenants(f.Class, f.Error)
+	}
+	if b.State == nil || b.State.KeepAnswers == webhook.KeepNone {
+		f.Answer = ""
 	}
 	if n.Stage&dispatch.WarnPause != 0 {
 		f.PausesIn = time.Until(n.Pauses).Round(time.Minute).String()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/language"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 )
 
@@ -44,6 +46,8 @@ type Options struct {
 	Tenants func(context.Context) ([]Tenant, error)
 	// TenantsFor is how long they are kept.
 	TenantsFor time.Duration
+	// Vendors are the vendors' screens for tenants. A tenant lands on the first.
+	Vendors []presets.Screen
 	// Hold is called for each request of somebody who has signed in: when it is carried out, until its answer is written. Nil: nobody
 	// needs to know.
 	Hold    func(*http.Request) (release func())
@@ -97,7 +101,7 @@ func newConsole(o Options, reason Reason) (*console, error) {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	c := &console{Options: o, reason: reason, public: public, mux: http.NewServeMux(), tenants: newTenants(o.Tenants, o.TenantsFor), screens: screens(), origins: http.NewCrossOriginProtection()}
+	c := &console{Options: o, reason: reason, public: public, mux: http.NewServeMux(), tenants: newTenants(o.Tenants, o.TenantsFor), screens: slices.Concat(unitScreens(o.Vendors), screens()), origins: http.NewCrossOriginProtection()}
 	if err := c.origins.AddTrustedOrigin(o.PublicURL); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@
 // with the token, after 12 hours without use, or after 30 days. What belongs to another tenant is answered as what does not exist. A page
 // holds no secret, except the one that creates it, once; no log line holds a query, a token or a link.
 //
+// The screens of vendors, on which units (tenants) say where they get webhooks, are layouts of files: see presets.Screen and unit.go.
+//
 // # How to add a screen
 //
 //  1. Write NAME.go with func nameScreen() screen: its name, path, role, operators: true when tenants have none, and its routes.

@@ -160,7 +160,7 @@ func (w *world) as(role state.Role, tenant string) *visitor {
 	b.role, b.tenant = role, tenant
 	name, text := w.token(role, tenant)
 	b.open("/console/sign-in").submit("Entrar", "Token da API", text)
-	if b.token = name; b.at.Path != "/console/" {
+	if b.token = name; b.at.Path == "/console/sign-in" {
 		w.t.Fatalf("signing in led to %s: %s", b.at, b.text())
 	}
 	return b

@@ -10,6 +10,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/language"
+	"gancho/internal/presets"
 )
 
 // pages are the templates of the pages by name, once for each language: the functions that they call speak it.
@@ -58,10 +59,13 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 			}
 			return c.assets.url(name), nil
 		},
-		"brand": func() *Brand { return &c.Brand },
-		"badge": newBadge,
-		"state": func(e control.EndpointView) badge { return endpointBadge(l, &e) },
-		"field": newField,
+		"brand":  func() *Brand { return &c.Brand },
+		"badge":  newBadge,
+		"state":  func(e control.EndpointView) badge { return endpointBadge(l, &e) },
+		"said":   func(t presets.Text) string { return t.In(l.Code) },
+		"unit":   func(a control.Address) badge { return unitBadge(l, &a) },
+		"column": func(a *control.Address) badge { return unitBadge(l, a) },
+		"field":  newField,
 		"choice": func(f form, name, label, words string, values ...string) field {
 			return newChoice(l, f, name, label, words, values)
 		},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"gancho/internal/presets"
 	"gancho/internal/state"
 )
 
@@ -14,6 +15,8 @@ type screen struct {
 	// path is where the navigation leads, below /console/; hidden screens are not in it.
 	path   string
 	hidden bool
+	// label is that of the navigation instead of nav.NAME, for a vendor's screen.
+	label presets.Text
 	// role is what it needs; operators' screens do not exist for a tenant.
 	role      state.Role
 	operators bool

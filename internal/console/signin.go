@@ -52,6 +52,9 @@ func (v *visit) signIn() (reply, error) {
 		return reply{}, err
 	}
 	v.begin(begun, secret)
+	if next == root {
+		next += v.landing(begun.Tenant)
+	}
 	return reply{location: next}, nil
 }
 
@@ -124,7 +127,7 @@ func (v *visit) enter() (reply, error) {
 	if l.Theme != "" {
 		v.setCookie(themeCookie, l.Theme, settingsLife)
 	}
-	return goTo("", "")
+	return goTo(v.landing(l.Tenant), "")
 }
 
 // settingsLife is how long a browser keeps language and theme, in seconds.

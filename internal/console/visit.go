@@ -190,7 +190,11 @@ func (v *visit) frame(template string, data any) frame {
 		if s.hidden || s.operators && v.actor.Tenant != "" || !v.actor.Role.Covers(s.role) {
 			continue
 		}
-		f.Nav = append(f.Nav, navItem{Name: v.text("nav." + s.name), Path: root + s.path, Current: s == v.screen})
+		name := s.label.In(v.language.Code)
+		if name == "" {
+			name = v.text("nav." + s.name)
+		}
+		f.Nav = append(f.Nav, navItem{Name: name, Path: root + s.path, Current: s == v.screen})
 	}
 	return f
 }

@@ -55,17 +55,8 @@ func (s *Service) shown(ctx context.Context, a Actor) (func(endpoint, class stri
 		if !slices.Contains(own, endpoint) {
 			*text, *answer = "", ""
 		}
-		if told, ok := toldTenants[class]; ok && *text != "" {
-			*text = told
-		}
+		*text = webhook.ToldTenants(class, *text)
 	}, nil
-}
-
-// toldTenants are the errors of classes whose own have addresses of the operator's.
-var toldTenants = map[string]string{
-	webhook.ClassDNS:     "the host of the url cannot be resolved",
-	webhook.ClassRefused: "the host of the url leads to an address that endpoints may not have",
-	webhook.ClassProxy:   "the proxy has not connected to the receiver",
 }
 
 func namesOf(endpoints []found) []string {

@@ -160,6 +160,15 @@ func operations() map[string]operation {
 		"CreateToken": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: g.name(), Role: state.Viewer}}))
 		}},
+		"Unit": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Unit(ctx, a, "iset", "1")) }},
+		"ChangeUnit": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ChangeUnit(ctx, a, "iset", control.UnitChange{Tenant: "1", State: "active"}))
+		}},
+		"ScreenViews": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.ScreenViews(ctx, a)) }},
+		"Fields":      {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Fields(ctx, a, "1")) }},
+		"ChangeFields": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ChangeFields(ctx, a, "1", map[string]*string{"validationtoken": new(g.name())}))
+		}},
 		"CreateLink": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateLink(ctx, a, control.NewLink{Role: state.Viewer}))
 		}},

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"gancho/cdc"
@@ -10,6 +11,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/doctor"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -73,6 +75,10 @@ type Options struct {
 	Version string
 	// Console is the address of the console's listener, such as https://webhooks.example.com. Empty: there is no console.
 	Console string
+	// Screens are those of vendors.
+	Screens []presets.Screen
+	// Resolve asks DNS for the addresses of a host; nil: as the machine does.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Service carries the operations.

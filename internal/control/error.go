@@ -58,6 +58,8 @@ type Problem struct {
 	Column  int    `json:"column,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Code is the kind of some mistakes, for pages that say it in words of their own; it is no part of answers.
+	Code string `json:"-"`
 }
 
 // Text is the mistake without its place: what is wrong, and what to write instead.
@@ -87,6 +89,16 @@ func (e *InvalidError) Error() string {
 // invalid is an InvalidError with one mistake.
 func invalid(pointer, hint, format string, args ...any) error {
 	return &InvalidError{Problems: []Problem{{Pointer: pointer, Message: fmt.Sprintf(format, args...), Hint: hint}}}
+}
+
+// withCode is the InvalidError with a code for its problems.
+func withCode(err error, code string) error {
+	if e, ok := errors.AsType[*InvalidError](err); ok {
+		for i := range e.Problems {
+			e.Problems[i].Code = code
+		}
+	}
+	return err
 }
 
 // problems collects mistakes in settings and members.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -73,7 +75,15 @@ func newGym(t *testing.T) *gym {
 	g := &gym{t: t, dsn: dsn, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
 	files := []endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
+	screen, err := presets.OwnScreen("iset")
+	if err != nil {
+		t.Fatal(err)
+	}
 	g.Service = control.New(control.Options{
+		Screens: []presets.Screen{screen},
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
+		},
 		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },

@@ -181,6 +181,9 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 	if err != nil {
 		return webhook.Exchange{}, err
 	}
+	if e, err = s.withFields(ctx, e); err != nil {
+		return webhook.Exchange{}, err
+	}
 	x := s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC()))
 	if a.Tenant != "" {
 		shown, err := s.shown(ctx, a)

@@ -15,6 +15,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"net/smtp"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"time"
@@ -75,7 +76,26 @@ func New(o Options) (*Sender, error) {
 	return &Sender{server: u, address: u.Host, host: u.Hostname(), from: from, roots: o.RootCAs}, nil
 }
 
-// Send sends a message to all of its addresses, or fails. Some of them may have got it then.
+// RefusedError says that a message was sent, but not to the addresses that the server has refused.
+type RefusedError struct {
+	Addresses []string
+	Err       error // of the last one
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%d addresses were refused: %v", len(e.Addresses), e.Err)
+}
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Permanent reports whether the server will answer the same to the same message.
+func Permanent(err error) bool {
+	answer, ok := errors.AsType[*textproto.Error](err)
+	return ok && answer.Code >= 500
+}
+
+// Send sends a message to all of its addresses that the server takes. A *RefusedError: it has refused
+// some, and the others have the message; any other error: nobody has it, or the server has not said so.
 func (s *Sender) Send(ctx context.Context, m *Message) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -108,10 +128,14 @@ func (s *Sender) send(ctx context.Context, m *Message) error {
 	if err := client.Mail(s.from.Address); err != nil {
 		return err
 	}
+	refused := &RefusedError{}
 	for _, to := range m.To {
 		if err := client.Rcpt(to); err != nil {
-			return err
+			refused.Addresses, refused.Err = append(refused.Addresses, to), err
 		}
+	}
+	if len(refused.Addresses) == len(m.To) {
+		return refused.Err
 	}
 	w, err := client.Data()
 	if err != nil {
@@ -124,6 +148,9 @@ func (s *Sender) send(ctx context.Context, m *Message) error {
 		return err
 	}
 	_ = client.Quit() // the server has the message
+	if refused.Err != nil {
+		return refused
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"mime"
 	"mime/quotedprintable"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/mail"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +79,12 @@ func (s *server) converse(conn net.Conn) {
 			commands.WriteString("-- encrypted\n")
 		case "AUTH":
 			say("235 ok")
+		case "RCPT":
+			if strings.Contains(line, "gone@") {
+				say("550 no such user")
+			} else {
+				say("250 ok")
+			}
 		case "DATA":
 			say("354 ok")
 			text, err := r.ReadDotBytes()
@@ -123,6 +131,32 @@ func TestSend(t *testing.T) {
 	body, readErr := io.ReadAll(quotedprintable.NewReader(got.Body))
 	if err != nil || readErr != nil || subject != m.Subject || strings.TrimRight(string(body), "\n") != m.Text || got.Header.Get("Bcc") != "" || got.Header.Get("To") != "a@example.com, b@example.com" {
 		t.Errorf("%v %v: the message is\n%s", err, readErr, text)
+	}
+}
+
+// An address that the server refuses keeps the message from nobody else.
+func TestSendRefused(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	sender, err := ours.New(ours.Options{URL: "smtp://" + serve(t, s), From: "gancho@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &ours.Message{To: []string{"gone@example.com", "b@example.com"}, Subject: "s", Text: "t"}
+	err = sender.Send(t.Context(), m)
+	refused, some := errors.AsType[*ours.RefusedError](err)
+	if !some || !slices.Equal(refused.Addresses, m.To[:1]) || !ours.Permanent(refused) {
+		t.Errorf("one of two is refused: %v", err)
+	}
+	if commands, _, _ := strings.Cut(<-s.got, "DATA\n"); !strings.Contains(commands, "RCPT TO:<b@example.com>") {
+		t.Errorf("commands:\n%s", commands)
+	}
+	m.To = m.To[:1]
+	if sender, err = ours.New(ours.Options{URL: "smtp://" + serve(t, &server{}), From: "gancho@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := sender.Send(t.Context(), m); err == nil || !ours.Permanent(err) {
+		t.Errorf("all are refused: %v", err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-//go:embed *.yaml
+//go:embed iset.yaml pacto.yaml superlogica.yaml
 var files embed.FS
 
 //go:embed tests/iset.yaml tests/pacto.yaml tests/superlogica.yaml

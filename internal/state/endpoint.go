@@ -83,37 +83,45 @@ func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secre
 		if s.keys == nil {
 			return ErrKeys
 		}
-		if err := s.checkRoom(ctx, tx); err != nil {
+		if err := s.insertEndpoint(ctx, tx, &e, secrets); err != nil {
 			return err
-		}
-		var id int64
-		if err := tx.QueryRow(ctx, `select nextval('gancho.endpoints_id_seq')`).Scan(&id); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `insert into gancho.endpoints (id, name, tenants, state, sealed, public) values ($1, $2, $3, $4, $5, $6::text::json)`,
-			id, s.text.encode(e.Name), s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(id), e.Document), string(asciiJSON(e.Public)))
-		if isTaken(err) {
-			return fmt.Errorf("%w: an endpoint of this name exists", ErrConflict)
-		}
-		if err != nil {
-			return err
-		}
-		// Checked only now: the insert has waited for a removal of the same name.
-		var dropping bool
-		err = tx.QueryRow(ctx, `select exists (select from gancho.drops where name = $1)`, s.text.encode(e.Name)).Scan(&dropping)
-		if err != nil {
-			return err
-		}
-		if dropping {
-			return fmt.Errorf("%w: the queue of an endpoint that had this name is not dropped yet; try again when a bridge has dropped it, or choose another name", ErrConflict)
-		}
-		for _, secret := range slices.Backward(secrets) {
-			if err := s.addSecret(ctx, tx, id, secret); err != nil {
-				return err
-			}
 		}
 		return s.recordEndpoint(ctx, tx, actor, "endpoint.add", nil, &e)
 	})
+}
+
+// insertEndpoint adds the rows of an endpoint.
+func (s *Store) insertEndpoint(ctx context.Context, tx pgx.Tx, e *Endpoint, secrets []endpoint.Secret) error {
+	if err := s.checkRoom(ctx, tx); err != nil {
+		return err
+	}
+	var id int64
+	if err := tx.QueryRow(ctx, `select nextval('gancho.endpoints_id_seq')`).Scan(&id); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `insert into gancho.endpoints (id, name, tenants, state, sealed, public) values ($1, $2, $3, $4, $5, $6::text::json)`,
+		id, s.text.encode(e.Name), s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(id), e.Document), string(asciiJSON(e.Public)))
+	if isTaken(err) {
+		return fmt.Errorf("%w: an endpoint of this name exists", ErrConflict)
+	}
+	if err != nil {
+		return err
+	}
+	// Checked only now: the insert has waited for a removal of the same name.
+	var dropping bool
+	err = tx.QueryRow(ctx, `select exists (select from gancho.drops where name = $1)`, s.text.encode(e.Name)).Scan(&dropping)
+	if err != nil {
+		return err
+	}
+	if dropping {
+		return fmt.Errorf("%w: the queue of an endpoint that had this name is not dropped yet; try again when a bridge has dropped it, or choose another name", ErrConflict)
+	}
+	for _, secret := range slices.Backward(secrets) {
+		if err := s.addSecret(ctx, tx, id, secret); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // UpdateEndpoint stores tenants, state, document and public of the endpoint of
@@ -166,17 +174,22 @@ func (s *Store) RemoveEndpoint(ctx context.Context, actor, name string, dropQueu
 		if err != nil {
 			return err
 		}
-		if dropQueue {
-			_, err := tx.Exec(ctx, `insert into gancho.drops (name) values ($1) on conflict do nothing`, s.text.encode(name))
-			if err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Exec(ctx, `delete from gancho.endpoints where id = $1`, old.ID); err != nil {
+		if err := s.deleteEndpoint(ctx, tx, old.ID, name, dropQueue); err != nil {
 			return err
 		}
 		return s.recordEndpoint(ctx, tx, actor, "endpoint.remove", &old.Endpoint, nil)
 	})
+}
+
+func (s *Store) deleteEndpoint(ctx context.Context, tx pgx.Tx, id int64, name string, dropQueue bool) error {
+	if dropQueue {
+		_, err := tx.Exec(ctx, `insert into gancho.drops (name) values ($1) on conflict do nothing`, s.text.encode(name))
+		if err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `delete from gancho.endpoints where id = $1`, id)
+	return err
 }
 
 // DropQueue asks the bridge to drop the queue of an endpoint that was removed.

@@ -54,7 +54,7 @@ func (s *Store) checkRoom(ctx context.Context, tx pgx.Tx) error {
 	if s.limits.Room == nil {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('gancho endpoints', 0))`); err != nil {
+	if err := lockRoom(ctx, tx); err != nil {
 		return err
 	}
 	stored, err := endpointTenants(ctx, tx)
@@ -62,4 +62,9 @@ func (s *Store) checkRoom(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	return s.limits.Room(stored)
+}
+
+func lockRoom(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('gancho endpoints', 0))`)
+	return err
 }

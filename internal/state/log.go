@@ -200,6 +200,34 @@ func (s *Store) LastSent(ctx context.Context, endpoint, tenant string) (time.Tim
 	return utc(last[0]), nil
 }
 
+// LastAttempt is the newest attempt at an endpoint.
+type LastAttempt struct {
+	Time    time.Time `json:"time"`
+	Outcome string    `json:"outcome"`
+	// Status is that of the answer; 0: there was none.
+	Status int `json:"status,omitempty"`
+}
+
+// LastAttempts returns the newest attempt of each of the endpoints that has one, by name.
+func (s *Store) LastAttempts(ctx context.Context, endpoints []string) (map[string]LastAttempt, error) {
+	type row struct {
+		name string
+		LastAttempt
+	}
+	rows, err := collect(ctx, s, "read the last attempts", `select n, a.time, a.outcome, a.status from unnest($1::text[]) n
+		cross join lateral (select time, outcome, status from gancho.attempts where endpoint = n order by time desc limit 1) a`,
+		[]any{s.text.encodeAll(endpoints)}, func(r pgx.CollectableRow) (l row, err error) {
+			err = r.Scan(&l.name, &l.Time, &l.Outcome, &l.Status)
+			l.Time = l.Time.UTC()
+			return l, err
+		})
+	out := make(map[string]LastAttempt, len(rows))
+	for _, r := range rows {
+		out[decode(r.name)] = r.LastAttempt
+	}
+	return out, err
+}
+
 const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged, tags`
 
 // WriteEvents keeps events for resends. Those that are there already stay as

@@ -19,6 +19,7 @@ const (
 	sealedSettings sealedKind = iota // of endpoints
 	sealedSecret                     // of endpoints
 	sealedParked                     // changes, in Redis
+	sealedFields                     // of tenants
 	sealedWhere                      // of backfills
 	sealedKinds                      // how many there are
 )
@@ -61,6 +62,10 @@ var resealers = [sealedKinds]resealer{
 				return secretPlace(v.endpoint, v.id), fmt.Sprintf("a secret of endpoint %q", v.name)
 			})
 	}},
+	sealedFields: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
+		return s.resealRows(ctx, tx, "gancho.tenant_fields", `select id, 0::bigint, '', sealed from gancho.tenant_fields order by id`,
+			func(v *sealedRow) (sealPlace, string) { return fieldsPlace(v.id), fieldsText })
+	}},
 	// Of what has ended it is shown only, and nobody could remove one that is lost.
 	sealedWhere: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
 		return s.resealRows(ctx, tx, "gancho.jobs", `select id, 0, '', sealed from gancho.jobs where sealed is not null and state in ('queued', 'running', 'paused') order by id`,
@@ -95,7 +100,7 @@ func (s *Store) Rekey(ctx context.Context, actor string, q parkedQueue) (int, er
 		}
 		// Before any row is read: a transaction that has read a row in order to change
 		// it would wait for us, and we for it.
-		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets, gancho.jobs in exclusive mode`); err != nil {
+		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets, gancho.jobs, gancho.tenant_fields in exclusive mode`); err != nil {
 			return err
 		}
 		for _, r := range resealers {
