@@ -16,6 +16,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/console"
 	"gancho/internal/control"
+	"gancho/internal/presets"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -34,6 +35,10 @@ func newBusiness(t testing.TB) *world {
 		o.Tenants = func(context.Context) ([]console.Tenant, error) {
 			return []console.Tenant{{ID: centro.id, Name: centro.name}, {ID: foreign.id, Name: foreign.name}}, nil
 		}
+		for _, name := range presets.ScreenNames() {
+			o.Vendors = append(o.Vendors, vendor(t, name))
+		}
+		o.Control.Screens = o.Vendors
 	})
 	b := business{world: w, random: rand.New(rand.NewPCG(1, 13)), now: time.Now().UTC().Truncate(time.Microsecond)} //nolint:gosec // the same content each time
 	b.endpoints()
@@ -41,6 +46,7 @@ func newBusiness(t testing.TB) *world {
 	b.parked()
 	b.log()
 	b.jobs()
+	b.units()
 	return w
 }
 
@@ -201,5 +207,14 @@ func (b *business) jobs() {
 		_, err := b.control.CreateResend(ctx, control.Actor{Name: "token:" + of.mark, Role: state.Admin, Tenant: of.id},
 			state.Job{Endpoint: of.mark + "-crm", Filter: state.Filter{Key: of.mark + "-7"}})
 		b.must(err)
+	}
+}
+
+// units have filled in their vendors' screens.
+func (b *business) units() {
+	for _, of := range []unit{centro, foreign} {
+		v := b.as(state.Admin, of.id)
+		v.open("/console/units/pacto").submit("Ativar", "URL Webhook", b.receiver.URL+"/"+of.mark).shows(http.StatusOK)
+		v.open("/console/units/superlogica").submit("Instalar").shows(http.StatusCreated)
 	}
 }

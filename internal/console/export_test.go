@@ -1,6 +1,11 @@
 package console
 
-import "gancho/internal/state"
+import (
+	"slices"
+
+	"gancho/internal/presets"
+	"gancho/internal/state"
+)
 
 // Route is a route of a screen, as tests of all of them see it.
 type Route struct {
@@ -13,7 +18,13 @@ type Route struct {
 
 // Routes are those of every screen there is: a test that goes through them forgets no new one.
 func Routes() (all []Route) {
-	for _, s := range screens() {
+	var vendors []presets.Screen
+	for _, name := range presets.ScreenNames() {
+		if p, err := presets.OwnScreen(name); err == nil {
+			vendors = append(vendors, p)
+		}
+	}
+	for _, s := range slices.Concat(screens(), unitScreens(vendors)) {
 		for _, r := range s.routes {
 			method, path := splitPattern(r.pattern)
 			all = append(all, Route{s.name, method, path, r.needs(&s), s.operators})
