@@ -6,7 +6,9 @@ import (
 	"html/template"
 	"net/url"
 	"strings"
+	"time"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/language"
 	"gancho/internal/state"
@@ -102,6 +104,20 @@ func (v *visit) pager(next string) pager {
 		p.Next = at(next)
 	}
 	return p
+}
+
+// took is how long something took: 850 µs, 12 ms, 1,5 s.
+func took(l *language.Language, d webhook.Milliseconds) string {
+	switch d := time.Duration(d); {
+	case d < time.Millisecond:
+		return l.Number(d.Microseconds()) + " µs"
+	case d < time.Second:
+		return l.Number(d.Milliseconds()) + " ms"
+	case d < time.Minute:
+		return l.Decimal(d.Seconds()) + " s"
+	default:
+		return l.Duration(d)
+	}
 }
 
 // The size of a sparkline, in its own units.

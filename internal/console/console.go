@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -131,7 +132,7 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), wholeKey{}, r.Context()), requestTime)
 	defer cancel()
 	r = r.WithContext(ctx)
 	v := c.visit(w, r)
@@ -216,7 +217,8 @@ func (c *console) serve(w http.ResponseWriter, r *http.Request, s *screen, rt *r
 		return
 	}
 	if c.Hold != nil {
-		defer c.Hold(r)()
+		v.release = sync.OnceFunc(c.Hold(r))
+		defer v.release()
 	}
 	if s.operators && v.actor.Tenant != "" {
 		v.answer(reply{}, state.ErrNotFound)

@@ -238,7 +238,11 @@ func (b *visitor) submit(button string, fields ...string) *visitor {
 	if a := attribute(form, "action"); a != "" {
 		action = b.at.ResolveReference(&url.URL{Path: a})
 	}
-	if attribute(form, "method") != "post" {
+	method := attribute(form, "method")
+	if m := attribute(pressed, "formmethod"); m != "" {
+		method = m
+	}
+	if method != "post" {
 		return b.open(action.Path + "?" + values.Encode())
 	}
 	return b.post(action.Path, values)

@@ -1,16 +1,20 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/language"
 	"gancho/internal/presets"
+	"gancho/internal/state"
 )
 
 // pages are the templates of the pages by name, once for each language: the functions that they call speak it.
@@ -69,10 +73,17 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"choice": func(f form, name, label, words string, values ...string) field {
 			return newChoice(l, f, name, label, words, values)
 		},
-		"kind":    func(kind string, f field) field { f.Type = kind; return f },
-		"hint":    func(hint string, f field) field { f.Hint = hint; return f },
-		"needed":  func(f field) field { f.Required = true; return f },
-		"options": func(o []option, f field) field { f.Options = o; return f },
-		"spark":   spark,
+		"kind":     func(kind string, f field) field { f.Type = kind; return f },
+		"hint":     func(hint string, f field) field { f.Hint = hint; return f },
+		"needed":   func(f field) field { f.Required = true; return f },
+		"options":  func(o []option, f field) field { f.Options = o; return f },
+		"spark":    spark,
+		"outcome":  func(outcome string) badge { return outcomeBadge(l, outcome) },
+		"took":     func(d webhook.Milliseconds) string { return took(l, d) },
+		"between":  func(from, to time.Time) string { return took(l, webhook.Milliseconds(to.Sub(from))) },
+		"number64": func(n int) string { return l.Number(int64(n)) },
+		"list":     func(items ...string) []string { return items },
+		"first":    func(items []string) string { return cmp.Or(append(slices.Clone(items), "")...) },
+		"last":     func(items []state.Attempt) state.Attempt { return items[len(items)-1] },
 	}
 }

@@ -41,7 +41,7 @@ func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
 
 // screens are all there are, in the order of the navigation.
 func screens() []screen {
-	return []screen{dashboardScreen(), accessScreen(), auditScreen()}
+	return []screen{dashboardScreen(), liveScreen(), deliveriesScreen(), accessScreen(), auditScreen()}
 }
 
 // reply is what a route returns: a page, or where to go on.
@@ -50,6 +50,7 @@ type reply struct {
 	template string
 	data     any
 	location string
+	written  bool // the route has answered
 }
 
 // page shows the template with the data.

@@ -24,6 +24,10 @@ type visit struct {
 	language *language.Language
 	theme    string // light, dark, or "": the browser's
 	keys     bool   // a single key is a command
+	// whole is the context of the request without the time that a page may take.
+	whole context.Context //nolint:containedctx // a visit is one request and lives as long
+	// release ends Hold; more than once is harmless.
+	release func()
 }
 
 // The names of the cookies.
@@ -34,8 +38,14 @@ const (
 	keysCookie     = "gancho_keys"
 )
 
+// wholeKey is the key of visit.whole in a request's context.
+type wholeKey struct{}
+
 func (c *console) visit(w http.ResponseWriter, r *http.Request) *visit {
-	v := &visit{console: c, w: w, http: r}
+	v := &visit{console: c, w: w, http: r, whole: r.Context(), release: func() {}}
+	if whole, ok := r.Context().Value(wholeKey{}).(context.Context); ok {
+		v.whole = whole
+	}
 	code := language.Choose(r.Header.Get("Accept-Language"), c.Language)
 	if chosen := v.cookie(languageCookie); language.Known(chosen) {
 		code = language.Code(chosen)
@@ -94,6 +104,7 @@ func (v *visit) answer(r reply, err error) {
 	var forbidden *control.ForbiddenError
 	var invalid *control.InvalidError
 	switch {
+	case err == nil && r.written:
 	case err == nil && r.location != "":
 		v.redirect(r.location)
 	case err == nil:

@@ -82,10 +82,14 @@ type Options struct {
 }
 
 // Service carries the operations.
-type Service struct{ Options }
+type Service struct {
+	Options
+	tails tails
+	rates rates
+}
 
 // New returns a Service.
-func New(o Options) *Service { return &Service{o} }
+func New(o Options) *Service { return &Service{Options: o} }
 
 // EndpointView is an endpoint as people see it.
 type EndpointView struct {

@@ -20,6 +20,6 @@
 // operation that created it; all other answers are free of secrets, and fit for
 // logs except for the fields that say otherwise (bodies, answers, ordering keys).
 //
-// A Service holds no locks and starts no goroutines; it is safe for concurrent
-// use.
+// A Service starts no goroutines, and holds a lock only while it reads the log for all
+// tails at once; it is safe for concurrent use.
 package control

@@ -166,12 +166,15 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 	return view, store.RemoveEndpoint(ctx, a.Name, name, dropQueue)
 }
 
+// Tested is the action in the audit log of a test that was delivered.
+const Tested = "endpoint.test"
+
 // PingType is the type of the event that a test sends.
 const PingType = "ping"
 
 // Test sends a signed event of type ping to an endpoint, whatever its state,
-// and returns the request and the answer. Nothing of it is stored, and the queue
-// is not touched. Needs Operator.
+// and returns the request and the answer. The queue is not touched, and nothing is stored but
+// that the actor has tested it, when that was delivered (audit log). Needs Operator.
 func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Exchange, error) {
 	found, err := s.findFor(ctx, a, state.Operator, name)
 	if err != nil {
@@ -185,6 +188,11 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 		return webhook.Exchange{}, err
 	}
 	x := s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC()))
+	if s.Store != nil && x.Outcome == webhook.Delivered.String() {
+		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Tenant: a.Tenant, Action: Tested, Object: "endpoint/" + name}); err != nil {
+			return webhook.Exchange{}, err
+		}
+	}
 	if a.Tenant != "" {
 		shown, err := s.shown(ctx, a)
 		if err != nil {

@@ -79,7 +79,7 @@ func (s *Service) checkAddress(ctx context.Context, p *presets.Screen, text stri
 	var fault *net.DNSError
 	switch {
 	case errors.As(err, &fault) && fault.IsNotFound:
-		return &Problem{Code: CodeUnresolvable, Message: toldTenants[webhook.ClassDNS], Hint: "check how it is spelt"}
+		return &Problem{Code: CodeUnresolvable, Message: webhook.ToldTenants(webhook.ClassDNS, fault.Error()), Hint: "check how it is spelt"}
 	case err != nil || len(addresses) == 0:
 		return nil // it may answer later: the sender guards each connection
 	}
@@ -87,7 +87,7 @@ func (s *Service) checkAddress(ctx context.Context, p *presets.Screen, text stri
 	if slices.ContainsFunc(addresses, func(at netip.Addr) bool { return endpoint.CheckAddress(at, allowed) == nil }) {
 		return nil
 	}
-	return &Problem{Code: string(endpoint.URLPrivate), Message: toldTenants[webhook.ClassRefused], Hint: "write an https:// url that is reached from the internet"}
+	return &Problem{Code: string(endpoint.URLPrivate), Message: webhook.ToldTenants(webhook.ClassRefused, "the address is private"), Hint: "write an https:// url that is reached from the internet"}
 }
 
 func (s *Service) resolve(ctx context.Context, host string) ([]netip.Addr, error) {

@@ -7,6 +7,9 @@ import (
 // Number returns 1234567 as 1.234.567 or 1,234,567.
 func (l *Language) Number(n int64) string { return l.numbers.Sprintf("%d", n) }
 
+// Decimal returns a number with one decimal: 1,5 or 1.5.
+func (l *Language) Decimal(n float64) string { return l.numbers.Sprintf("%.1f", n) }
+
 // Bytes returns a size with one decimal, in binary units.
 func (l *Language) Bytes(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
@@ -18,7 +21,7 @@ func (l *Language) Bytes(n int64) string {
 	if unit == 0 {
 		return l.Number(n) + " B"
 	}
-	return l.numbers.Sprintf("%.1f", size) + " " + units[unit]
+	return l.Decimal(size) + " " + units[unit]
 }
 
 // Time returns the day and the time, to the second, in a time zone: 28/11/2026 14:03:09, or 2026-11-28 14:03:09. A zero time

@@ -29,6 +29,8 @@ func (f *Filter) lacks(name string) error {
 		part = "endpoint"
 	case f.Outcome != "" && name != attemptsTable:
 		part = "outcome"
+	case f.Latest && name != attemptsTable:
+		part = "latest"
 	default:
 		return nil
 	}
@@ -60,6 +62,9 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	w.given("outcome = %s", f.Outcome)
 	if name == attemptsTable {
 		w.between("time", f.From, f.To)
+		if f.Latest {
+			w.conditions = append(w.conditions, latest)
+		}
 	} else {
 		w.between("committed", f.From, f.To)
 	}

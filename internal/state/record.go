@@ -142,6 +142,7 @@ type Filter struct {
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
+	Latest   bool      `json:"-"`                 // attempts': only the newest of each event at each endpoint
 
 	// Endpoints are those of an actor who may choose from no others.
 	Endpoints []string `json:"-"`

@@ -8,6 +8,7 @@ const failuresUntilPause = 5;
 for (const element of document.querySelectorAll('[data-refresh]')) {
   watch(element.id, Number(element.dataset.refresh) * 1000);
 }
+document.addEventListener('refresh', (event) => watch(event.target.id, Number(event.target.dataset.refresh) * 1000)); // a tail that is cut
 
 function watch(id, every) {
   const body = document.body.dataset;
