@@ -45,6 +45,8 @@ type ParkedFilter struct {
 	IDs        []ID
 	WebhookIDs []string
 	Events     []string  // patterns with *
+	Rule       string    // empty: any
+	Reason     string    // empty: any
 	From, To   time.Time // commit time; To is exclusive
 	Last       ID        // none is after it; zero: there is no last one
 }
@@ -53,6 +55,7 @@ func (f *ParkedFilter) chooses(p *ParkedChange) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, p.ID)) &&
 		(len(f.WebhookIDs) == 0 || slices.Contains(f.WebhookIDs, p.WebhookID)) &&
 		(len(f.Events) == 0 || slices.ContainsFunc(f.Events, func(pattern string) bool { return glob(pattern, p.Type) })) &&
+		(f.Rule == "" || f.Rule == p.Rule) && (f.Reason == "" || f.Reason == p.Reason) &&
 		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To)) &&
 		(f.Last.IsZero() || p.ID.Compare(f.Last) <= 0)
 }

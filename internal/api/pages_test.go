@@ -154,6 +154,13 @@ func TestDeadLetters(t *testing.T) {
 	if len(count) != 2 || count[0].Total != 5 || count[1].Total != 2 || count[0].ID != 0 {
 		t.Errorf("the dry run counts %+v", count)
 	}
+	group := must[items[state.DeadGroup]](w, http.StatusOK, "GET", "/dead-letters/groups", "eyes", "").Items[0]
+	for status, want := range map[int]int{group.Status: 1, group.Status + 1: 0} {
+		body := fmt.Sprintf(`{"filter":{"endpoint":%q,"class":%q,"status":%d},"dry_run":true}`, group.Endpoint, group.Class, status)
+		if got := must[items[state.Job]](w, http.StatusOK, "POST", "/dead-letters/redrive", "hands", body).Items; len(got) != want {
+			t.Errorf("%s counts %+v", body, got)
+		}
+	}
 	jobs := must[items[state.Job]](w, http.StatusAccepted, "POST", "/dead-letters/redrive", "hands", `{"filter":{"endpoint":"crm","key":"key-1"},"rate":2.5}`).Items
 	if len(jobs) != 1 || jobs[0].Total != 1 || jobs[0].Rate != 2.5 || jobs[0].State != "queued" || jobs[0].Actor != "token:hands" {
 		t.Errorf("the jobs are %+v", jobs)

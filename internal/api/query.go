@@ -144,6 +144,8 @@ func parkedMember(f *state.Filter) member {
 	const moment = `a time such as "2026-03-01T00:00:00Z"`
 	return member{name: "filter", expects: "an object", members: []member{
 		{name: "positions", into: &f.Parked, expects: "a list of positions"},
+		{name: "rule", into: &f.Rule, expects: "a rule, as the groups of parked changes have it"},
+		{name: "reason", into: &f.Reason, expects: "a reason, as the groups of parked changes have it"},
 		{name: "webhook_ids", into: &f.Webhooks, expects: "a list of webhook-ids"},
 		{name: "events", into: &f.Events, expects: `a list of names or patterns, such as ["cobranca.*"]`},
 		{name: "from", into: &f.From, expects: moment},
@@ -167,7 +169,9 @@ func filterMember(f *state.Filter, dead bool) member {
 	if dead {
 		members = append(members,
 			member{name: "ids", into: &f.IDs, expects: "a list of numbers"},
-			member{name: "endpoint", into: &f.Endpoint, expects: "the name of an endpoint"})
+			member{name: "endpoint", into: &f.Endpoint, expects: "the name of an endpoint"},
+			member{name: "class", into: &f.Class, expects: "how the last attempt has failed, as the groups of dead letters have it"},
+			member{name: "status", into: &f.Status, expects: "an HTTP status, or 0 where no answer came"})
 	}
 	return member{name: "filter", expects: "an object", members: members}
 }

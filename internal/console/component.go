@@ -60,6 +60,8 @@ func (v *visit) form(values url.Values, err error, fields ...string) (f form, mi
 // field is one field of a form, with its mistake beside it.
 type field struct {
 	ID, Name, Label, Value, Problem, Hint, Type string
+	Placeholder                                 string
+	Lines                                       int // of a text that has several; 0: it has one
 	Required                                    bool
 	Options                                     []option // of a choice; nil: a text
 }

@@ -271,6 +271,11 @@ func formValues(form *html.Node) url.Values {
 	for n := range form.Descendants() {
 		switch name := attribute(n, "name"); {
 		case name == "" || n.Type != html.ElementNode:
+		case attribute(n, "type") == "checkbox" && !hasAttribute(n, "checked"):
+		case n.Data == "textarea":
+			if values.Set(name, ""); n.FirstChild != nil {
+				values.Set(name, n.FirstChild.Data)
+			}
 		case n.Data == "input":
 			values.Set(name, attribute(n, "value"))
 		case n.Data == "select":

@@ -52,7 +52,7 @@ func parsePages(c *console) (pages, error) {
 // functions are what templates call.
 func (c *console) functions(l *language.Language) template.FuncMap {
 	return template.FuncMap{
-		"t": l.Text, "word": l.Word, "count": l.Count, "number": l.Number, "bytes": l.Bytes,
+		"t": l.Text, "word": l.Word, "count": l.Count, "number": l.Number, "bytes": l.Bytes, "span": l.Duration,
 		"time": func(t time.Time) string { return l.Time(t, c.Zone) },
 		"ago":  func(t time.Time) string { return l.Ago(t, time.Now()) },
 		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

@@ -41,7 +41,7 @@ func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
 
 // screens are all there are, in the order of the navigation.
 func screens() []screen {
-	return []screen{dashboardScreen(), liveScreen(), deliveriesScreen(), accessScreen(), auditScreen()}
+	return []screen{dashboardScreen(), liveScreen(), deliveriesScreen(), endpointsScreen(), pendingScreen(), jobsScreen(), accessScreen(), auditScreen()}
 }
 
 // reply is what a route returns: a page, or where to go on.

@@ -67,12 +67,14 @@ func showGallery(t *testing.T, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, has, found := strings.Cut(string(text), begin)
+	before, rest, found := strings.Cut(string(text), begin)
+	has, after, _ := strings.Cut(rest+"\n", "\n\n")
+	has += "\n"
 	switch {
 	case !found:
 		t.Fatalf("%s has no table of screenshots", file)
 	case *screenshots != "":
-		if err := os.WriteFile(file, []byte(before+begin+want), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(before+begin+want+"\n"+strings.TrimSuffix(after, "\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	case has != want:

@@ -110,6 +110,8 @@ type EndpointView struct {
 	Live *queue.Stats `json:"live,omitempty"`
 	// Recent is what was sent to it in the last minute, in Status only, and with a log.
 	Recent *state.Recent `json:"recent,omitempty"`
+	// Lately is what its newest attempts led to, in the list of endpoints and of one, with a log.
+	Lately *state.Lately `json:"lately,omitempty"`
 	// Problem is why it cannot be delivered to, whatever its state.
 	Problem string `json:"problem,omitempty"`
 }

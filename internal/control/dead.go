@@ -44,6 +44,9 @@ func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	if f.Outcome != "" {
 		return f, invalid("/outcome", "leave it out", "dead letters have no outcome")
 	}
+	if f.Rule != "" || f.Reason != "" {
+		return f, invalid("/filter", "choose by class and status", "dead letters have no rule or reason")
+	}
 	f, err := s.tagged(f)
 	if err != nil {
 		return f, err
@@ -122,7 +125,7 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 // checkChoice refuses an empty filter, which would choose everything.
 func checkChoice(f state.Filter, all bool) error {
 	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Tags) == 0 && len(f.Events) == 0 &&
-		f.From.IsZero() && f.To.IsZero()
+		f.From.IsZero() && f.To.IsZero() && f.Class == "" && f.Status == nil && f.Rule == "" && f.Reason == ""
 	if empty && !all {
 		return invalid("", "name ids, an endpoint, a key, tags, events or times, or say all", "the filter is empty, which would choose everything")
 	}

@@ -29,13 +29,15 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	all, err := s.views(ctx, a)
+	known, err := s.knownAfter(ctx, a, cursor, n+1)
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	all = slices.DeleteFunc(all, func(e EndpointView) bool { return e.Name <= cursor })
-	page := cut(all, n, func(e *EndpointView) string { return e.Name })
-	return page, s.addLive(ctx, a, page.Items)
+	page := cut(viewsOf(known), n, func(e *EndpointView) string { return e.Name })
+	if err := s.addLive(ctx, a, page.Items); err != nil {
+		return page, err
+	}
+	return page, s.addLately(ctx, a, page.Items)
 }
 
 // Endpoint returns one endpoint with what the queue holds of it. Needs Viewer.
@@ -45,7 +47,10 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 		return EndpointView{}, err
 	}
 	view := []EndpointView{e.view()}
-	return view[0], s.addLive(ctx, a, view)
+	if err := s.addLive(ctx, a, view); err != nil {
+		return view[0], err
+	}
+	return view[0], s.addLately(ctx, a, view)
 }
 
 // Settings is Endpoint without what the queue holds of it, which takes longest to read:
@@ -77,16 +82,25 @@ func viewsOf(known []found) []EndpointView {
 
 // known are the endpoints that the actor may see, by name.
 func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
+	return s.knownAfter(ctx, a, "", 0)
+}
+
+// knownAfter are the first n of them after a name, and maybe more; n = 0: all.
+func (s *Service) knownAfter(ctx context.Context, a Actor, after string, n int) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
 		inFile[f.Name] = true
-		if a.sees(f.Tenants) {
+		if f.Name > after && a.sees(f.Tenants) {
 			known = append(known, ofFile(&f))
 		}
 	}
 	if s.Store != nil {
-		stored, err := s.Store.EndpointsOf(ctx, a.Tenant)
+		read := func() ([]state.Endpoint, error) { return s.Store.EndpointsOf(ctx, a.Tenant) }
+		if n > 0 { // some of the store's may be hidden by those of the file
+			read = func() ([]state.Endpoint, error) { return s.Store.EndpointsPage(ctx, a.Tenant, after, n+len(inFile)) }
+		}
+		stored, err := read()
 		if err != nil && !isSealed(err) {
 			return nil, err
 		}

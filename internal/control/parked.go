@@ -25,8 +25,8 @@ func parkedFilter(f state.Filter) (queue.ParkedFilter, error) {
 	if err := checkSpan(f.From, f.To); err != nil {
 		return queue.ParkedFilter{}, err
 	}
-	if len(f.IDs) > 0 || f.Endpoint != "" || f.Tenant != nil || f.Key != "" || len(f.Tags) > 0 || f.Outcome != "" {
-		return queue.ParkedFilter{}, invalid("/filter", "choose by positions, webhook_ids, events, from and to", "a parked change has no endpoint, tenant, key, tags or outcome")
+	if len(f.IDs) > 0 || f.Endpoint != "" || f.Tenant != nil || f.Key != "" || len(f.Tags) > 0 || f.Outcome != "" || f.Class != "" || f.Status != nil {
+		return queue.ParkedFilter{}, invalid("/filter", "choose by positions, webhook_ids, events, rule, reason, from and to", "a parked change has no endpoint, tenant, key, tags, outcome, class or status")
 	}
 	if err := checkEvents(f.Events); err != nil {
 		return queue.ParkedFilter{}, err

@@ -48,6 +48,9 @@ func (s *Service) countDead(ctx context.Context, a Actor, names []string) (map[s
 	case s.Store == nil:
 		return nil, nil
 	case len(names) > 1:
+		if len(names) <= MaxPage {
+			f.Endpoints = names // else it reads the dead letters of all
+		}
 		return s.Store.CountDeadByEndpoint(ctx, f)
 	}
 	f.Endpoint = names[0]
@@ -210,4 +213,25 @@ func (s *Service) EventTypes(_ context.Context, a Actor) ([]mapping.EventType, e
 		return []mapping.EventType{}, nil
 	}
 	return s.Catalogue(), nil
+}
+
+// latelySpan is from when on the newest attempts of an endpoint are read: of the partitions of a few days only.
+const latelySpan = 24 * time.Hour
+
+// addLately adds to the views what the newest attempts with the actor's events led to.
+func (s *Service) addLately(ctx context.Context, a Actor, views []EndpointView) error {
+	if s.Store == nil || len(views) == 0 {
+		return nil
+	}
+	names := make([]string, len(views))
+	for i := range views {
+		names[i] = views[i].Name
+	}
+	lately, err := s.Store.Lately(ctx, names, time.Now().Add(-latelySpan), a.Tenant)
+	for i := range views {
+		if l, ok := lately[views[i].Name]; ok {
+			views[i].Lately = &l
+		}
+	}
+	return err
 }

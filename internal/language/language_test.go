@@ -68,7 +68,7 @@ func TestUsedKeys(t *testing.T) {
 	// Those with a prefix: word, choice, and what is made of a screen's name or of what was done.
 	prefixes := map[string]*regexp.Regexp{
 		".html": regexp.MustCompile(`\bword "([a-z_.]+)"|\bchoice \.Form "[a-z_]+" \(t "[a-z_.]+"\) "([a-z_.]+)"`),
-		".go":   regexp.MustCompile(`\bWord\("([a-z_.]+)"|(?:\bgoTo\([^"\n]*"[^"]*"|\bdoneUnit\(u), "([a-z_]+)"\)|\bname: "([a-z_]+)", path:`),
+		".go":   regexp.MustCompile(`\bWord\("([a-z_.]+)"|\b(?:goTo|doneUnit|switching[A-Za-z]+)\((?:[^"\n]*"[^"]*")??[^"\n]*, "([a-z_]+)"\)|\bname: "([a-z_]+)", path:`),
 	}
 	texts, used := language.Of(language.English).Keys(), map[string]bool{}
 	use := func(file, key string) {

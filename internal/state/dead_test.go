@@ -42,6 +42,7 @@ func TestDeadLetters(t *testing.T) {
 			d.Op, d.Errors = []string{"insert", ""}[n/3%2], [][]byte{nil, []byte("[\"\xe9\"]")}[n/3%2]
 		case 2:
 			d.Endpoint, d.Tenant, d.Type, d.Replay = "erp", "", "gancho.endpoint.paused", true
+			d.Class, d.Status = "dns", 0
 		}
 		all = append(all, d)
 	}
@@ -60,6 +61,9 @@ func TestDeadLetters(t *testing.T) {
 	}{
 		"ids":           {state.Filter{IDs: []int64{all[3].ID, all[40].ID}}, func(i int, _ *state.DeadLetter) bool { return i == 3 || i == 40 }},
 		"endpoint":      {state.Filter{Endpoint: "erp"}, func(_ int, d *state.DeadLetter) bool { return d.Endpoint == "erp" }},
+		"class":         {state.Filter{Class: "dns"}, func(_ int, d *state.DeadLetter) bool { return d.Class == "dns" }},
+		"status":        {state.Filter{Status: new(500)}, func(_ int, d *state.DeadLetter) bool { return d.Status == 500 }},
+		"no answer":     {state.Filter{Status: new(0)}, func(_ int, d *state.DeadLetter) bool { return d.Status == 0 }},
 		"tenant":        {state.Filter{Tenant: pointer("2")}, func(_ int, d *state.DeadLetter) bool { return d.Tenant == "2" }},
 		"no tenant":     {state.Filter{Tenant: pointer("")}, func(_ int, d *state.DeadLetter) bool { return d.Tenant == "" }},
 		"key":           {state.Filter{Key: "7"}, func(_ int, d *state.DeadLetter) bool { return d.Key == "7" }},

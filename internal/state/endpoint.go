@@ -21,9 +21,19 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) { return s.En
 // *KeyErrors it still returns all; those that could not be decrypted have no
 // Document and no Secrets.
 func (s *Store) EndpointsOf(ctx context.Context, tenant string) ([]Endpoint, error) {
+	return s.endpointsWhere(ctx, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
+}
+
+// EndpointsPage is EndpointsOf for the first n by name after one ("": from the first): only these are decrypted.
+func (s *Store) EndpointsPage(ctx context.Context, tenant, after string, n int) ([]Endpoint, error) {
+	return s.endpointsWhere(ctx, `where e.id in (select id from gancho.endpoints where name > $2 and ($1 = '' or tenants = array[$1]) order by name limit $3)`,
+		s.text.encode(tenant), s.text.encode(after), n)
+}
+
+func (s *Store) endpointsWhere(ctx context.Context, condition string, args ...any) ([]Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	rows, err := s.readEndpoints(ctx, s.pool, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
+	rows, err := s.readEndpoints(ctx, s.pool, condition, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))
 	}

@@ -31,6 +31,10 @@ func (f *Filter) lacks(name string) error {
 		part = "outcome"
 	case f.Latest && name != attemptsTable:
 		part = "latest"
+	case (f.Class != "" || f.Status != nil) && name != deadTable:
+		part = "class or status"
+	case f.Rule != "" || f.Reason != "":
+		part = "rule or reason"
 	default:
 		return nil
 	}
@@ -60,6 +64,10 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 		w.add("tags @> %s::text[] and tags && %s::text[] and %s = any(tags)", tags, tags, tags[0])
 	}
 	w.given("outcome = %s", f.Outcome)
+	w.given("class = %s", f.Class)
+	if f.Status != nil {
+		w.add("status = %s", *f.Status)
+	}
 	if name == attemptsTable {
 		w.between("time", f.From, f.To)
 		if f.Latest {

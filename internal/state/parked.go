@@ -113,7 +113,7 @@ func ParkedCursor(position string) (after, last, seen queue.ID, err error) {
 // ParkedFilter is the filter as one of parked changes. It fails for an id
 // or a webhook-id that is none.
 func (f *Filter) ParkedFilter() (queue.ParkedFilter, error) {
-	out := queue.ParkedFilter{WebhookIDs: f.Webhooks, Events: f.Events, From: f.From, To: f.To}
+	out := queue.ParkedFilter{WebhookIDs: f.Webhooks, Events: f.Events, Rule: f.Rule, Reason: f.Reason, From: f.From, To: f.To}
 	for _, text := range f.Parked {
 		id, err := queue.ParseID(text)
 		if err != nil {

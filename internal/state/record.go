@@ -143,6 +143,10 @@ type Filter struct {
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
 	Latest   bool      `json:"-"`                 // attempts': only the newest of each event at each endpoint
+	Class    string    `json:"class,omitempty"`   // dead letters': how the last attempt has failed
+	Status   *int      `json:"status,omitempty"`  // dead letters': the last answer's; 0: none came
+	Rule     string    `json:"rule,omitempty"`    // parked changes'
+	Reason   string    `json:"reason,omitempty"`  // parked changes'
 
 	// Endpoints are those of an actor who may choose from no others.
 	Endpoints []string `json:"-"`
