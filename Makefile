@@ -27,7 +27,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages, a browser
@@ -80,6 +80,14 @@ fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
 bench: deps build ## Measure the bridge against a limit taken in the same run, then a rule's evaluation
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h ./internal/bench
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./mapping
+
+.PHONY: bench-console
+bench-console: deps ## Measure each page of the console with 10,000 endpoints and two million attempts
+	$(GO) test -run '^$$' -bench Lists -benchtime 1x -timeout 1h ./internal/console
+
+.PHONY: screenshots
+screenshots: deps ## Draw each page of the console for docs/console.md
+	$(GO) test -count=1 -run 'TestScreenshots' ./internal/console -args -screenshots "$(CURDIR)/docs/console"
 
 .PHONY: microbench
 microbench: deps build ## Run every package's own benchmarks

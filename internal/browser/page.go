@@ -187,10 +187,23 @@ func (p *Page) missing(what, name string) {
 	p.t.Fatalf("browser: no %s %q at %s:\n%s", what, name, p.URL(), p.Text())
 }
 
-// Press sends keys to what has the focus: text, or keys of chromedp/kb.
+// Press sends keys to what has the focus: text, or keys of chromedp/kb. Text is in the event of the key's going down, as from a keyboard: chromedp
+// sends it on its own, so that it is typed even where a page has prevented that.
 func (p *Page) Press(keys string) {
 	p.t.Helper()
-	p.do(chromedp.KeyEvent(keys))
+	for _, key := range keys {
+		for _, e := range kb.Encode(key) {
+			switch e.Type {
+			case kb.KeyChar:
+				continue
+			case kb.KeyDown:
+				if r := kb.Keys[key]; r != nil && r.Print {
+					e.Type, e.Text, e.UnmodifiedText = "keyDown", r.Text, r.Unmodified
+				}
+			}
+			call(p, input.DispatchKeyEvent, *e)
+		}
+	}
 }
 
 // Screenshot draws the whole page as PNG.
@@ -199,10 +212,54 @@ func (p *Page) Screenshot() []byte {
 	return run(p, chromedp.FullScreenshot(100))
 }
 
+// View draws what the window shows as PNG.
+func (p *Page) View() []byte {
+	p.t.Helper()
+	return run(p, chromedp.CaptureScreenshot())
+}
+
+// Resize gives the window another size, in CSS pixels.
+func (p *Page) Resize(width, height int) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(int64(width), int64(height)))
+}
+
+// Focused is the text of what has the focus, of a field its label; "": nothing has.
+func (p *Page) Focused() string {
+	p.t.Helper()
+	return evaluate[string](p, `(() => {
+		const e = document.activeElement;
+		return !e || e === document.body ? '' : [...(e.labels || [e])].map(l => l.textContent).join(' ').replace(/\s+/g, ' ').trim();
+	})()`)
+}
+
+// SmallTargets returns what can be clicked and is lower or narrower than least CSS pixels: "text: width × height" each. A link in the midst of
+// a sentence may be: the line's height bounds it (WCAG 2.5.8).
+func (p *Page) SmallTargets(least int) []string {
+	p.t.Helper()
+	return evaluate[[]string](p, `[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=button]')].flatMap(e => {
+		const r = e.getBoundingClientRect();
+		const within = getComputedStyle(e).display === 'inline' && e.closest('p') && e.closest('p').textContent.trim() !== e.textContent.trim();
+		if (r.width === 0 || r.height === 0 || within || r.right < 0) return [];
+		return r.width < %[1]d || r.height < %[1]d ? [(e.textContent || e.id).trim() + ': ' + r.width + ' × ' + r.height] : [];
+	})`, least)
+}
+
 // ScrollsSideways says whether the page is wider than its window.
 func (p *Page) ScrollsSideways() bool {
 	p.t.Helper()
 	return evaluate[bool](p, `document.documentElement.scrollWidth > document.documentElement.clientWidth`)
+}
+
+// SidewaysAt describes what makes the page wider than its window; "": nothing does.
+func (p *Page) SidewaysAt() string {
+	p.t.Helper()
+	return evaluate[string](p, `(() => {
+		const width = document.documentElement.clientWidth;
+		if (document.documentElement.scrollWidth <= width) return '';
+		const wide = [...document.body.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > width);
+		return wide.map(e => e.tagName.toLowerCase() + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40)).join('; ') || 'the body';
+	})()`)
 }
 
 // Violations returns what axe-core finds against WCAG 2.2 A and AA: "rule: help: selector" each.

@@ -2,12 +2,14 @@ package console
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 )
 
 //go:embed assets templates
@@ -18,6 +20,7 @@ type assets map[string]asset
 
 type asset struct {
 	body  []byte
+	small []byte // gzip of it; pages are sent as they are, as some have what only their reader may know (BREACH)
 	media string
 	hash  string
 }
@@ -48,7 +51,15 @@ func newAssets(b *Brand) assets {
 
 func (a assets) add(name string, body []byte, media string) {
 	hash := sha256.Sum256(body)
-	a[name] = asset{body, media, hex.EncodeToString(hash[:6])}
+	a[name] = asset{body, compressed(body), media, hex.EncodeToString(hash[:6])}
+}
+
+func compressed(body []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(body) // a buffer takes everything
+	_ = w.Close()
+	return out.Bytes()
 }
 
 // url is the address of an asset.
@@ -65,5 +76,11 @@ func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	w.Header().Set("Content-Type", found.media)
-	_, _ = w.Write(found.body) // an error means that the browser has gone
+	w.Header().Set("Vary", "Accept-Encoding")
+	body := found.body
+	if len(found.small) < len(body) && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.Header().Set("Content-Encoding", "gzip")
+		body = found.small
+	}
+	_, _ = w.Write(body) // an error means that the browser has gone
 }

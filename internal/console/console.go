@@ -197,11 +197,8 @@ func (c *console) routes() {
 	for i := range c.screens {
 		s := &c.screens[i]
 		for _, rt := range s.routes {
-			method, path, _ := strings.Cut(rt.pattern, " /")
-			if path == "" {
-				path = "{$}"
-			}
-			c.mux.HandleFunc(method+" "+root+path, func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, s, &rt) })
+			method, path := splitPattern(rt.pattern)
+			c.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, s, &rt) })
 		}
 	}
 	c.mux.HandleFunc("POST "+root+"sign-out", func(w http.ResponseWriter, r *http.Request) {

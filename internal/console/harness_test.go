@@ -33,7 +33,8 @@ const testKey = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 // world is a console over real servers, with a receiver that endpoints may post to.
 type world struct {
-	t        *testing.T
+	t        testing.TB
+	dsn      string
 	control  *control.Service
 	store    *state.Store
 	queue    *queue.Queue
@@ -47,7 +48,7 @@ type world struct {
 var root = control.Actor{Name: "cli:teste", Role: state.Admin}
 
 // newConsole starts a console; each of more changes its options.
-func newConsole(t *testing.T, more ...func(*console.Options)) *world {
+func newConsole(t testing.TB, more ...func(*console.Options)) *world {
 	t.Helper()
 	ctx := context.Background()
 	dsn := pg.Database(t, "")
@@ -75,7 +76,7 @@ func newConsole(t *testing.T, more ...func(*console.Options)) *world {
 	t.Cleanup(func() { _ = queue.Close() })
 	sender := webhook.NewSender(webhook.Options{Logger: zerolog.Nop()})
 	t.Cleanup(sender.Close)
-	w := &world{t: t, store: store, queue: queue}
+	w := &world{t: t, dsn: dsn, store: store, queue: queue}
 	w.receiver = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(w.receiver.Close)
 	w.server = httptest.NewUnstartedServer(nil)
@@ -128,10 +129,12 @@ func (w *world) token(role state.Role, tenant string) (name, text string) {
 
 // visitor is somebody's, with cookies, and shows one page.
 type visitor struct {
-	t      *testing.T
+	t      testing.TB
 	world  *world
 	client *http.Client
 	token  string // name of the one that it has signed in with
+	role   state.Role
+	tenant string
 	// what it shows
 	status int
 	header http.Header
@@ -154,6 +157,7 @@ func (w *world) visitor() *visitor {
 func (w *world) as(role state.Role, tenant string) *visitor {
 	w.t.Helper()
 	b := w.visitor()
+	b.role, b.tenant = role, tenant
 	name, text := w.token(role, tenant)
 	b.open("/console/sign-in").submit("Entrar", "Token da API", text)
 	if b.token = name; b.at.Path == "/console/sign-in" {
@@ -194,9 +198,11 @@ func (b *visitor) do(request *http.Request) *visitor {
 		b.t.Fatal(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		b.t.Fatal(err)
+	var body []byte
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream") { // which has no end
+		if body, err = io.ReadAll(answer.Body); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	b.status, b.header, b.at, b.body = answer.StatusCode, answer.Header, answer.Request.URL, string(body)
 	if b.page, err = html.Parse(strings.NewReader(b.body)); err != nil {

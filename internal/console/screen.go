@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"strings"
 
 	"gancho/internal/presets"
 	"gancho/internal/state"
@@ -28,6 +29,12 @@ type route struct {
 	pattern string
 	role    state.Role // that it needs; "": the screen's
 	handle  func(*visit) (reply, error)
+}
+
+// splitPattern returns the method, and the path as the listener's http.ServeMux knows it.
+func splitPattern(pattern string) (method, path string) {
+	method, path, _ = strings.Cut(pattern, " /")
+	return method, root + cmp.Or(path, "{$}")
 }
 
 func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }

@@ -144,5 +144,11 @@ func (v *visit) changeSettings() (reply, error) {
 	case "auto":
 		v.setCookie(themeCookie, "", 0)
 	}
+	switch v.http.PostFormValue("keys") {
+	case "off":
+		v.setCookie(keysCookie, "off", settingsLife)
+	case "on":
+		v.setCookie(keysCookie, "", 0)
+	}
 	return reply{location: ownPath(v.http.PostFormValue("back"))}, nil
 }

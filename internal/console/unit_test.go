@@ -24,7 +24,7 @@ import (
 )
 
 // vendor is a screen of ours whose endpoints may be on this machine.
-func vendor(t *testing.T, name string) presets.Screen {
+func vendor(t testing.TB, name string) presets.Screen {
 	t.Helper()
 	src, err := os.ReadFile(filepath.Join("..", "presets", name+".screen.yaml"))
 	if err != nil {

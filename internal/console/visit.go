@@ -24,6 +24,7 @@ type visit struct {
 	actor    control.Actor // zero: nobody has signed in
 	language *language.Language
 	theme    string // light, dark, or "": the browser's
+	keys     bool   // a single key is a command
 	// whole is the context of the request without the time that a page may take.
 	whole context.Context //nolint:containedctx // a visit is one request and lives as long
 	// release ends Hold; more than once is harmless.
@@ -35,6 +36,7 @@ const (
 	sessionCookie  = "gancho_session"
 	languageCookie = "gancho_language"
 	themeCookie    = "gancho_theme"
+	keysCookie     = "gancho_keys"
 )
 
 // wholeKey is the key of visit.whole in a request's context.
@@ -53,6 +55,7 @@ func (c *console) visit(w http.ResponseWriter, r *http.Request) *visit {
 	if theme := v.cookie(themeCookie); theme == "light" || theme == "dark" {
 		v.theme = theme
 	}
+	v.keys = v.cookie(keysCookie) != "off"
 	return v
 }
 
@@ -171,6 +174,7 @@ type frame struct {
 	Template string
 	Language language.Code
 	Theme    string
+	Keys     bool
 	Brand    Brand
 	Nav      []navItem
 	SignedIn bool
@@ -191,7 +195,7 @@ type navItem struct {
 
 func (v *visit) frame(template string, data any) frame {
 	f := frame{
-		Page: data, Template: template, Language: v.language.Code, Theme: v.theme, Brand: v.Brand, Version: v.Version, Here: v.here(),
+		Page: data, Template: template, Language: v.language.Code, Theme: v.theme, Keys: v.keys, Brand: v.Brand, Version: v.Version, Here: v.here(),
 		SignedIn: v.actor.Name != "", Return: v.session.ReturnURL,
 		Languages: language.Codes(), Themes: []string{"light", "dark", "auto"},
 	}
