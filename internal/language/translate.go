@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
@@ -11,7 +12,7 @@ import (
 // Translate returns, in l's language, a text that was made in English, by the texts of a group of keys: "cli.help" are those
 // that begin with cli.help and a dot. The English text is what finds the key, as in gettext: so what makes a message need not
 // know of languages, and what it says in English stays where it is made. Where the text of a key has values, those of the
-// English text are taken over; {text} and {error} hold messages themselves, and are translated by the same group. What the
+// English text are taken over; {text}, {more} and {error} hold messages themselves, and are translated by the same group. What the
 // group does not have is returned as it is.
 func (l *Language) Translate(group, english string) string {
 	if l.Code == English || english == "" {
@@ -25,7 +26,7 @@ func (l *Language) Translate(group, english string) string {
 		pairs := make([]string, 0, 2*len(p.values))
 		for i, name := range p.values {
 			value := found[i+1]
-			if name == "{text}" || name == "{error}" {
+			if name == "{text}" || name == "{more}" || name == "{error}" {
 				value = l.Translate(group, value)
 			}
 			pairs = append(pairs, name, value)
@@ -40,12 +41,14 @@ type pattern struct {
 	key     string
 	english *regexp.Regexp
 	values  []string // {name} in the order of the groups
+	prefix  int      // bytes before the first value
 	fixed   int      // bytes that are not values
 }
 
 var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 
-// patterns are those of all groups that were asked for, the most fixed text first: that which says most about a message wins.
+// patterns are those of all groups that were asked for, in the order in which they are tried: what begins the message wins over
+// what may follow any message, and then what says most of it.
 var patterns sync.Map // of group to []pattern
 
 func patternsOf(group string) []pattern {
@@ -59,10 +62,7 @@ func patternsOf(group string) []pattern {
 		}
 	}
 	slices.SortFunc(out, func(a, b pattern) int {
-		if a.fixed != b.fixed {
-			return b.fixed - a.fixed
-		}
-		return strings.Compare(a.key, b.key)
+		return cmp.Or(b.prefix-a.prefix, b.fixed-a.fixed, strings.Compare(a.key, b.key))
 	})
 	patterns.Store(group, out)
 	return out
@@ -71,6 +71,7 @@ func patternsOf(group string) []pattern {
 func newPattern(key, text string) pattern {
 	p := pattern{key: key, values: placeholder.FindAllString(text, -1)}
 	parts := placeholder.Split(text, -1)
+	p.prefix = len(parts[0])
 	for i, part := range parts {
 		p.fixed += len(part)
 		parts[i] = regexp.QuoteMeta(part)
