@@ -60,3 +60,19 @@ func instructions(l *language.Language, script string) string {
 	}
 	return b.String()
 }
+
+// inLines is the text of a plan in a language, line by line; SQL stays.
+func inLines(l *language.Language, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		said, ended := strings.CutSuffix(line, "\n")
+		if !strings.HasPrefix(said, "+ ") && !strings.HasPrefix(said, "~ ") && !strings.HasPrefix(said, "- ") {
+			said = l.Translate("cli.plan", said)
+		}
+		b.WriteString(said)
+		if ended {
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}

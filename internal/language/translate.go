@@ -18,6 +18,12 @@ func (l *Language) Translate(group, english string) string {
 	if l.Code == English || english == "" {
 		return english
 	}
+	text, _ := l.Translated(group, english)
+	return text
+}
+
+// Translated is Translate, and reports whether the group has the text.
+func (l *Language) Translated(group, english string) (string, bool) {
 	for _, p := range patternsOf(group) {
 		found := p.english.FindStringSubmatch(english)
 		if found == nil {
@@ -31,9 +37,9 @@ func (l *Language) Translate(group, english string) string {
 			}
 			pairs = append(pairs, name, value)
 		}
-		return strings.NewReplacer(pairs...).Replace(l.texts[p.key])
+		return strings.NewReplacer(pairs...).Replace(l.texts[p.key]), true
 	}
-	return english
+	return english, false
 }
 
 // pattern recognises the English text of a key.
