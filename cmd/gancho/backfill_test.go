@@ -215,12 +215,16 @@ func (l *ledger) check(t *testing.T, table map[string]string) {
 	}
 }
 
+// backfillInsert fills the table.
+func backfillInsert(rows int) string {
+	return fmt.Sprintf("insert into contas select n, n / 4.0, case when n %% 3 > 0 then 'nota ' || n end from generate_series(1, %d) n", rows)
+}
+
 // newBackfillWorld has a table with rows, on a server of its own: a backfill waits for the
 // transactions of others, and keeps to what the slot has still to read of the server's WAL.
 func newBackfillWorld(t *testing.T, rows int) *session {
 	t.Helper()
-	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, backfillTable,
-		fmt.Sprintf("insert into contas select n, n / 4.0, case when n %% 3 > 0 then 'nota ' || n end from generate_series(1, %d) n", rows))
+	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, backfillTable, backfillInsert(rows))
 	w.binary = buildCommand(t)
 	w.rules = backfillRules
 	w.extra = "state: {key: '" + stateKey + "'}"

@@ -23,14 +23,19 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
+	return newPairOf(t, loadRules, loadTable)
+}
+
+func newPairOf(t *testing.T, rules string, statements ...string) *pair {
+	t.Helper()
 	p := &pair{primary: ownPostgres(t, nil)}
 	version, err := p.primary.Version()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.synchronizes = version >= 17
-	p.world = newWorldOn(t, p.primary, "", testservers.RedisOptions{}, loadTable)
-	p.rules, p.binary = loadRules, buildCommand(t)
+	p.world = newWorldOn(t, p.primary, "", testservers.RedisOptions{}, statements...)
+	p.rules, p.binary = rules, buildCommand(t)
 	p.database = p.dsn[strings.LastIndex(p.dsn, "/")+1 : strings.LastIndex(p.dsn, "?")]
 	p.run().stop() // which makes the slot
 	var settings map[string]string

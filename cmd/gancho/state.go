@@ -93,11 +93,16 @@ func needState(c *config.Config) error {
 
 // openState connects to Gancho's own tables. The caller closes the store.
 func openState(ctx context.Context, c *config.Config) (*state.Store, error) {
+	return openLoggedState(ctx, c, zerolog.Nop())
+}
+
+// openLoggedState is openState for a command that has to show what the store logs.
+func openLoggedState(ctx context.Context, c *config.Config, log zerolog.Logger) (*state.Store, error) {
 	o, err := stateOptions(c)
 	if err != nil {
 		return nil, err
 	}
-	store, err := state.Open(ctx, state.Options{DSN: o.DSN, Keyring: o.Keyring, Logger: zerolog.Nop()})
+	store, err := state.Open(ctx, state.Options{DSN: o.DSN, Keyring: o.Keyring, Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the state in the database of %s: %w", stateKey(c), err)
 	}
@@ -148,9 +153,10 @@ func newRekeyCommand() *cobra.Command {
 		Use:   "rekey",
 		Short: "Encrypt everything with the first key of state.key",
 		Long: `Encrypt everything that is stored with the first key of state.key: endpoints and
-secrets in one transaction (when a value cannot be decrypted, nothing is changed), and
-then parked changes in Redis, which needs twice their memory meanwhile. If there is no
-error, the other keys may be removed, once no process uses the old order of keys.`,
+secrets in one transaction (when a value cannot be decrypted, nothing is changed; the
+--where of a failed backfill is left as it is then, with a warning), and then parked
+changes in Redis, which needs twice their memory meanwhile. If there is no error, the
+other keys may be removed, once no process uses the old order of keys.`,
 	}, rekey)
 }
 
@@ -158,7 +164,7 @@ func rekey(cmd *cobra.Command, c *config.Config) error {
 	if err := needState(c); err != nil {
 		return err
 	}
-	store, err := openState(cmd.Context(), c)
+	store, err := openLoggedState(cmd.Context(), c, zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()}))
 	if err != nil {
 		return err
 	}

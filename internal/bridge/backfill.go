@@ -86,7 +86,7 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		case len(b.ahead) > 0:
 			err = b.taken(ctx, 0)
 		default:
-			return b.reads.closed(ctx)
+			return b.end(ctx)
 		}
 		if err != nil {
 			return err
@@ -94,23 +94,41 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 	}
 }
 
-// settle finds out what became of the chunk of which an earlier process did not learn it. In another epoch of the
-// source the stream that had the last chunks is lost: the backfill goes back to what is known to be in Redis.
+// end closes the backfill. What the stream has lost until then is read again by the next claim.
+func (b *backfill) end(ctx context.Context) error {
+	if err := b.reads.closed(ctx); err != nil {
+		return err
+	}
+	if !b.sameStream() {
+		return errCapturesNot
+	}
+	return nil
+}
+
+// sameStream reports whether the stream is still that which has the rows up to the cursor's place. It is not in
+// another epoch of the source, and on another timeline a promoted server may lack the last chunks: where no event of them is in
+// Redis, nothing else says so.
+func (b *backfill) sameStream() bool {
+	c := b.queue.Claimed()
+	return c != nil && c.Epoch == b.cursor.Epoch && c.Timeline == b.cursor.Timeline
+}
+
+// settle finds out what became of the chunk of which an earlier process did not learn it. When the stream that had the
+// last chunks may have lost them, the backfill goes back to what is known to be in Redis.
 func (b *backfill) settle(ctx context.Context) error {
 	claimed := b.queue.Claimed()
 	if claimed == nil {
 		return errCapturesNot
 	}
-	if epoch := claimed.Epoch; b.cursor.Epoch != epoch {
-		was := b.cursor
-		b.cursor.Epoch = epoch
+	if was := b.cursor; was.Epoch != claimed.Epoch || was.Timeline != claimed.Timeline {
+		b.cursor.Epoch, b.cursor.Timeline = claimed.Epoch, claimed.Timeline
 		if was.Epoch != 0 {
 			b.cursor.BackfillPlace, b.cursor.Next = state.BackfillPlace{}, nil
 			if was.Durable != nil {
 				b.cursor.BackfillPlace = *was.Durable
 			}
-			b.Log.Warn().Int64("job", b.job.ID).Uint16("epoch", epoch).Int64("rows", was.Rows).Int64("from", b.cursor.Rows).
-				Msg("the source has another epoch than when rows of a backfill were read last; those of which it is not known that redis has their events are read again")
+			b.Log.Warn().Int64("job", b.job.ID).Uint16("epoch", claimed.Epoch).Int32("timeline", claimed.Timeline).Int64("rows", was.Rows).Int64("from", b.cursor.Rows).
+				Msg("the source has another epoch or timeline than when rows of a backfill were read last; those of which it is not known that redis has their events are read again")
 			return b.advance(ctx)
 		}
 	}
@@ -159,9 +177,14 @@ func (b *backfill) announce(ctx context.Context) error {
 	})
 }
 
-// confirm notes in the cursor up to where all events are durable.
+// confirm notes in the cursor up to where all events are durable. Positions of another timeline say nothing of the
+// chunks; the claim comes before the first of them.
 func (b *backfill) confirm() {
-	for len(b.inFlight) > 0 && b.inFlight[0].upTo <= b.capture.reader.Confirmed() {
+	confirmed := b.capture.reader.Confirmed()
+	if !b.sameStream() {
+		return
+	}
+	for len(b.inFlight) > 0 && b.inFlight[0].upTo <= confirmed {
 		to := b.inFlight[0].to
 		b.cursor.Durable, b.inFlight = &to, b.inFlight[1:]
 	}
@@ -254,7 +277,7 @@ func (b *backfill) load() (err error) {
 // next returns the table that is to be read, nil when all are. Other rules may be of other tables: it is opened with
 // them, so that their changes are kept before their rows are read.
 func (b *backfill) next(ctx context.Context) (*mapping.ReadTable, error) {
-	if c := b.queue.Claimed(); c == nil || c.Epoch != b.cursor.Epoch {
+	if !b.sameStream() {
 		return nil, errCapturesNot
 	}
 	for b.rules != b.capture.bound.Load() {

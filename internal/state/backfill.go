@@ -32,10 +32,12 @@ type BackfillCursor struct {
 	Next *BackfillChunk `json:"next,omitempty"`
 	// Round rises each time it goes back because rows could not be taken from the stream.
 	Round int64 `json:"round,omitempty"`
-	// Epoch is the source's whose stream has the rows. In another one the events of those between Durable and the place
-	// may be missing: the stream that had them is lost. 0: not known yet.
-	Epoch   uint16         `json:"epoch,omitempty"`
-	Durable *BackfillPlace `json:"durable,omitempty"` // up to there all is in Redis; nil: nothing is known to be
+	// Epoch is the source's whose stream has the rows, Timeline its server's. In others the events of those between Durable
+	// and the place may be missing: the stream that had them is lost, or a server that was promoted has not got its end.
+	// Epoch 0: not known yet.
+	Epoch    uint16         `json:"epoch,omitempty"`
+	Timeline int32          `json:"timeline,omitempty"`
+	Durable  *BackfillPlace `json:"durable,omitempty"` // up to there all is in Redis; nil: nothing is known to be
 }
 
 // BackfillChunk are rows that a transaction puts into the stream.

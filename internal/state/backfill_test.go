@@ -1,12 +1,15 @@
 package state_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"gancho/internal/state"
 )
@@ -194,6 +197,34 @@ func TestWhereIsSealed(t *testing.T) {
 	}
 	if j := must[*state.Job](t)(open(t, dsn, keys(t, "b")).ClaimJob(ctx, "w", time.Minute)); j.Filter.Where != where || j.Unsealed() != nil {
 		t.Errorf("with the new key it is %q, %v", j.Filter.Where, j.Unsealed())
+	}
+}
+
+// TestRekeyOfFailedBackfills: a backfill that has failed can be resumed, so its where is encrypted again. One that no key
+// decrypts is left as it is, which is said.
+func TestRekeyOfFailedBackfills(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := database(t, "")
+	var log bytes.Buffer
+	both := must[*state.Store](t)(state.Open(ctx, state.Options{DSN: dsn, Keyring: keys(t, "b", "a"), Logger: zerolog.New(&log)}))
+	t.Cleanup(both.Close)
+	var made []state.Job
+	for _, key := range []string{"lost", "a"} {
+		s := open(t, dsn, keys(t, key))
+		j := must[state.Job](t)(s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill, Filter: state.Filter{Table: "clientes", Where: "id = 1"}}))
+		check(t, s.FinishJob(ctx, must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)), state.Failed, "the table was gone"))
+		made = append(made, j)
+	}
+	if n := must[int](t)(both.Rekey(ctx, "cli:teste", parked{})); n != 1 {
+		t.Errorf("%d values were encrypted again, want 1", n)
+	}
+	if said := log.String(); !strings.Contains(said, `"level":"warn"`) || !strings.Contains(said, fmt.Sprintf("the where of job %d:", made[0].ID)) || strings.Count(said, "\n") != 1 {
+		t.Errorf("of the one that is lost it says %s", said)
+	}
+	alone := open(t, dsn, keys(t, "b"))
+	if j := must[state.Job](t)(alone.ResumeJob(ctx, "cli:teste", made[1].ID, "")); j.Filter.Where != "id = 1" || j.Unsealed() != nil {
+		t.Errorf("resumed with the new key it has %q, %v", j.Filter.Where, j.Unsealed())
 	}
 }
 

@@ -51,24 +51,24 @@ func parkedPlace(p cdc.Position, n int) sealPlace {
 // with another one. Those with a tx are one transaction.
 var resealers = [sealedKinds]resealer{
 	sealedSettings: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
-		return s.resealRows(ctx, tx, "gancho.endpoints", `select id, id, name, sealed from gancho.endpoints order by id`,
+		return s.resealRows(ctx, tx, "gancho.endpoints", `select id, id, name, sealed, false from gancho.endpoints order by id`,
 			func(v *sealedRow) (sealPlace, string) {
 				return settingsPlace(v.endpoint), fmt.Sprintf("the settings of endpoint %q", v.name)
 			})
 	}},
 	sealedSecret: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
-		return s.resealRows(ctx, tx, "gancho.secrets", `select s.id, e.id, e.name, s.sealed from gancho.secrets s join gancho.endpoints e on e.id = s.endpoint_id order by s.id`,
+		return s.resealRows(ctx, tx, "gancho.secrets", `select s.id, e.id, e.name, s.sealed, false from gancho.secrets s join gancho.endpoints e on e.id = s.endpoint_id order by s.id`,
 			func(v *sealedRow) (sealPlace, string) {
 				return secretPlace(v.endpoint, v.id), fmt.Sprintf("a secret of endpoint %q", v.name)
 			})
 	}},
 	sealedFields: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
-		return s.resealRows(ctx, tx, "gancho.tenant_fields", `select id, 0::bigint, '', sealed from gancho.tenant_fields order by id`,
+		return s.resealRows(ctx, tx, "gancho.tenant_fields", `select id, 0::bigint, '', sealed, false from gancho.tenant_fields order by id`,
 			func(v *sealedRow) (sealPlace, string) { return fieldsPlace(v.id), fieldsText })
 	}},
-	// Of what has ended it is shown only, and nobody could remove one that is lost.
+	// Of what is done or canceled it is shown only. A backfill that has failed can be resumed.
 	sealedWhere: {inTx: func(ctx context.Context, s *Store, tx pgx.Tx) (int, error) {
-		return s.resealRows(ctx, tx, "gancho.jobs", `select id, 0, '', sealed from gancho.jobs where sealed is not null and state in ('queued', 'running', 'paused') order by id`,
+		return s.resealRows(ctx, tx, "gancho.jobs", `select id, 0, '', sealed, state = 'failed' from gancho.jobs where sealed is not null and state not in ('done', 'canceled') order by id`,
 			func(v *sealedRow) (sealPlace, string) { return wherePlace(v.id), whereOf(v.id) })
 	}},
 	sealedParked: {inRedis: (*Store).resealParked},
@@ -87,8 +87,8 @@ type parkedQueue interface {
 
 // Rekey encrypts everything with the first key of state.key, and returns how many values
 // were encrypted with another one: what is in the database in one transaction, and then what is in
-// the queue's Redis. After a *KeyError of the database nothing was changed; parked changes that cannot
-// be decrypted are left as they are, and are a *KeyError next to the others' number. The
+// the queue's Redis. After a *KeyError of the database nothing was changed; the where of a failed backfill that cannot be
+// decrypted is left as it is, with a warning in the log. Parked changes that cannot be decrypted are left as they are, and are a *KeyError next to the others' number. The
 // other keys may be removed from state.key once every process has this state.key, and
 // there was no error.
 func (s *Store) Rekey(ctx context.Context, actor string, q parkedQueue) (int, error) {
@@ -144,6 +144,7 @@ type sealedRow struct {
 	id, endpoint int64
 	name         string
 	sealed       []byte
+	spare        bool // nothing depends on it, and nobody can remove it: one that is lost is left as it is
 }
 
 // resealRows decrypts the values of a table, so that one that is lost is found, and encrypts
@@ -151,7 +152,7 @@ type sealedRow struct {
 func (s *Store) resealRows(ctx context.Context, tx pgx.Tx, table, sql string, of func(*sealedRow) (sealPlace, string)) (int, error) {
 	rows, _ := tx.Query(ctx, sql)
 	values, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v sealedRow, err error) {
-		err = row.Scan(&v.id, &v.endpoint, &v.name, &v.sealed)
+		err = row.Scan(&v.id, &v.endpoint, &v.name, &v.sealed, &v.spare)
 		v.name = decode(v.name)
 		return v, err
 	})
@@ -160,6 +161,10 @@ func (s *Store) resealRows(ctx context.Context, tx pgx.Tx, table, sql string, of
 		v := &values[i]
 		at, what := of(v)
 		plain, err := s.keys.unseal(at, what, v.sealed)
+		if err != nil && v.spare {
+			s.logger.Warn().Err(err).Msg("a value that cannot be decrypted is not encrypted again, and is left as it is")
+			continue
+		}
 		if err != nil {
 			return n, err
 		}
