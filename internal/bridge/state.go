@@ -92,14 +92,15 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	group.Go(func() error { return b.maintain(ctx) })
 	if b.Capture {
 		group.Go(func() error { return b.dropQueues(ctx) })
+		group.Go(func() error { return b.sendClosings(ctx) })
 	}
 }
 
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
-		Console: b.consoleAt,
-		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Console: b.consoleAt, Unlogged: b.State.KeepLog == 0, Zone: b.Location,
+		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
 		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },
