@@ -137,7 +137,7 @@ func (c *ClosingData) addEvents(ctx context.Context, store *state.Store, q *queu
 }
 
 // Closing lists the webhook-ids of what an endpoint was given in a day, in their order: those that its closing has the
-// digest of, and of a day that is not closed those that there are yet. ErrNotFound: there is no such endpoint, or day. Needs Viewer.
+// digest of, and of a day that is not closed those that there are yet. A tenant sees its own only: the endpoint may have been another's. ErrNotFound: there is no such endpoint, or day. Needs Viewer.
 func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string, limit int) (Page[state.GivenEvent], error) {
 	none := Page[state.GivenEvent]{Items: []state.GivenEvent{}}
 	store, err := s.stored(a, state.Viewer)
@@ -159,7 +159,7 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 	if zone == nil {
 		zone = time.UTC
 	}
-	given := state.Given{Endpoint: name, From: d.Begins(zone), To: d.Plus(1).Begins(zone)}
+	given := state.Given{Endpoint: name, Tenant: a.Tenant, From: d.Begins(zone), To: d.Plus(1).Begins(zone)}
 	if s.Queue != nil {
 		given.Source, _ = s.Queue.SourceID() // a process that only delivers knows no other source
 	}

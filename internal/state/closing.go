@@ -13,6 +13,7 @@ import (
 type Given struct {
 	Endpoint string
 	Source   string // what their webhook-ids begin with; "": anything
+	Tenant   string // of this tenant; "": of all
 	From, To time.Time
 }
 
@@ -26,9 +27,12 @@ type GivenEvent struct {
 func (g *Given) sql(w *where, more string) string {
 	name, from, to := w.param(w.text.encode(g.Endpoint)), w.param(g.From), w.param(g.To)
 	// Operational events have other ids.
-	given := ` where endpoint = ` + name + ` and committed >= ` + from + ` and committed < ` + to + ` and not replay and webhook_id ~ '^[0-9a-f]{8}-'` + more
+	given := ` where endpoint = ` + name + ` and committed >= ` + from + ` and committed < ` + to + ` and not replay and webhook_id not like 'gancho-%'` + more
 	if g.Source != "" {
 		given += ` and left(webhook_id, 9) = ` + w.param(g.Source) + ` || '-'`
+	}
+	if g.Tenant != "" {
+		given += ` and tenant = ` + w.param(w.text.encode(g.Tenant))
 	}
 	// No attempt is before its commit, but for clocks that differ: this spares the partitions before it.
 	return `select event, webhook_id from gancho.attempts` + given + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'
