@@ -77,6 +77,11 @@ func TestStandby(t *testing.T) {
 		return err == nil && slot.ConfirmedFlush >= first.End && slot.Current >= slot.ConfirmedFlush
 	})
 
+	eventually(t, "the primary's position", func() bool { // beyond what it had committed
+		mark, err := gauge.Mark(t.Context())
+		return err == nil && mark.LSN >= first.End && !mark.At.IsZero()
+	})
+
 	stop() // a stream that is open goes on into the new timeline, without a word
 	if err := await(t, ended, "the reader to end"); err != nil {
 		t.Fatal(err)

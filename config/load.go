@@ -93,6 +93,7 @@ func Schema() *jsonschema.Schema {
 }
 
 func (c *Config) decode(v value) {
+	var endpoints value
 	v.Map(
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
@@ -107,8 +108,13 @@ func (c *Config) decode(v value) {
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
 		strictyaml.Optional("doctor", c.Doctor.decode),
 		strictyaml.Required("rules", c.decodeRules),
-		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
+		strictyaml.Optional("endpoints", func(v value) { endpoints, c.Endpoints = v, endpoint.DecodeList(v) }),
 	)
+	for i := range c.Endpoints {
+		if c.Endpoints[i].Closing != 0 && (!c.State.On() || c.State.KeepLog == 0) {
+			endpoints.List()[i].Errorf("write state: {key: ...}, without keep_log: off, or leave closing out", "endpoint %q has a closing, which is made from the delivery log, and there is none", c.Endpoints[i].Name)
+		}
+	}
 }
 
 // complete ends the reading of a document, and returns its mistakes.

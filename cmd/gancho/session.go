@@ -96,6 +96,8 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}()
 	o := control.Options{
 		Version:   version,
+		Unlogged:  c.State.On() && c.State.KeepLog == 0,
+		Zone:      c.Source.Location,
 		Console:   consoleURL(&c.Console),
 		Quotas:    quotas(&c.Quotas),
 		File:      func() []endpoint.Endpoint { return c.Endpoints },

@@ -118,6 +118,7 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		strictyaml.Optional("max_age", func(v value) { e.MaxAge = v.Duration(minAge, maxAge) }),
 		strictyaml.Optional("pause_after", func(v value) { e.PauseAfter = decodePauseAfter(v) }),
 		strictyaml.Optional("rate", func(v value) { e.Rate = v.Rate() }),
+		strictyaml.Optional("closing", func(v value) { e.Closing = decodeClosing(v) }),
 		strictyaml.Optional("allow_private", func(v value) {
 			for _, item := range v.ListOrOne() {
 				e.AllowPrivate = append(e.AllowPrivate, item.Prefix())

@@ -89,6 +89,7 @@ func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.
 	d.add("max_age", durationText(full.MaxAge), full.MaxAge != base.MaxAge)
 	d.add("pause_after", durationText(full.PauseAfter), full.PauseAfter != base.PauseAfter)
 	d.add("rate", strconv.FormatFloat(e.Rate, 'g', -1, 64)+"/s", e.Rate != 0)
+	d.add("closing", e.Closing.String(), e.Closing != 0)
 	d.add("allow_private", e.AllowPrivate, len(e.AllowPrivate) > 0)
 	d.add("allow_http", e.AllowHTTP, e.AllowHTTP)
 	d.add("http", "1.1", e.HTTP1)

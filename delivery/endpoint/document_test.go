@@ -37,6 +37,7 @@ func TestDocument(t *testing.T) {
 			`{"extra":{"validationtoken":"***"},"format":"standard","style":"superlogica","url":"https://x.com"}`},
 		{"waits", `{url: https://x.com, retry: [], retry_refused: [1d, 36h, 500ms], max_age: 2d, pause_after: never, rate: 600/m}`,
 			`{"max_age":"2d","pause_after":"never","rate":"10/s","retry":[],"retry_refused":["1d","36h","500ms"],"url":"https://x.com"}`, ""},
+		{"a closing", `{url: https://x.com, closing: daily 00:10}`, `{"closing":"daily 00:10","url":"https://x.com"}`, ""},
 		{"HTTP/1.1", `{url: https://x.com, http: 1.1}`, `{"http":"1.1","url":"https://x.com"}`, ""},
 		{"HTTP/1.1 in JSON", `{"url": "https://x.com", "http": "1.1"}`, `{"http":"1.1","url":"https://x.com"}`, ""},
 		{"any HTTP", `{url: https://x.com, http: auto}`, `{"url":"https://x.com"}`, ""},

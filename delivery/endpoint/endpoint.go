@@ -190,7 +190,9 @@ type Endpoint struct {
 	// negative: never. Time in which no process delivers does not count.
 	PauseAfter time.Duration
 	// Rate is the most requests per second; 0: no limit.
-	Rate        float64
+	Rate float64
+	// Closing is when it is sent what belongs to the day before.
+	Closing     Closing
 	State       State
 	OnExhausted Exhausted
 	// AllowPrivate are the special-purpose networks that this endpoint may be

@@ -59,7 +59,7 @@
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
-//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, forgotten, log_records, log_bytes, log_lost;
+//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, forgotten, closed (day), log_records, log_bytes, log_lost;
 //	                                    overflow (what of the backlog is in the Overflow); in ms: failing, open, idling, trouble and noticed since, idle for
 //	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim

@@ -138,6 +138,10 @@ func (c *crawl) populate(o owner, name, tenant string) {
 // What the receiver has answered is the operator's where the endpoint is.
 func (c *crawl) deliver(o owner, endpoint, about string) {
 	c.t.Helper()
+	source, err := c.queue.SourceID()
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	answer := o.mark + "-answer"
 	if endpoint == "shared" {
@@ -155,8 +159,10 @@ func (c *crawl) deliver(o owner, endpoint, about string) {
 			Time: now, Endpoint: endpoint, Entry: fmt.Sprint(c.made), WebhookID: m.ID, Event: m.Type, Tenant: o.tenant, Key: m.Key, Committed: m.Time, Number: 1,
 			Outcome: queue.OutcomeDead, Class: webhook.ClassStatus, Status: 500, Error: answer,
 		}
+		captured := attempt // by this source, for the ids of a day
+		captured.Entry, captured.WebhookID = attempt.Entry+"-2", source+"-"+m.ID
 		for _, err := range []error{
-			c.store.WriteDead(c.t.Context(), []state.DeadLetter{dead}), c.store.WriteAttempts(c.t.Context(), []state.Attempt{attempt}), c.store.WriteEvents(c.t.Context(), []webhook.Message{m}),
+			c.store.WriteDead(c.t.Context(), []state.DeadLetter{dead}), c.store.WriteAttempts(c.t.Context(), []state.Attempt{attempt, captured}), c.store.WriteEvents(c.t.Context(), []webhook.Message{m}),
 		} {
 			if err != nil {
 				c.t.Fatal(err)
@@ -206,6 +212,11 @@ func (c *crawl) harvest() {
 		}
 		c.gather(path, body)
 	})
+	for _, at := range []time.Time{time.Now().Add(-time.Hour), time.Now()} { // of what deliver has made
+		if day := any(at.UTC().Format(time.DateOnly)); !slices.Contains(c.values["day"], day) {
+			c.values["day"] = append(c.values["day"], day)
+		}
+	}
 }
 
 // gather notes the texts and numbers of an answer, by their names, and by their list's.

@@ -21,6 +21,15 @@ func (c *call) listKeys() (answer, error) {
 	return list(e.Keys, err)
 }
 
+// closing lists what an endpoint was given in a day.
+func (c *call) closing() (answer, error) {
+	type none struct{}
+	return filtered("closings", func(*query) none { return none{} },
+		func(s *control.Service, ctx context.Context, a control.Actor, _ none, cursor string, limit int) (control.Page[state.GivenEvent], error) {
+			return s.Closing(ctx, a, c.name(), c.http.PathValue("day"), cursor, limit)
+		})(c)
+}
+
 func (c *call) addEndpoint() (answer, error) {
 	ed25519 := c.query.bool("ed25519")
 	if err := c.query.err(); err != nil {

@@ -72,6 +72,7 @@ func TestTenants(t *testing.T) {
 		{method: "POST", path: "/endpoints/{}/rotate", body: `{"overlap":"1d"}`, foreign: endpoints, absent: none, status: 404, route: "/endpoints/{name}/rotate"},
 		{method: "POST", path: "/endpoints/{}/test", foreign: endpoints, absent: none, status: 404, route: "/endpoints/{name}/test"},
 		{method: "GET", path: "/endpoints/{}/keys", foreign: endpoints, absent: none, status: 404, route: "/endpoints/{name}/keys"},
+		{method: "GET", path: "/endpoints/{}/closings/2026-11-20", foreign: endpoints, absent: none, status: 404, route: "/endpoints/{name}/closings/{day}"},
 		{method: "GET", path: "/deliveries", status: 200},
 		{method: "GET", path: "/deliveries?endpoint={}", foreign: endpoints, absent: none, status: 200, route: "/deliveries"},
 		{method: "GET", path: "/deliveries?tenant={}", foreign: []string{"1", ""}, absent: none, status: 404, route: "/deliveries"},

@@ -28,6 +28,7 @@ const (
 	eventGap        = "gancho.table.gap"
 	eventQuota      = "gancho.quota.exceeded"
 	eventExpiring   = "gancho.expiring"
+	eventClosing    = "gancho.closing" // to the endpoint whose setting asks for it, alone
 )
 
 // notify makes an operational event of what the dispatcher noticed. An error
@@ -108,8 +109,7 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 		b.mail(name, about, tenants, body)
 		return nil
 	}
-	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
-	m := webhook.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
+	m := webhook.Message{ID: operationalID(name, about, identity), Type: name, Key: about, Time: time.Now(), Data: body}
 	if len(tenants) == 1 {
 		m.Tenant = tenants[0]
 	}
@@ -119,6 +119,12 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 	b.metrics.notices.WithLabelValues(name).Inc()
 	b.mail(name, about, tenants, body)
 	return nil
+}
+
+// operationalID is the webhook-id of an operational event: the same of one that is repeated.
+func operationalID(name, about, identity string) string {
+	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
+	return "gancho-" + hex.EncodeToString(digest[:16])
 }
 
 // lagAgain is how long a slot that lags is not announced again, whether it

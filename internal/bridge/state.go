@@ -98,6 +98,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	group.Go(func() error { return b.maintain(ctx) })
 	if b.Capture {
 		group.Go(func() error { return b.dropQueues(ctx) })
+		group.Go(func() error { return b.sendClosings(ctx) })
 	}
 }
 
@@ -105,6 +106,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
 		Console: b.consoleAt, Screens: b.screens(),
+		Unlogged: b.State.KeepLog == 0, Zone: b.Location,
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Contract:  b.contract, RulesInUse: b.rulesInUse,

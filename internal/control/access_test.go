@@ -114,6 +114,9 @@ func operations() map[string]operation {
 		"Prove": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Prove(ctx, a, queue.TallySpan{From: time.Now().Add(-time.Hour), To: time.Now()}))
 		}},
+		"Closing": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Closing(ctx, a, "um", "2026-11-20", "", 0))
+		}},
 		"Jobs": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Jobs(ctx, a, "", 0)) }},
 		"Job":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Job(ctx, a, g.job())) }},
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {

@@ -76,8 +76,11 @@ type Options struct {
 	// does not exist.
 	Examine func(ctx context.Context) (doctor.Report, error)
 	// Quotas bound what tenants use. They need the Queue.
-	Quotas  Quotas
-	Version string
+	Quotas Quotas
+	// Unlogged: there is no delivery log (state.keep_log). Zone is where days begin and end; nil: UTC.
+	Unlogged bool
+	Zone     *time.Location
+	Version  string
 	// Console is the address of the console's listener, such as https://webhooks.example.com. Empty: there is no console.
 	Console string
 	// Screens are those of vendors.

@@ -178,6 +178,9 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err := s.Quotas.checkSize(&ep, nil); err != nil {
 		return CreatedView{}, err
 	}
+	if err := s.checkClosing(&ep); err != nil {
+		return CreatedView{}, err
+	}
 	name := ep.Name
 	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
@@ -351,6 +354,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 		return EndpointView{}, err
 	}
 	if err := a.owned(&ep, &before); err != nil {
+		return EndpointView{}, err
+	}
+	if err := s.checkClosing(&ep); err != nil {
 		return EndpointView{}, err
 	}
 	if err := s.Quotas.checkSize(&ep, &before); err != nil {

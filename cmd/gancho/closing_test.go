@@ -1,0 +1,290 @@
+package main_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"gancho/delivery/queue/queuetest"
+	"gancho/internal/control"
+	"gancho/internal/testservers"
+)
+
+// noonZone is a time zone, without summer time, in which it is about noon: no test's day ends within it.
+func noonZone() string {
+	offset := 12 - time.Now().UTC().Hour() // Etc/GMT-3 is three hours east
+	return fmt.Sprintf("Etc/GMT%+d", -offset)
+}
+
+// toYesterday moves what was kept of today, of a world whose bridge is stopped, to the day before.
+func (w *world) toYesterday() {
+	w.t.Helper()
+	w.exec("update gancho.attempts set committed = committed - interval '1 day'")
+	w.exec("update gancho.dead_letters set committed = committed - interval '1 day'")
+	c := w.redisClient()
+	keys, err := c.Keys(w.t.Context(), "gancho:{*}:tally:*").Result()
+	if err != nil || len(keys) == 0 {
+		w.t.Fatal(keys, err)
+	}
+	slices.Sort(keys) // a key's new name is never that of one that has not moved
+	for _, key := range keys {
+		at := strings.LastIndexByte(key, ':') + 1
+		n, err := strconv.Atoi(key[at:])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := c.Rename(w.t.Context(), key, key[:at]+strconv.Itoa(n-96)).Err(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	waiting, err := c.XRange(w.t.Context(), "gancho:{c}:q", "-", "+").Result()
+	if err != nil || len(waiting) == 0 {
+		w.t.Fatal(len(waiting), err)
+	}
+	c.Del(w.t.Context(), "gancho:{c}:q")
+	for _, e := range waiting {
+		micros, err := strconv.ParseInt(fmt.Sprint(e.Values["c"]), 10, 64)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		e.Values["c"] = micros - (24 * time.Hour).Microseconds()
+		if err := c.XAdd(w.t.Context(), &redis.XAddArgs{Stream: "gancho:{c}:q", ID: e.ID, Values: e.Values}).Err(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// closingsOf are the closings that a receiver has, by their day; each may have come more than once.
+func closingsOf(t *testing.T, all []arrival) (byDay map[string]control.ClosingData, ids map[string]bool) {
+	t.Helper()
+	byDay, ids = map[string]control.ClosingData{}, map[string]bool{}
+	for _, a := range all {
+		if a.event != "gancho.closing" {
+			continue
+		}
+		var body struct{ Data control.ClosingData }
+		if err := json.Unmarshal(a.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := byDay[string(body.Data.Day)]; ok {
+			if diff := cmp.Diff(other, body.Data); diff != "" {
+				t.Errorf("two closings of a day differ: %s", diff)
+			}
+		}
+		byDay[string(body.Data.Day)], ids[a.id] = body.Data, true
+	}
+	return byDay, ids
+}
+
+// compared is what a receiver computes of what it has of a day, as docs/receivers.md shows it.
+func compared(all []arrival) []control.ClosingEvent {
+	ids := map[string][]string{}
+	for _, a := range all {
+		if !strings.HasPrefix(a.event, "gancho.") && !slices.Contains(ids[a.event], a.id) {
+			ids[a.event] = append(ids[a.event], a.id)
+		}
+	}
+	out := []control.ClosingEvent{}
+	for event, of := range ids {
+		slices.Sort(of)
+		sum := sha256.Sum256([]byte(strings.Join(of, "\n")))
+		out = append(out, control.ClosingEvent{Event: event, Count: int64(len(of)), Digest: hex.EncodeToString(sum[:])})
+	}
+	slices.SortFunc(out, func(a, b control.ClosingEvent) int { return strings.Compare(a.Event, b.Event) })
+	return out
+}
+
+// TestClosing closes two days, after an outage, of which events became dead letters, were sent again, wait, and are
+// missing in the log, with kills of the bridge and Redis around it: each receiver has one closing of each day, after
+// the day's events, and it says what the receiver counts itself.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	w := newLoadWorld(t, testservers.RedisOptions{})
+	w.rules = proveRules
+	w.source, w.extra = "  timezone: "+noonZone(), "state: {key: '"+stateKey+"', keep_events: 7d}"
+	zone, err := time.LoadLocation(noonZone())
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := func(back int) string { return time.Now().In(zone).AddDate(0, 0, -back).Format(time.DateOnly) }
+	closing, hold := make(chan struct{}, 100), make(chan struct{})
+	a := newReceiver(t, func(out http.ResponseWriter, got arrival) {
+		if got.event == "gancho.closing" {
+			closing <- struct{}{}
+			<-hold
+		}
+		if seq, err := strconv.Atoi(got.field("seq")); err == nil && seq%5 == 0 && got.event == "evento.par" && !got.replay {
+			out.Header().Set("webhook-delivery", "abort")
+			out.WriteHeader(http.StatusTeapot)
+		}
+	})
+	lacking, waiting := newReceiver(t, nil), newReceiver(t, nil)
+	w.endpoint("a", a.url(), "closing: daily 00:10")
+	w.endpoint("b", lacking.url(), "closing: daily 00:05", "events: [evento.lote]")
+	w.endpoint("c", waiting.url(), "closing: daily 00:01", "events: [evento.par]", "state: paused")
+	b := w.run()
+	for i := range 40 {
+		w.exec("insert into eventos (cliente_id, seq) values ($1, $2)", i%3, i)
+	}
+	const given = 40 + 20 + 26 + 40 // of each rule: all, the even ones, those not divisible by 3, all
+	a.waitCount(given)
+	lacking.waitCount(40)
+	if code, _, stderr := command(t, "resend", "--endpoint", "a", "--from", "1h", "--config", w.write(), "--wait"); code != 0 {
+		t.Fatal(code, stderr) // what is sent again is in the closing once
+	}
+	c := w.redisClient()
+	queuetest.Eventually(t, "the day to be stored and counted", func() bool {
+		left := c.XLen(t.Context(), "gancho:{a}:x").Val()
+		for _, name := range []string{"a", "b"} {
+			for _, of := range []string{"q", "log", "dead"} {
+				left += c.XLen(t.Context(), "gancho:{"+name+"}:"+of).Val()
+			}
+		}
+		return left == 0
+	})
+	b.stop()
+	w.toYesterday()
+	w.exec("delete from gancho.attempts where ctid in (select ctid from gancho.attempts where endpoint = 'b' limit 1)")
+	for _, name := range []string{"a", "b", "c"} { // since then there was an outage
+		if err := c.HSet(t.Context(), "gancho:{"+name+"}:state", "closed", day(3)).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // killed while a closing is sent
+		b = w.run()
+		select {
+		case <-closing:
+		case <-b.done:
+			t.Fatal("the bridge ended")
+		case <-t.Context().Done():
+			t.Fatal(context.Cause(t.Context()))
+		}
+		b.kill()
+	}
+	w.redis.Kill()
+	if err := w.redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	close(hold)
+	b = w.run()
+	moved := time.Now()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)") // of today
+	ofYesterday := func(r *receiver) []arrival {
+		return slices.DeleteFunc(slices.Clone(arrivalsOf(r)), func(got arrival) bool { return r == a && got.event != "gancho.closing" && got.at.After(moved) })
+	}
+	twoDays := func(r *receiver, count int64, complete bool) []control.ClosingEvent {
+		t.Helper()
+		all := r.waitFor(2*time.Minute, "the closings", func(all []arrival) bool {
+			byDay, _ := closingsOf(t, all)
+			return len(byDay) == 2
+		})
+		byDay, ids := closingsOf(t, all)
+		if len(ids) != 2 {
+			t.Errorf("%d webhook-ids of the closings of 2 days: %v", len(ids), ids)
+		}
+		got := byDay[day(1)]
+		if got.Count != count || got.Complete != complete {
+			t.Errorf("yesterday: %+v, want %d events, complete %t", got, count, complete)
+		}
+		if empty := byDay[day(2)]; !empty.Complete || empty.Count != 0 || len(empty.Events) != 0 {
+			t.Errorf("the day without events: %+v", empty)
+		}
+		if !complete {
+			if got.Missing != 1 {
+				t.Errorf("%d are missing, not the one that was deleted", got.Missing)
+			}
+			return got.Events
+		}
+		all = ofYesterday(r)
+		of := slices.IndexFunc(all, func(a arrival) bool { return a.event == "gancho.closing" && a.field("day") == day(1) })
+		if diff := cmp.Diff(compared(all[:of]), got.Events); diff != "" {
+			t.Errorf("a receiver finds a difference: %s", diff)
+		}
+		return got.Events
+	}
+	twoDays(a, given, true)
+	w.compareAsDocumented(ofYesterday(a))
+	twoDays(lacking, 39, false)
+	b.waitLog("closing waits until every event of the day")
+	if byDay, _ := closingsOf(t, arrivalsOf(waiting)); len(byDay) != 0 {
+		t.Errorf("closings of days whose events wait: %v", byDay)
+	}
+	b.stop()
+	w.endpoints[2] = strings.Replace(w.endpoints[2], "state: paused", "state: active", 1)
+	b = w.run()
+	twoDays(waiting, 20, true)
+	b.stop()
+}
+
+func arrivalsOf(r *receiver) []arrival {
+	all, _ := r.snapshot()
+	return all
+}
+
+// compareAsDocumented has a receiver compare as docs/receivers.md shows it: with all events, and without one.
+func (w *world) compareAsDocumented(all []arrival) {
+	w.t.Helper()
+	text, err := os.ReadFile("../../docs/receivers.md")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, query, found := strings.Cut(string(text), "\n### Comparison\n")
+	_, query, opened := strings.Cut(query, "```sql\n")
+	query, _, closed := strings.Cut(query, "```")
+	if !found || !opened || !closed {
+		w.t.Fatal("docs/receivers.md has no comparison")
+	}
+	w.exec("create table eventos_recebidos (webhook_id text primary key, evento text, ocorrido_em timestamptz); create table fechamentos (dados jsonb)")
+	days := map[string]bool{}
+	for _, a := range all {
+		var body struct {
+			Timestamp time.Time
+			Data      json.RawMessage
+		}
+		if err := json.Unmarshal(a.body, &body); err != nil {
+			w.t.Fatal(err)
+		}
+		switch {
+		case a.event == "gancho.closing":
+			if day := a.field("day"); !days[day] {
+				days[day] = true
+				w.exec("insert into fechamentos values ($1)", body.Data)
+			}
+		default: // of the day before, to which what Gancho keeps was moved
+			w.exec("insert into eventos_recebidos values ($1, $2, $3) on conflict do nothing", a.id, a.event, body.Timestamp.AddDate(0, 0, -1))
+		}
+	}
+	differences := func() (out []string) {
+		w.t.Helper()
+		rows, _ := w.connect().Query(w.t.Context(), query) // ForEachRow returns its error
+		var day, event string
+		var sent, received int
+		if _, err := pgx.ForEachRow(rows, []any{&day, &event, &sent, &received}, func() error {
+			out = append(out, fmt.Sprint(event, " ", sent, " ", received))
+			return nil
+		}); err != nil {
+			w.t.Fatal(err)
+		}
+		return out
+	}
+	if got := differences(); len(got) != 0 {
+		w.t.Errorf("the documented comparison finds %q", got)
+	}
+	w.exec("delete from eventos_recebidos where webhook_id = (select min(webhook_id) from eventos_recebidos where evento = 'evento.par')")
+	if got := differences(); !slices.Equal(got, []string{"evento.par 20 19"}) {
+		w.t.Errorf("the documented comparison finds %q of one that is missing", got)
+	}
+}
