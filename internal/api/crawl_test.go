@@ -176,6 +176,7 @@ func (c *crawl) deliver(o owner, endpoint, about string) {
 func (c *crawl) operations(f func(method, path string, o object)) {
 	paths, _ := c.about.object["paths"].(object)
 	names := slices.Sorted(maps.Keys(paths))
+	names = slices.DeleteFunc(names, func(path string) bool { return path == "/tail" }) // it lasts; TestTenants and TestTail have it
 	removes := func(method, path string) int {
 		switch {
 		case strings.Contains(path, "drop"):
@@ -466,7 +467,8 @@ func (c *crawl) as(o owner, role state.Role) {
 				c.foreign(o, token, a, got)
 			}
 		}
-		if !w.satisfied {
+		// Rates have nothing that could be somebody's name, and webhook-ids are not among the ids of lists: TestTenants asks for both.
+		if !w.satisfied && path != "/rates" && path != "/events/{id}" {
 			c.t.Errorf("%s %s as %s: no request of the crawl reads or changes anything, so it shows nothing", method, path, token)
 		}
 	}

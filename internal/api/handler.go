@@ -125,6 +125,7 @@ type call struct {
 	*Handler
 	ctx   context.Context //nolint:containedctx // a call is one request and lives as long
 	http  *http.Request
+	w     http.ResponseWriter
 	actor control.Actor
 	query *query
 	body  []byte
@@ -146,6 +147,7 @@ type answer struct {
 	body     any
 	version  int64  // of an endpoint, for its entity tag; 0: none
 	location string // of what was created
+	written  bool   // the route has written all of it
 }
 
 // ServeHTTP answers a request; whatever goes wrong is answered as a problem.
@@ -176,7 +178,7 @@ func (h *Handler) serve(rt *route) http.Handler {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
-		c := &call{Handler: h, ctx: ctx, http: r, leave: func() {}}
+		c := &call{Handler: h, ctx: ctx, http: r, w: w, leave: func() {}}
 		defer func() { c.leave() }()
 		a, err := c.run(w, rt)
 		// What has no connection (a test's recorder) has no deadline.

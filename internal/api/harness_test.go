@@ -180,6 +180,9 @@ type header struct{ name, value string }
 // do makes a request and holds the answer against the description.
 func (w *world) do(method, path, token, body string, headers ...header) *reply {
 	w.t.Helper()
+	if strings.HasPrefix(path, "/tail") && !strings.Contains(path, "seconds=") { // it would last for minutes
+		path += map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")] + "seconds=1"
+	}
 	request, err := http.NewRequestWithContext(w.t.Context(), method, w.url+"/api/v1"+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)

@@ -130,7 +130,7 @@ var parkedQuery = []string{"webhook_id[]", "event[]", "from", "to"}
 func (q *query) filter() state.Filter {
 	return state.Filter{
 		Endpoint: q.text("endpoint"), Webhooks: q.texts("webhook_id"), Tenant: q.optional("tenant"), Key: q.text("key"),
-		Tags: q.texts("tag"), Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"),
+		Tags: q.texts("tag"), Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"), Latest: q.bool("latest"),
 	}
 }
 
@@ -174,4 +174,13 @@ func filterMember(f *state.Filter, dead bool) member {
 			member{name: "status", into: &f.Status, expects: "an HTTP status, or 0 where no answer came"})
 	}
 	return member{name: "filter", expects: "an object", members: members}
+}
+
+// deliveryMember is the key "filter" of a body that chooses deliveries.
+func deliveryMember(f *state.Filter) member {
+	m := filterMember(f, false)
+	m.members = append(m.members,
+		member{name: "endpoint", into: &f.Endpoint, expects: "the name of an endpoint"},
+		member{name: "outcome", into: &f.Outcome, expects: "delivered, retry, refused, gone or dead"})
+	return m
 }

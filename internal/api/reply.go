@@ -38,6 +38,9 @@ func (e *panicError) Error() string {
 
 // reply sends the answer, or the problem that the error is, and returns the status.
 func (c *call) reply(w http.ResponseWriter, a answer, err error) int {
+	if a.written {
+		return http.StatusOK
+	}
 	var body []byte
 	if err == nil {
 		body, err = encode(a.body)

@@ -88,8 +88,8 @@ type Tail struct {
 	number  int64
 }
 
-// Tail returns one of the attempts that the filter's endpoint, tenant, events and outcome choose; nothing else may be in the filter. It begins with
-// its first Next. A tenant sees of endpoints that are not its own only how its events ended. Needs Viewer.
+// Tail returns one of the attempts that the filter's endpoint, tenant, events and outcome choose; nothing else may be in the filter. It begins
+// now. A tenant sees of endpoints that are not its own only how its events ended. Needs Viewer.
 func (s *Service) Tail(ctx context.Context, a Actor, f state.Filter) (*Tail, error) {
 	if _, err := s.stored(a, state.Viewer); err != nil {
 		return nil, err
@@ -108,7 +108,10 @@ func (s *Service) Tail(ctx context.Context, a Actor, f state.Filter) (*Tail, err
 	if len(f.Events) > 0 {
 		t.events = queue.NewRouter([]endpoint.Endpoint{{Events: f.Events, State: endpoint.Active}})
 	}
-	t.shown, err = s.shown(ctx, a)
+	if t.shown, err = s.shown(ctx, a); err != nil {
+		return nil, err
+	}
+	_, t.number, _, err = s.tails.after(ctx, s.Store, 0)
 	return t, err
 }
 
@@ -118,13 +121,11 @@ func (t *Tail) Next(ctx context.Context) (TailLines, error) {
 	timer := time.NewTimer(tailTick)
 	defer timer.Stop()
 	for waited := time.Duration(0); ; waited += tailTick {
-		if t.number > 0 {
-			timer.Reset(tailTick)
-			select {
-			case <-ctx.Done():
-				return TailLines{}, ctx.Err()
-			case <-timer.C:
-			}
+		timer.Reset(tailTick)
+		select {
+		case <-ctx.Done():
+			return TailLines{}, ctx.Err()
+		case <-timer.C:
 		}
 		readings, newest, missed, err := t.service.tails.after(ctx, t.service.Store, t.number)
 		if err != nil {

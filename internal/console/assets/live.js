@@ -48,6 +48,7 @@ function connect() {
     if (!paused) show(batch);
     else kept = kept.concat(batch).slice(-maxRows);
   };
+  stream.onopen = () => { if (!paused) status.textContent = texts.connected; };
   stream.onerror = cut; // the browser connects again on its own, unless the answer was none of a stream
   listen();
 }
