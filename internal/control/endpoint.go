@@ -63,15 +63,6 @@ func (s *Service) Settings(ctx context.Context, a Actor, name string) (EndpointV
 	return e.view(), nil
 }
 
-// views are the endpoints that the actor may see, by name, without Live.
-func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
-	known, err := s.known(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	return viewsOf(known), nil
-}
-
 func viewsOf(known []found) []EndpointView {
 	views := make([]EndpointView, len(known))
 	for i, e := range known {
