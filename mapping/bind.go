@@ -24,6 +24,8 @@ type boundRule struct {
 	// full says how to make the server send whole old rows of the table; empty: it
 	// sent them when the rules were loaded.
 	full remedy
+	// needsOld is why the rule needs whole old rows; "": it does not.
+	needsOld string
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.

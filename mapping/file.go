@@ -70,6 +70,7 @@ type Rules struct {
 	rules   []*rule
 	deny    []denied
 	options Options
+	texts   map[string][]byte // of the files, by their names
 }
 
 // Parse reads rule files as far as that is possible without a database: their
@@ -85,11 +86,13 @@ func Parse(o Options) (*Rules, error) {
 
 // Inspect is Parse for those who look for mistakes: with the error it returns the rules
 // that have none.
-func Inspect(o Options) (*Rules, error) {
+func Inspect(o Options) (*Rules, error) { return inspect(o, os.ReadFile) }
+
+func inspect(o Options, read func(name string) ([]byte, error)) (*Rules, error) {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
-	rs := &Rules{options: o}
+	rs := &Rules{options: o, texts: map[string][]byte{}}
 	var errs strictyaml.Errors
 	var all []*rule
 	for _, s := range o.Deny {
@@ -101,11 +104,12 @@ func Inspect(o Options) (*Rules, error) {
 		rs.deny = append(rs.deny, d)
 	}
 	for _, file := range o.Files {
-		src, err := os.ReadFile(file)
+		src, err := read(file)
 		if err != nil {
 			errs = append(errs, &strictyaml.Error{File: file, Message: fmt.Sprintf("read rules: %v", err), Hint: "correct rules in the configuration"})
 			continue
 		}
+		rs.texts[file] = src
 		rules, valid, mistakes := parseFile(file, src)
 		all, rs.rules = append(all, rules...), append(rs.rules, valid...)
 		errs = append(errs, mistakes...)

@@ -55,6 +55,7 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	if r.previous && reason == "" {
 		reason, place = "previous needs the old row", r.value
 	}
+	bound.needsOld = reason
 	if reason == "" {
 		b.noteLeftOut(bound, uses)
 		return nil

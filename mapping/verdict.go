@@ -342,14 +342,46 @@ type RuleText struct {
 	On        string // insert or update
 	Conjuncts []string
 	// Child: it stands for the children of a rule's table.
-	Child bool
+	Child    bool
+	Identity Identity
 }
+
+// Identity is how much of old rows a rule needs, and how much the server sends.
+type Identity struct {
+	// Needs is IdentityNone, IdentityKey or IdentityFull, and Reason why it is the last.
+	Needs  string `json:"needs"`
+	Reason string `json:"reason,omitempty"`
+	// Has is the table's REPLICA IDENTITY when the rules were bound: default, full, index or nothing.
+	Has string `json:"has"`
+}
+
+// What of an old row a rule needs.
+const (
+	IdentityNone = "none" // it is for inserts alone
+	IdentityKey  = "key"  // which tells whose row was changed
+	IdentityFull = "full"
+)
+
+// identity is that of a rule.
+func (b *boundRule) identity() Identity {
+	out := Identity{Needs: IdentityNone, Reason: b.needsOld, Has: identityNames[b.table.Relation.ReplicaIdentity]}
+	switch {
+	case b.needsOld != "":
+		out.Needs = IdentityFull
+	case b.seen&setOf(cdc.Update, cdc.Delete) != 0:
+		out.Needs = IdentityKey
+	}
+	return out
+}
+
+// identityNames are those of pg_class.relreplident.
+var identityNames = map[byte]string{'d': "default", 'f': "full", 'i': "index", 'n': "nothing"}
 
 // Texts returns the rules, with those for children and heirs, as people read them.
 func (rs *Ruleset) Texts() []RuleText {
 	var out []RuleText
 	add := func(b *boundRule, number int, child bool) {
-		t := RuleText{Number: number, Event: b.event, Place: b.place(), Table: b.table.Relation.TableName(), OID: b.table.Relation.OID, On: b.ops.String(), Child: child}
+		t := RuleText{Number: number, Event: b.event, Place: b.place(), Table: b.table.Relation.TableName(), OID: b.table.Relation.OID, On: b.ops.String(), Child: child, Identity: b.identity()}
 		if b.when != nil {
 			for _, s := range conjuncts(b.when.text) {
 				t.Conjuncts = append(t.Conjuncts, strings.Join(strings.Fields(b.when.text[s.from:s.to]), " "))

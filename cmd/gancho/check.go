@@ -18,6 +18,7 @@ import (
 	"gancho/config"
 	"gancho/delivery/endpoint"
 	"gancho/internal/contract"
+	"gancho/internal/language"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 )
@@ -44,6 +45,7 @@ must know of the source is then in catalogue.yaml.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Inspect(path, os.LookupEnv)
+			k.language, _ = language.From(cmd.Context())
 			if c == nil {
 				return err
 			}
@@ -71,8 +73,9 @@ type checkup struct {
 	problems int // of the findings
 	// planned: gancho plan makes statements of what is found; as is the DSN of who would run
 	// them, "" for source.dsn, whose role need not exist then.
-	planned bool
-	as      string
+	planned  bool
+	as       string
+	language *language.Language // of what is printed
 }
 
 func (k *checkup) add(findings ...cdc.Finding) {
@@ -123,11 +126,11 @@ func (k *checkup) run(ctx context.Context, mistakes error) error {
 	if err := k.contract(rules); err != nil {
 		return err
 	}
-	said := fmt.Sprintf("%s: %s and %s are valid\n", k.config.File, plural(int64(total), "rule"), endpoints)
+	said := fmt.Sprintf("%s: %s and %s are valid", k.config.File, plural(int64(total), "rule"), endpoints)
 	if k.offline {
-		said = fmt.Sprintf("%s: rules for %s and %s read; not checked against the source (--offline)\n", k.config.File, plural(int64(len(rules.Tables())), "table"), endpoints)
+		said = fmt.Sprintf("%s: rules for %s and %s read; not checked against the source (--offline)", k.config.File, plural(int64(len(rules.Tables())), "table"), endpoints)
 	}
-	_, err := fmt.Fprint(k.stdout, said)
+	_, err := fmt.Fprintln(k.stdout, k.language.Translate("cli.label", said))
 	return err
 }
 
@@ -351,15 +354,15 @@ func (k *checkup) print() error {
 			switch {
 			case (f.Severity == cdc.SeverityProblem) != problems:
 			case gathered(f):
-				text.WriteString(f.Above() + "\n")
+				text.WriteString(findingLine(k.language, f, true) + "\n")
 			case len(f.Statements) > 3 || severalRoles(f.Statements): // too much for a line
-				text.WriteString(f.Above() + "\n" + cdc.Script(f.Statements))
+				text.WriteString(findingLine(k.language, f, true) + "\n" + instructions(k.language, cdc.Script(f.Statements)))
 			default:
-				text.WriteString(f.String() + "\n")
+				text.WriteString(findingLine(k.language, f, false) + "\n")
 			}
 		}
 	}
-	text.WriteString(cdc.Instructions(k.statements(), false))
+	text.WriteString(instructions(k.language, cdc.Instructions(k.statements(), false)))
 	_, err := fmt.Fprint(k.stderr, text.String())
 	return err
 }

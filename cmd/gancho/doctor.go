@@ -19,6 +19,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
+	"gancho/internal/language"
 	"gancho/internal/state"
 )
 
@@ -58,7 +59,7 @@ The ids are explained in docs/operations.md.`,
 			if s.json {
 				err = s.print(report)
 			} else {
-				err = printReport(cmd.OutOrStdout(), &report)
+				err = printReport(cmd, &report)
 			}
 			if n := report.Count(cdc.SeverityProblem); err == nil && n > 0 {
 				err = findingsError{fmt.Errorf("%s found; nothing was changed", plural(int64(n), "problem"))}
@@ -151,24 +152,27 @@ func refusedCapture(ctx context.Context, c *config.Config) (string, error) {
 }
 
 // printReport prints the findings for people, the problems last.
-func printReport(w io.Writer, r *doctor.Report) error {
+func printReport(cmd *cobra.Command, r *doctor.Report) error {
+	l, _ := language.From(cmd.Context())
 	var b strings.Builder
 	for i := range r.Findings {
 		f := &r.Findings[i]
+		said := translated(l, f.Finding)
 		severity := string(f.Severity)
 		if f.Snoozed != nil {
 			severity = "snoozed"
 		}
-		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", severity, f.ID, f.Where, f.Title)
+		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", l.Translate("cli.severity", severity), f.ID, f.Where, said.Title)
 		if f.Snoozed != nil {
-			fmt.Fprintf(&b, "         %s until %s: %s\n", f.Severity, f.Snoozed.Until.Format("2006-01-02"), f.Snoozed.Reason)
+			until := fmt.Sprintf("%s until %s: %s", f.Severity, f.Snoozed.Until.Format("2006-01-02"), f.Snoozed.Reason)
+			b.WriteString("         " + l.Translate("cli.label", until) + "\n")
 			continue
 		}
-		printDetails(&b, f)
+		printDetails(&b, l, &said, f.Managed)
 	}
 	var counts []string
 	for _, s := range []cdc.Severity{cdc.SeverityProblem, cdc.SeverityWarning, cdc.SeverityNote} {
-		counts = append(counts, plural(int64(r.Count(s)), string(s)))
+		counts = append(counts, l.Translate("cli.count", plural(int64(r.Count(s)), string(s))))
 	}
 	snoozed := 0
 	for i := range r.Findings {
@@ -176,16 +180,17 @@ func printReport(w io.Writer, r *doctor.Report) error {
 			snoozed++
 		}
 	}
-	fmt.Fprintf(&b, "\n%s; %d ok, %d skipped, %d snoozed\n", strings.Join(counts, ", "), r.Count(cdc.SeverityOK), r.Count(cdc.SeveritySkipped), snoozed)
-	_, err := io.WriteString(w, b.String())
+	rest := fmt.Sprintf("%d ok, %d skipped, %d snoozed", r.Count(cdc.SeverityOK), r.Count(cdc.SeveritySkipped), snoozed)
+	fmt.Fprintf(&b, "\n%s; %s\n", strings.Join(counts, ", "), l.Translate("cli.label", rest))
+	_, err := io.WriteString(cmd.OutOrStdout(), b.String())
 	return err
 }
 
 // printDetails prints what a finding means and what to do about it.
-func printDetails(b *strings.Builder, f *doctor.Finding) {
+func printDetails(b *strings.Builder, l *language.Language, f *cdc.Finding, managed []doctor.Managed) {
 	line := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(b, "         %s: %s\n", name, text)
+			fmt.Fprintf(b, "         %s: %s\n", l.Translate("cli.label", name), text)
 		}
 	}
 	line("why", f.Why)
@@ -194,11 +199,11 @@ func printDetails(b *strings.Builder, f *doctor.Finding) {
 		line("undo", s.Undo)
 	}
 	if len(f.Statements) > 0 {
-		line("then", strings.TrimPrefix(f.Remedy, "and "))
+		line("then", strings.TrimPrefix(f.Remedy, l.Text("cli.label.and")+" "))
 	} else {
 		line("fix", f.Remedy)
 	}
-	for _, m := range f.Managed {
-		line("on "+m.Service, m.How)
+	for _, m := range managed {
+		line("on "+m.Service, l.Translate("cli.finding", m.How))
 	}
 }

@@ -60,21 +60,28 @@ func TestDoctorSession(t *testing.T) {
 	config := w.write()
 	run(0, "--help")
 	run(3, "--config", config)
+	portuguese := &portugueseSession{t: t}
+	portuguese.run(3, "doctor", "--config", config)
+	portuguese.run(0, "check", "--config", config)
 	b := w.run()
 	run(3, "--config", config, "--only", "slot.reader,endpoint.*,redis.*,state.*")
 	run(0, "--config", config, "--only", "rules.valid", "--json")
 	run(2, "--config", config, "--only", "redis[")
 	run(2, "--config", config, "--only", "redes.*")
+	portuguese.run(0, "status", "--config", config)
 	b.stop()
 	text := session.String()
-	for pattern, with := range map[string]string{
+	replaced := map[string]string{
 		regexp.QuoteMeta(config): "gancho.yaml", regexp.QuoteMeta(w.slot()): "SLOT", `127\.0\.0\.1:\d\d+`: "RECEIVER", `pid \d+`: "pid PID",
 		`\d+(\.\d+)? [kMGT]?B`: "SIZE", `redis \d[\d.]*`: "redis VERSION", `PostgreSQL \d[\d.]*`: "PostgreSQL VERSION", `\d+ transactions old`: "N transactions old",
 		`at \d{4}-\d\d-\d\d \d\d:\d\d`: "at TIME", `"time": "[^"]*"`: `"time": "TIME"`, `\d+ of \d+ `: "N of M ", `since (the statistics began|the last checkpoint)`: "since THEN", `\d+GB`: "NGB",
 		`(?m)^ok       server\.idle_replication_slot_timeout.*\n`: "", `\d+ ok, `: "N ok, ", // 18 has one more
-	} {
+		`desde o (início das estatísticas|último checkpoint), em [^)]*`: "desde THEN, em TIME", `\d+ de \d+ `: "N de M ",
+	}
+	for pattern, with := range replaced {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
 	}
+	portuguese.compare("doctor", replaced)
 	const file = "testdata/doctor/session.golden"
 	if *updateDoctor {
 		if err := os.MkdirAll("testdata/doctor", 0o755); err != nil {

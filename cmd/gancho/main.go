@@ -50,7 +50,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	// After the first signal, let the runtime handle the next one.
 	defer context.AfterFunc(ctx, stop)()
 
+	ctx, spoken := inLanguage(ctx)
 	root := newRootCommand()
+	speak(root, spoken, args)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -62,13 +64,14 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "gancho: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
+		help := fmt.Sprintf("Run '%s --help' for usage.", cmd.CommandPath())
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n%s\n", spoken.Translate("cli.error", err.Error()), spoken.Translate("cli.error", help))
 		return exitUsage
 	case errors.As(err, &findings):
-		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", spoken.Translate("cli.error", err.Error()))
 		return exitFindings
 	default:
-		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", spoken.Translate("cli.error", err.Error()))
 		return exitFailed
 	}
 }

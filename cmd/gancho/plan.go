@@ -17,6 +17,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/internal/language"
 	"gancho/internal/plan"
 	"gancho/internal/state"
 )
@@ -118,7 +119,7 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 	case p.script:
 		_, err = io.WriteString(p.cmd.OutOrStdout(), made.Ticket())
 	case !p.json:
-		_, err = io.WriteString(p.cmd.OutOrStdout(), made.Text())
+		_, err = io.WriteString(p.cmd.OutOrStdout(), inLines(p.language(), made.Text()))
 	}
 	switch {
 	case err != nil:
@@ -160,7 +161,7 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, record *plan.Record
 		return nil, err
 	}
 	for _, text := range endpoints {
-		if _, err := fmt.Fprintln(p.cmd.ErrOrStderr(), text); err != nil {
+		if _, err := fmt.Fprintln(p.cmd.ErrOrStderr(), p.language().Translate("cli.plan", text)); err != nil {
 			return nil, err
 		}
 	}
@@ -168,7 +169,7 @@ func (p *planning) make(ctx context.Context, conn *pgx.Conn, record *plan.Record
 	for i := range k.findings {
 		if f := &k.findings[i]; f.Severity == cdc.SeverityProblem && len(f.Statements) == 0 {
 			lost++
-			if _, err := fmt.Fprintln(p.cmd.ErrOrStderr(), f.String()); err != nil {
+			if _, err := fmt.Fprintln(p.cmd.ErrOrStderr(), findingLine(p.language(), f, false)); err != nil {
 				return nil, err
 			}
 		}
@@ -239,8 +240,14 @@ func (p *planning) print(document any) error {
 	return e.Encode(document)
 }
 
+// language is that of what is printed for people.
+func (p *planning) language() *language.Language {
+	l, _ := language.From(p.cmd.Context())
+	return l
+}
+
 func (p *planning) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.cmd.ErrOrStderr(), format+"\n", args...)
+	_, _ = fmt.Fprintln(p.cmd.ErrOrStderr(), p.language().Translate("cli.plan", fmt.Sprintf(format, args...)))
 }
 
 // carryOut applies a plan, and looks what is left after it.
@@ -280,7 +287,7 @@ func (p *planning) back(ctx context.Context, conn *pgx.Conn, record *plan.Record
 	if p.json {
 		err = p.print(undo)
 	} else {
-		_, err = io.WriteString(p.cmd.OutOrStdout(), undo.Text())
+		_, err = io.WriteString(p.cmd.OutOrStdout(), inLines(p.language(), undo.Text()))
 	}
 	switch {
 	case err != nil || len(undo.Steps) == 0:
@@ -302,7 +309,7 @@ func (p *planning) confirm(question string) error {
 	case !isTerminal(p.cmd.InOrStdin()):
 		return usageError{errors.New("there is no terminal to ask; add --yes")}
 	}
-	if _, err := fmt.Fprint(p.cmd.ErrOrStderr(), question); err != nil {
+	if _, err := fmt.Fprint(p.cmd.ErrOrStderr(), p.language().Translate("cli.plan", question)); err != nil {
 		return err
 	}
 	answer, err := bufio.NewReader(p.cmd.InOrStdin()).ReadString('\n')

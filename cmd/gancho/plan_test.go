@@ -143,6 +143,11 @@ func TestPlan(t *testing.T) {
 	}
 	text, _ := w.plan(3)
 	golden("plan", text)
+	if version < 170000 {
+		portuguese := &portugueseSession{t: t}
+		portuguese.run(3, "plan", "--config", w.path)
+		portuguese.compare("plan", map[string]string{w.path: "gancho.yaml", w.slot(): "SLOT", "Banco " + strings.TrimPrefix(w.slot(), "gancho_"): "Banco DATABASE"})
+	}
 	ticket, _ := w.plan(3, "--script")
 	golden("ticket", ticket)
 	if again, _ := w.plan(3, "--script"); again != ticket {

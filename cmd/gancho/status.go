@@ -15,6 +15,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/doctor"
+	"gancho/internal/language"
 	"gancho/internal/retry"
 )
 
@@ -72,7 +73,8 @@ func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
 			clear = "\x1b[H\x1b[2J"
 		}
 		if err != nil && !f.json {
-			fmt.Fprintf(&screen, "\n%v\n", err)
+			l, _ := language.From(cmd.Context())
+			fmt.Fprintf(&screen, "\n%s\n", l.Translate("cli.error", err.Error()))
 		}
 		if _, err := fmt.Fprintf(out, "%s%s\n", clear, screen.String()); err != nil {
 			return err
@@ -119,58 +121,65 @@ func (s *session) status(ctx context.Context) error {
 		err = s.statusText(v)
 	}
 	if wrong := v.Wrong(); err == nil && len(wrong) > 0 {
+		l, _ := language.From(ctx)
+		for i := range wrong {
+			wrong[i] = l.Translate("cli.wrong", wrong[i])
+		}
 		err = findingsError{fmt.Errorf("not in order: %s", strings.Join(wrong, ", "))}
 	}
 	return err
 }
 
 func (s *session) statusText(v control.StatusView) error {
-	t := newTable(s.cmd.OutOrStdout(), "version", v.Version)
+	l, _ := language.From(s.cmd.Context())
+	t := newTable(s.cmd.OutOrStdout())
+	row := func(name, text string) { t.row(l.Translate("cli.status", name), l.Translate("cli.status", text)) }
+	row("version", v.Version)
 	if v.Slot == nil {
-		t.row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
+		row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
 	} else {
 		reads := "not read by any process"
 		if v.Slot.Active {
 			reads = "read"
 		}
-		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, doctor.Bytes(v.Slot.UnconfirmedBytes), doctor.Bytes(v.Slot.HeldBytes), v.Slot.WALStatus))
+		row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, doctor.Bytes(v.Slot.UnconfirmedBytes), doctor.Bytes(v.Slot.HeldBytes), v.Slot.WALStatus))
 	}
 	if v.WALBudget > 0 {
-		t.row("wal budget", fmt.Sprintf("%s, of which %d %% is held", doctor.Bytes(v.WALBudget), v.Slot.HeldBytes/max(1, v.WALBudget/100)))
+		row("wal budget", fmt.Sprintf("%s, of which %d %% is held", doctor.Bytes(v.WALBudget), v.Slot.HeldBytes/max(1, v.WALBudget/100)))
 	}
 	if v.Errors["capture"] != "" {
-		t.row("bridge", "not ready: "+v.Errors["capture"])
+		row("bridge", "not ready: "+v.Errors["capture"])
 	}
 	for _, hazard := range v.Hazards {
-		t.row("hazard", hazard)
+		row("hazard", l.Translate("cli.finding", hazard))
 	}
 	for _, over := range v.OverQuota {
-		t.row("over its quota", over)
+		row("over its quota", over)
 	}
 	for _, expiring := range v.Expiring {
-		t.row("expiring", expiring)
+		row("expiring", expiring)
 	}
 	for _, part := range []string{"queue", "state"} {
 		text := "answers"
 		if v.Errors[part] != "" {
-			text = v.Errors[part]
+			text = l.Translate("cli.error", v.Errors[part])
 		} else if part == "state" && s.Store == nil {
 			text = "off (no state.key)"
 		} else if part == "queue" && v.Memory != nil {
 			text += "; " + memoryText(v.Memory)
 		}
-		t.row(part, text)
+		row(part, text)
 	}
-	t.row("parked changes", s.parkedText(v.Parked))
+	row("parked changes", s.parkedText(v.Parked))
 	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
 		text := plural(v.Orphans[name], "event") + " of endpoint " + name + ", which no longer exists; add it again"
 		if s.Store != nil {
 			text += ", or drop them: gancho endpoints remove " + name + " --drop-queue"
 		}
-		t.row("left behind", text)
+		row("left behind", text)
 	}
 	for _, j := range v.Jobs {
-		t.row("job", jobText(j))
+		row("job", jobText(j))
 	}
 	if err := t.end(); err != nil || len(v.Endpoints) == 0 {
 		return err
@@ -178,7 +187,11 @@ func (s *session) statusText(v control.StatusView) error {
 	if err := s.say("\n"); err != nil {
 		return err
 	}
-	return statusColumns(time.Now()).write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
+	columns := statusColumns(time.Now())
+	for i, name := range columns.heading {
+		columns.heading[i] = l.Translate("cli.heading", name)
+	}
+	return columns.write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
 }
 
 // memoryText says how full Redis is.

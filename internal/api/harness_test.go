@@ -26,6 +26,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/doctor"
 	"gancho/internal/presets"
+	"gancho/internal/simulate"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -113,6 +114,16 @@ func newWorldOn(t *testing.T, dsn string) *world {
 				Source: cdc.Options{DSN: w.dsn, Slot: "gancho", Publication: "gancho"}, Queue: &queue.Options{URL: w.redis.URL()}, Version: "test",
 				Snooze: []doctor.Snooze{{ID: "redis.memory", Until: time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC), Reason: "it can wait"}},
 			}), nil
+		},
+		RulesInUse: func() control.RulesInUse {
+			return control.RulesInUse{
+				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml", Line: 3, Text: "- event: cobranca.paga", Event: "cobranca.paga", Table: "cobrancas", On: "update"}},
+				Texts:   []mapping.RuleText{{Number: 4, Place: "rules/a.yaml:3", Identity: mapping.Identity{Needs: mapping.IdentityKey, Has: "default"}}},
+				Seen:    map[int]control.RuleTally{4: {Changes: 7, Events: 7}}, Since: time.Unix(1e9, 0).UTC(),
+				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) {
+					return &simulate.Report{Over: simulate.OverRows, Rows: 7, Rules: []simulate.RuleReport{}, Tables: []simulate.TableReport{}, Diff: []simulate.EventDiff{{Event: "cobranca.paga", Gone: 7}}}, nil
+				},
+			}
 		},
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}

@@ -176,6 +176,7 @@ type bridge struct {
 
 	mu          sync.Mutex
 	definitions *Definitions // guarded by mu
+	trying      sync.Mutex   // held while an edited copy of rules is tried
 	// adopting is held while rules are bound and used, so that older ones do not come last.
 	adopting sync.Mutex
 

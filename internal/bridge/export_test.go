@@ -225,6 +225,9 @@ func (v Verdicts) Each(yield func()) { v.each(func(*verdictRecord) { yield() }) 
 // Began says that all is observed from now on.
 func (v Verdicts) Began(at time.Time) { v.began(at) }
 
+// Tally counts what became of changes, by the numbers of rules.
+func (v Verdicts) Tally() (map[int]control.RuleTally, time.Time) { return v.tally() }
+
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
 	return v.answer(q, func(p cdc.Position, n int) (string, error) {

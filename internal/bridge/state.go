@@ -10,6 +10,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/internal/api"
+	"gancho/internal/contract"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -106,9 +107,10 @@ func (b *bridge) service() *control.Service {
 		Console: b.consoleAt, Screens: b.screens(),
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Tag:       func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
-		TagNames:  func() []string { return b.definitionsNow().Rules.TagNames() },
-		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
+		Contract:  b.contract, RulesInUse: b.rulesInUse,
+		Tag:      func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
+		TagNames: func() []string { return b.definitionsNow().Rules.TagNames() },
+		Slot:     b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,
 		Examine: b.Doctor,
@@ -122,6 +124,14 @@ func (b *bridge) service() *control.Service {
 			return b.capture.trouble()
 		},
 	})
+}
+
+// contract describes the events of the rules that capture has; none when this process does not capture.
+func (b *bridge) contract() []contract.Event {
+	if b.capture == nil {
+		return nil
+	}
+	return contract.Events(b.definitionsNow().Rules.EventTypes(), b.capture.bound.Load().Payloads())
 }
 
 // api is the handler of /api/v1.

@@ -148,6 +148,9 @@ func TestVerdicts(t *testing.T) {
 	if view := ask(control.WhyQuestion{Key: "5"}); view.Overwritten || !view.Since.Equal(verdictStart) || view.Table != "public.cobrancas" || len(view.Rules) != 2 {
 		t.Errorf("%+v", view)
 	}
+	if tally, since := v.Tally(); !cmp.Equal(tally, map[int]control.RuleTally{7: {Changes: 7, Events: 5, False: 2}}) || !since.Equal(verdictStart) { // three were read twice
+		t.Errorf("the rules' changes are %+v since %s", tally, since)
+	}
 	flap := func(times int) {
 		for n := range times {
 			v.Offer(endpoint.Endpoint{Name: "crm", State: []endpoint.State{endpoint.Paused, endpoint.Active}[n%2]})

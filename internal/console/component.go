@@ -52,6 +52,9 @@ func (v *visit) form(values url.Values, err error, fields ...string) (f form, mi
 		if f.Problems[at] != "" {
 			f.Problems[at] += "; "
 		}
+		if p.Line > 0 {
+			f.Problems[at] += v.text("form.line", "line", p.Line) + " "
+		}
 		f.Problems[at] += p.Text()
 	}
 	return f, true

@@ -77,6 +77,8 @@ type console struct {
 	policy  string
 	origins *http.CrossOriginProtection
 	reason  Reason // "" unless it is unavailable
+	// examined is what was found when everything was looked at last.
+	examined examination
 }
 
 // Reason is why there are no pages.

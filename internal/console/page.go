@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/language"
@@ -85,5 +86,9 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"list":     func(items ...string) []string { return items },
 		"first":    func(items []string) string { return cmp.Or(append(slices.Clone(items), "")...) },
 		"last":     func(items []state.Attempt) state.Attempt { return items[len(items)-1] },
+		"verdict":  func(is string) badge { return verdictBadge(l, is) },
+		"judged":   func(result string) badge { return judgedBadge(l, result) },
+		"runner":   func(w cdc.Who) string { return runner(l, w) },
+		"date":     func(t time.Time) string { return l.Date(t) },
 	}
 }

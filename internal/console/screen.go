@@ -41,7 +41,7 @@ func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
 
 // screens are all there are, in the order of the navigation.
 func screens() []screen {
-	return []screen{dashboardScreen(), liveScreen(), deliveriesScreen(), endpointsScreen(), pendingScreen(), jobsScreen(), accessScreen(), auditScreen()}
+	return []screen{dashboardScreen(), liveScreen(), deliveriesScreen(), endpointsScreen(), pendingScreen(), rulesScreen(), catalogueScreen(), jobsScreen(), sourceScreen(), accessScreen(), auditScreen()}
 }
 
 // reply is what a route returns: a page, or where to go on.
@@ -50,7 +50,19 @@ type reply struct {
 	template string
 	data     any
 	location string
-	written  bool // the route has answered
+	written  bool  // the route has answered
+	file     *file // nil: it is a page
+}
+
+// file is what a browser saves.
+type file struct {
+	name, mediaType string
+	text            []byte
+}
+
+// download has the browser save a file.
+func download(name, mediaType string, text []byte) (reply, error) {
+	return reply{file: &file{name, mediaType, text}}, nil
 }
 
 // page shows the template with the data.

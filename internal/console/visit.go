@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -103,16 +104,21 @@ func (v *visit) setCookie(name, value string, age int) {
 func (v *visit) answer(r reply, err error) {
 	var forbidden *control.ForbiddenError
 	var invalid *control.InvalidError
+	var elsewhere *control.ElsewhereError
 	switch {
 	case err == nil && r.written:
 	case err == nil && r.location != "":
 		v.redirect(r.location)
+	case err == nil && r.file != nil:
+		v.send(r.file)
 	case err == nil:
 		v.render(max(r.status, http.StatusOK), r.template, r.data)
 	case errors.Is(err, state.ErrNotFound):
 		v.fail(http.StatusNotFound, "error.missing")
 	case errors.Is(err, state.ErrConflict):
 		v.fail(http.StatusConflict, "error.conflict")
+	case errors.As(err, &elsewhere):
+		v.fail(http.StatusMisdirectedRequest, "error.elsewhere")
 	case errors.As(err, &forbidden):
 		v.fail(http.StatusForbidden, "error.role", "role", v.language.Word("role", forbidden.Needs))
 	case errors.As(err, &invalid):
@@ -130,6 +136,13 @@ func (v *visit) log(err error) {
 	if v.ctx().Err() == nil { // else the browser has gone
 		v.Logger.Error().Err(err).Str("actor", v.actor.Name).Str("route", v.http.Pattern).Msg("console request failed")
 	}
+}
+
+// send writes a file.
+func (v *visit) send(f *file) {
+	v.w.Header().Set("Content-Type", f.mediaType)
+	v.w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": f.name}))
+	_, _ = v.w.Write(f.text) // an error means that the browser has gone
 }
 
 // redirect leads to a path; what follows is a GET.

@@ -150,9 +150,20 @@ func operations() map[string]operation {
 			}
 			return drop(g.ResumeJob(ctx, a, id))
 		}},
-		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
-		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
-		"Doctor":     {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Doctor(ctx, a)) }},
+		"EventTypes":   {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
+		"Status":       {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
+		"Doctor":       {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Doctor(ctx, a)) }},
+		"SourceStatus": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.SourceStatus(ctx, a)) }},
+		"EventContract": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.EventContract(ctx, a, "cobranca.paga"))
+		}},
+		"Rules": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Rules(ctx, a)) }},
+		"RuleFile": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.RuleFile(ctx, a, "rules/a.yaml"))
+		}},
+		"Simulate": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Simulate(ctx, a, control.Simulation{File: "rules/a.yaml", Text: "rules: []", Table: "cobrancas"}))
+		}},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Audit(ctx, a, state.AuditFilter{}, "", 0))
 		}},
@@ -675,6 +686,8 @@ func TestNoState(t *testing.T) {
 		switch name {
 		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
+		case "SourceStatus", "EventContract", "Rules", "RuleFile":
+			continue
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {
 			t.Errorf("%s: %v, want that there is no state", name, err)

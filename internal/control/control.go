@@ -10,6 +10,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/contract"
 	"gancho/internal/doctor"
 	"gancho/internal/presets"
 	"gancho/internal/state"
@@ -46,6 +47,10 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Contract describes these events for receivers. Nil, or without events: this process does not capture.
+	Contract func() []contract.Event
+	// RulesInUse returns the rules, and what this process remembers of them. Nil: it has none.
+	RulesInUse func() RulesInUse
 	// Tag is what events have whose tag of that name has a value; false: no rule has it. TagNames
 	// are those that rules have.
 	Tag      func(name, value string) (tag string, known bool)

@@ -20,6 +20,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/doctor"
 	"gancho/internal/presets"
+	"gancho/internal/simulate"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -85,6 +86,12 @@ func newGym(t *testing.T) *gym {
 			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
 		},
 		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
+		RulesInUse: func() control.RulesInUse {
+			return control.RulesInUse{
+				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml"}}, Files: map[string][]byte{"rules/a.yaml": nil},
+				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) { return &simulate.Report{}, nil },
+			}
+		},
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",

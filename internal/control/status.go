@@ -109,26 +109,54 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 			note("queue", err)
 		}
 	}
+	s.addSource(ctx, &v, note)
+	return v, nil
+}
+
+// addSource adds the slot and what endangers the source's tables.
+func (s *Service) addSource(ctx context.Context, v *StatusView, note func(part string, err error) bool) {
 	if s.Capture != nil {
 		note("capture", s.Capture(ctx))
 	}
-	if s.Slot != nil {
-		ctx, cancel := context.WithTimeout(ctx, slotTimeout)
-		defer cancel()
-		if slot, err := s.Slot(ctx); note("slot", err) {
-			v.Slot, v.WALBudget = &slot, s.WALBudget
-			if budget := s.WALBudget; budget > 0 && slot.HeldBytes >= budget/100*budgetAlerts {
-				v.Errors["wal_budget"] = fmt.Sprintf("%d %% of source.wal_budget is held for the slot", slot.HeldBytes/max(1, budget/100))
-			}
-		}
-		if s.Hazards != nil && v.Slot != nil {
-			hazards, err := s.Hazards(ctx)
-			note("slot", err)
-			for _, h := range hazards {
-				v.Hazards = append(v.Hazards, h.String()+"; "+h.Fix())
-			}
-		}
+	if s.Slot == nil {
+		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
+	defer cancel()
+	slot, err := s.Slot(ctx)
+	if !note("slot", err) {
+		return
+	}
+	v.Slot, v.WALBudget = &slot, s.WALBudget
+	if budget := s.WALBudget; budget > 0 && slot.HeldBytes >= budget/100*budgetAlerts {
+		v.Errors["wal_budget"] = fmt.Sprintf("%d %% of source.wal_budget is held for the slot", slot.HeldBytes/max(1, budget/100))
+	}
+	if s.Hazards == nil {
+		return
+	}
+	hazards, err := s.Hazards(ctx)
+	note("slot", err)
+	for _, h := range hazards {
+		v.Hazards = append(v.Hazards, h.String()+"; "+h.Fix())
+	}
+}
+
+// SourceStatus is the part of Status that is about the source. It does not exist for a tenant.
+// Needs Viewer.
+func (s *Service) SourceStatus(ctx context.Context, a Actor) (StatusView, error) {
+	if err := a.may(state.Viewer); err != nil {
+		return StatusView{}, err
+	}
+	if a.Tenant != "" {
+		return StatusView{}, state.ErrNotFound
+	}
+	v := StatusView{Version: s.Version, Time: time.Now().UTC(), Errors: map[string]string{}}
+	s.addSource(ctx, &v, func(part string, err error) bool {
+		if err != nil {
+			v.Errors[part] = err.Error()
+		}
+		return err == nil
+	})
 	return v, nil
 }
 

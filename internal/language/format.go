@@ -37,6 +37,14 @@ func (l *Language) Time(t time.Time, zone *time.Location) string {
 	return t.In(zone).Format(layout)
 }
 
+// Date returns a day: 28/11/2026, or 2026-11-28.
+func (l *Language) Date(t time.Time) string {
+	if l.Code == Portuguese {
+		return t.Format("02/01/2006")
+	}
+	return t.Format(time.DateOnly)
+}
+
 // Duration returns a time span in its largest unit: 40 s, 12 min, 3 h, 5 d.
 func (l *Language) Duration(d time.Duration) string {
 	const day = 24 * time.Hour

@@ -1,0 +1,95 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/internal/control"
+	"gancho/internal/simulate"
+	"gancho/internal/state"
+	"gancho/mapping"
+)
+
+// trialTime bounds a simulation: who waits for it has a page that is answered within half a minute.
+const trialTime = 20 * time.Second
+
+// rulesInUse are the rules, with what became of the newest changes where this process captures.
+func (b *bridge) rulesInUse() control.RulesInUse {
+	rules := b.definitionsNow().Rules
+	out := control.RulesInUse{Sources: rules.Sources(), Files: rules.Files()}
+	if b.capture == nil {
+		return out
+	}
+	bound := b.capture.bound.Load()
+	out.Texts = bound.Texts()
+	out.Seen, out.Since = b.capture.verdicts.tally()
+	out.Try = func(ctx context.Context, t simulate.Trial) (*simulate.Report, error) { return b.try(ctx, rules, t) }
+	return out
+}
+
+// try runs an edited copy of a rule file over existing rows: one at a time, because it reads the source.
+func (b *bridge) try(ctx context.Context, rules *mapping.Rules, t simulate.Trial) (*simulate.Report, error) {
+	if !b.trying.TryLock() {
+		return nil, fmt.Errorf("another simulation is under way: %w", state.ErrConflict)
+	}
+	defer b.trying.Unlock()
+	limited, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	source := b.Source
+	source.Slot, source.Log = "gancho_simulate_"+strings.ToLower(rand.Text()[:12]), zerolog.Nop()
+	report, err := simulate.Try(limited, rules, t, simulate.Options{
+		Source: source, LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow(),
+	})
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = &control.InvalidError{Problems: []control.Problem{{
+			Pointer: "/limit", Message: fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds())), Hint: "choose fewer rows, or run gancho simulate",
+		}}}
+	}
+	return report, err
+}
+
+// tally counts what became of the changes that are remembered, by the numbers of rules.
+func (v *verdicts) tally() (seen map[int]control.RuleTally, since time.Time) {
+	type outcome struct {
+		rule uint16
+		is   mapping.Outcome
+	}
+	counts := map[outcome]int64{}
+	v.each(func(r *verdictRecord) {
+		for _, verdict := range r.verdicts[:r.n] {
+			counts[outcome{verdict.Rule, verdict.Outcome}]++
+		}
+	})
+	seen = map[int]control.RuleTally{}
+	for o, n := range counts {
+		t := seen[int(o.rule)]
+		switch o.is {
+		case mapping.Fired:
+			t.Events += n
+		case mapping.Unwatched:
+			t.Unwatched += n
+		case mapping.False:
+			t.False += n
+		case mapping.Null:
+			t.Null += n
+		case mapping.WasParked:
+			t.Parked += n
+		default:
+			continue // it was decided later, and counts then
+		}
+		t.Changes += n
+		seen[int(o.rule)] = t
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	since = v.since.UTC()
+	if made := time.UnixMicro(v.made).UTC(); v.made != 0 && made.After(since) {
+		since = made
+	}
+	return seen, since
+}
