@@ -39,7 +39,7 @@ const ruleText = `rules:
 `
 
 // ruled returns rules of a file that are bound to a database with their table, and its DSN.
-func ruled(t *testing.T) (parsed *mapping.Rules, bound *mapping.Ruleset, dsn string) {
+func ruled(t testing.TB) (parsed *mapping.Rules, bound *mapping.Ruleset, dsn string) {
 	t.Helper()
 	dsn = pg.Database(t, "",
 		`create table cobrancas (id int primary key, numero text, status char(1), valor numeric(10,2), cpf text)`,

@@ -15,6 +15,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/console"
+	"gancho/internal/contract"
 	"gancho/internal/control"
 	"gancho/internal/presets"
 	"gancho/internal/state"
@@ -40,6 +41,9 @@ func newBusiness(t testing.TB) *world {
 		}
 		o.Control.Screens = o.Vendors
 	})
+	w.useRules(t)
+	parsed, bound, _ := ruled(t)
+	w.control.Contract = func() []contract.Event { return contract.Events(parsed.EventTypes(), bound.Payloads()) }
 	b := business{world: w, random: rand.New(rand.NewPCG(1, 13)), now: time.Now().UTC().Truncate(time.Microsecond)} //nolint:gosec // the same content each time
 	b.endpoints()
 	b.queued()

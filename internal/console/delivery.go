@@ -31,7 +31,7 @@ type deliveryPage struct {
 	Form      form
 	MayResend bool
 	Rules     bool // there is a screen for them
-	Endpoints bool // and for endpoints
+	Endpoints bool // and one of the endpoint
 }
 
 // value is one of an event's data, with what it was before; "" of one that was or is not there.
@@ -48,7 +48,13 @@ func (v *visit) delivery(f form) (deliveryPage, error) {
 	if f.Values == nil {
 		f.Values = map[string][]string{"endpoint": {found.Endpoint}}
 	}
-	p := deliveryPage{Attempt: found.Attempt, Unit: v.unit(found.Tenant), Detail: found.Detail, Form: f, MayResend: v.actor.Role.Covers(state.Operator), Rules: v.has("rules"), Endpoints: v.has("endpoints")}
+	p := deliveryPage{Attempt: found.Attempt, Unit: v.unit(found.Tenant), Detail: found.Detail, Form: f, MayResend: v.actor.Role.Covers(state.Operator), Rules: v.has("rules")}
+	switch _, err := v.Control.Settings(v.ctx(), v.actor, found.Endpoint); { // one that others have, too, does not exist for a tenant
+	case err == nil:
+		p.Endpoints = v.has("endpoints")
+	case !errors.Is(err, state.ErrNotFound):
+		return deliveryPage{}, err
+	}
 	attempts, err := v.Control.Deliveries(v.ctx(), v.actor, state.Filter{Webhooks: []string{found.WebhookID}, Endpoint: found.Endpoint}, "", control.MaxPage)
 	if err != nil {
 		return p, err

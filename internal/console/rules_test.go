@@ -20,7 +20,7 @@ import (
 )
 
 // useRules gives a console rules over a real source; what is remembered of changes is made up.
-func (w *world) useRules(t *testing.T) (file string) {
+func (w *world) useRules(t testing.TB) (file string) {
 	t.Helper()
 	parsed, bound, dsn := ruled(t)
 	bound.Number([]int{1, 2})
