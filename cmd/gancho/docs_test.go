@@ -32,6 +32,8 @@ func TestDeliveryPage(t *testing.T) {
 		t.Fatalf("the page has %d commands", len(commands))
 	}
 	s := newSession(t, "keep_events: 30d")
+	s.rules = loadRules + "    tags: {pedido: id}\n" // the page searches by it
+	s.path = s.write()
 	r := newReceiver(t, nil)
 	s.file("erp.yaml", "url: "+r.url()+"\nallow_http: true\nallow_private: 127.0.0.0/8\nformat: bare\n")
 	s.fill()
