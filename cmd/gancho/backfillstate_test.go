@@ -106,8 +106,8 @@ func TestBackfillIsPromoted(t *testing.T) {
 	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent != rows+1 {
 		t.Errorf("it ended as %+v", j)
 	}
-	b.waitLogs("the source has another epoch or timeline", 1)
 	t.Logf("redis had %d events of %d rows; %d rows were read again", has, last, s.eventsOf("a", rows+1)-rows-1)
+	b.waitLogs("the source has another epoch or timeline", 1)
 	b.stop()
 }
 
