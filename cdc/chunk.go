@@ -266,7 +266,7 @@ func (q *RowQuery) same(fields []pgconn.FieldDescription) bool {
 }
 
 // Emit writes a message into the transaction that Read has opened, and commits it. After an error
-// Committed says whether it did.
+// it may have done so; see Committed.
 func (r *RowReader) Emit(ctx context.Context, m Message) error {
 	return r.emit(ctx, m)
 }
@@ -308,7 +308,9 @@ func emitRemedy(err error) string {
 }
 
 // Committed reports whether a transaction of Read was committed, once it has ended: the session
-// that it was of may have been lost in between.
+// that it was of may have been lost in between. If not, it has left nothing. That it was is no proof: nothing of it is in the
+// WAL before its Emit, so that a server that has crashed may have given its id to another transaction. The stream
+// has the message then, or not.
 func (r *RowReader) Committed(ctx context.Context, xid string) (bool, error) {
 	for {
 		result := r.conn.PgConn().ExecParams(ctx, "select pg_catalog.pg_xact_status($1)::pg_catalog.text", [][]byte{[]byte(xid)}, nil, nil, nil).Read()

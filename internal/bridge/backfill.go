@@ -38,6 +38,8 @@ type backfill struct {
 	rows   *cdc.RowReader // nil: not connected
 	later  readAhead
 	cursor state.BackfillCursor
+	// unsaved: a chunk of the cursor is stored as its next one still.
+	unsaved bool
 	// Of the messages: seq is that of the last one, marked when it was written. Those with rows that capture
 	// has not taken yet are ahead; of the others, the events of those in flight may not be in Redis yet.
 	seq             int64
@@ -73,6 +75,9 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		return err
 	}
 	if err := b.open(ctx); err != nil {
+		return err
+	}
+	if err := b.recall(ctx); err != nil {
 		return err
 	}
 	for {
@@ -113,8 +118,7 @@ func (b *backfill) sameStream() bool {
 	return c != nil && c.Epoch == b.cursor.Epoch && c.Timeline == b.cursor.Timeline
 }
 
-// settle finds out what became of the chunk of which an earlier process did not learn it. When the stream that had the
-// last chunks may have lost them, the backfill goes back to what is known to be in Redis.
+// settle goes back to what is known to be in Redis when the stream that had the last chunks may have lost them.
 func (b *backfill) settle(ctx context.Context) error {
 	claimed := b.queue.Claimed()
 	if claimed == nil {
@@ -132,43 +136,28 @@ func (b *backfill) settle(ctx context.Context) error {
 			return b.advance(ctx)
 		}
 	}
-	if b.cursor.Next == nil {
-		return nil
-	}
-	var committed bool
-	err := b.connected(ctx, func() (err error) {
-		committed, err = b.rows.Committed(ctx, b.cursor.Next.XID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if committed {
-		b.cursor = after(b.cursor)
-	}
-	b.cursor.Next = nil
-	return b.advance(ctx)
-}
-
-// after is where a backfill is when the next chunk is in the stream.
-func after(c state.BackfillCursor) state.BackfillCursor {
-	c.Rows += c.Next.Rows
-	if c.Next.Last != nil {
-		c.After = c.Next.Last
-	}
-	c.Next = nil
-	return c
+	return nil
 }
 
 func (b *backfill) advance(ctx context.Context) error {
 	b.confirm()
+	b.unsaved = false
 	return b.stored(ctx, func(ctx context.Context) error { return b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+}
+
+// save stores that the last chunk is in the stream, if that is not stored yet.
+func (b *backfill) save(ctx context.Context) error {
+	if !b.unsaved {
+		return nil
+	}
+	return b.advance(ctx)
 }
 
 // announce stores the next chunk before it is committed. Where the state is in the database of the source, the commit
 // brings this one to the disk, too: one wait for it less for each chunk.
 func (b *backfill) announce(ctx context.Context) error {
 	b.confirm()
+	b.unsaved = false
 	return b.stored(ctx, func(ctx context.Context) error {
 		if b.State.DSN == b.Source.DSN {
 			return b.store.AdvanceBackfillSoon(ctx, b.job, b.cursor)
@@ -239,6 +228,9 @@ func (b *backfill) disconnect(ctx context.Context) {
 // is seen by queries.
 func (b *backfill) open(ctx context.Context) error {
 	if err := b.load(); err != nil {
+		return err
+	}
+	if err := b.save(ctx); err != nil { // closing what was open before confirms it
 		return err
 	}
 	oids := []uint32{}
@@ -312,8 +304,13 @@ func (b *backfill) mark(ctx context.Context) error {
 	return b.connected(ctx, func() error { return b.markOnce(ctx) })
 }
 
+// markOnce stores how far the backfill is before its message lets the last chunk be confirmed: until then the stream repeats
+// that to a process that has to learn what became of it.
 func (b *backfill) markOnce(ctx context.Context) error {
 	b.later.drop(ctx)
+	if err := b.save(ctx); err != nil {
+		return err
+	}
 	err := b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
 	b.marked = time.Now()
 	return err

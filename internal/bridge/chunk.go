@@ -54,7 +54,7 @@ func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
 		return b.altered(ctx, table)
 	}
 	if err != nil {
-		return err
+		return b.again(ctx, err)
 	}
 	b.metrics.jobEvents.WithLabelValues(string(b.job.Kind)).Add(float64(chunk.Read))
 	if chunk.Read < limit {
@@ -68,12 +68,12 @@ func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
 // put is one attempt at a chunk, of as many rows as the limit then says. What it has committed is in the cursor.
 func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit *int) (cdc.Chunk, error) {
 	if b.cursor.Next != nil { // an attempt before this one has failed
-		committed, err := b.rows.Committed(ctx, b.cursor.Next.XID)
+		emitted, err := b.emitted(ctx)
 		if err != nil {
 			return cdc.Chunk{}, err
 		}
 		read := int(b.cursor.Next.Rows)
-		if committed {
+		if emitted {
 			b.committed()
 			return cdc.Chunk{Read: read}, nil
 		}
@@ -96,7 +96,7 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit *int
 	h.XID, h.Key, h.Before = chunk.XID, table.Table.PrimaryKey, &before
 	m, err := b.reads.seal(h, b.pace.buffer)
 	if err == nil {
-		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Last: chunk.Last, Rows: int64(chunk.Read)}
+		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Claim: h.Claim, Seq: h.Seq, Last: chunk.Last, Rows: int64(chunk.Read)}
 		err = b.announce(ctx)
 	}
 	if err != nil {
@@ -108,6 +108,43 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit *int
 	}
 	b.committed()
 	return chunk, nil
+}
+
+// recall finds out what became of the chunk of which an earlier process did not learn it.
+func (b *backfill) recall(ctx context.Context) error {
+	if b.cursor.Next == nil {
+		return nil
+	}
+	var emitted bool
+	err := b.connected(ctx, func() (err error) {
+		emitted, err = b.emitted(ctx)
+		return err
+	})
+	if err != nil {
+		return b.again(ctx, err)
+	}
+	if emitted {
+		b.cursor = after(b.cursor)
+	}
+	b.cursor.Next = nil
+	return b.advance(ctx)
+}
+
+// emitted reports whether the next chunk is in the stream, once its transaction has ended. That the server says so is not
+// enough: a crash loses a transaction of which nothing was written yet, and gives its id to somebody else's. So capture has to
+// have taken the chunk before a mark behind it. One that was confirmed, and is not repeated, is read again in that doubt.
+func (b *backfill) emitted(ctx context.Context) (bool, error) {
+	next := b.cursor.Next
+	committed, err := b.rows.Committed(ctx, next.XID)
+	if err != nil || !committed {
+		return false, err
+	}
+	if err := b.markOnce(ctx); err != nil {
+		return false, err
+	}
+	p, err := b.seen(ctx, b.seq)
+	h := p.chunk
+	return err == nil && h != nil && h.Job == b.job.ID && h.Claim == next.Claim && h.Seq == next.Seq, err
 }
 
 // read reads a chunk into the pace's buffer, and has the one behind it read meanwhile if nothing is to wait for this one.
@@ -130,9 +167,19 @@ func (b *backfill) read(ctx context.Context, table *mapping.ReadTable, limit *in
 	return chunk, nil
 }
 
+// after is where a backfill is when the next chunk is in the stream.
+func after(c state.BackfillCursor) state.BackfillCursor {
+	c.Rows += c.Next.Rows
+	if c.Next.Last != nil {
+		c.After = c.Next.Last
+	}
+	c.Next = nil
+	return c
+}
+
 // committed notes that the next chunk is in the stream.
 func (b *backfill) committed() {
-	b.cursor, b.marked = after(b.cursor), time.Now()
+	b.cursor, b.marked, b.unsaved = after(b.cursor), time.Now(), true
 	b.ahead = append(b.ahead, sentChunk{seq: b.seq, to: b.cursor.BackfillPlace})
 }
 
@@ -154,7 +201,7 @@ func (b *backfill) again(ctx context.Context, err error) error {
 	}
 	h := fault.of
 	if h.Before != nil && h.Job == b.job.ID {
-		b.cursor.BackfillPlace = *h.Before
+		b.cursor.BackfillPlace, b.cursor.Next = *h.Before, nil
 	}
 	b.cursor.Round = max(b.cursor.Round, h.Round) + 1
 	b.ahead = nil

@@ -52,6 +52,7 @@ type reads struct {
 type readProgress struct {
 	claim, seq int64       // of its newest message
 	took       bool        // it was accepted
+	chunk      *readHeader // the newest message with rows that was accepted; nil: none was
 	handled    cdc.LSN     // as in reads
 	fault      error       // why rows could not be put into the stream
 	faulty     *readHeader // the message with the fault
@@ -149,6 +150,7 @@ func (r *reads) change(c *cdc.Change) {
 
 // commit is the Handler's Commit.
 func (r *reads) commit(tx *cdc.Transaction) {
+	before := r.handled
 	r.handled = tx.End
 	if r.used != nil {
 		r.overlay.Commit(tx.End)
@@ -162,10 +164,18 @@ func (r *reads) commit(tx *cdc.Transaction) {
 	h := r.accepted
 	r.accepted = nil
 	r.holding, r.hold = true, tx.End
+	if h.XID != "" { // the stream repeats it until its job has stored that it was taken: before the next message
+		r.hold = before
+	}
 	if floor := r.overlay.Floor(); floor != 0 {
 		r.hold = min(r.hold, floor)
 	}
-	r.report(func(p *readProgress) { p.claim, p.seq, p.took, p.handled = h.Claim, h.Seq, true, tx.End })
+	r.report(func(p *readProgress) {
+		p.claim, p.seq, p.took, p.handled = h.Claim, h.Seq, true, tx.End
+		if h.XID != "" {
+			p.chunk = h
+		}
+	})
 }
 
 // keepalive is the Handler's Keepalive.

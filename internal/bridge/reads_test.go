@@ -193,6 +193,30 @@ func TestChunkWithFault(t *testing.T) {
 	}
 }
 
+// TestChunkIsRepeated: a chunk is not confirmed before the next message, which its job writes when it has stored that the
+// chunk was taken: so the stream repeats it to a process that has to know.
+func TestChunkIsRepeated(t *testing.T) {
+	t.Parallel()
+	l := newReadsLab(t)
+	l.Open(l.rel.OID)
+	end := func() cdc.LSN { return cdc.LSN(l.xid)*100 + 10 }
+	mark := func(seq int64) {
+		t.Helper()
+		l.next(nil, l.sealed(bridge.ReadHeader{Job: 1, Claim: 1, Seq: seq, Snapshot: "110:110:"}, nil))
+		if got := l.UpTo(end()); got != end() {
+			t.Errorf("behind message %d up to %s may be confirmed, want %s", seq, got, end())
+		}
+	}
+	mark(1)
+	rows := append(cdc.AppendTable(nil, l.rel), "t\x00\x00\x00\x011t\x00\x00\x00\x017nnn"...)
+	l.next(nil, l.sealed(bridge.ReadHeader{Job: 1, Claim: 1, Seq: 2, Snapshot: "110:110:", XID: "102", Key: []string{"id"}}, rows))
+	l.seen(1, 2, "")
+	if got := l.UpTo(end()); got != 0 {
+		t.Errorf("up to %s may be confirmed, which has the chunk", got)
+	}
+	mark(3)
+}
+
 // TestFaultIsPast: the stream repeats messages with a fault when it starts again; their rows are read again only once.
 func TestFaultIsPast(t *testing.T) {
 	t.Parallel()

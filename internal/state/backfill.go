@@ -42,9 +42,13 @@ type BackfillCursor struct {
 
 // BackfillChunk are rows that a transaction puts into the stream.
 type BackfillChunk struct {
-	XID  string   `json:"xid"` // of the transaction, which says whether it was committed
-	Last [][]byte `json:"last"`
-	Rows int64    `json:"rows"`
+	XID string `json:"xid"` // of the transaction
+	// Claim and Seq are those of its message, by which capture knows it. XID alone does not tell: a server that
+	// has crashed may give it out again.
+	Claim int64    `json:"claim"`
+	Seq   int64    `json:"seq"`
+	Last  [][]byte `json:"last"`
+	Rows  int64    `json:"rows"`
 }
 
 // BackfillCursor reads where a backfill continues.
