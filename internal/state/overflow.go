@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -209,7 +210,7 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 
 // tallyOfPosition is where an overflowed event counts: the interval of its commit, and the epoch
 // and the rule that its position has.
-const tallyOfPosition = `floor(extract(epoch from committed) / 900)::bigint, get_byte(position, 0) * 16 + get_byte(position, 1) / 16, get_byte(position, 14) * 256 + get_byte(position, 15)`
+var tallyOfPosition = `floor(extract(epoch from committed) / ` + strconv.Itoa(int(queue.TallyInterval/time.Second)) + `)::bigint, get_byte(position, 0) * 16 + get_byte(position, 1) / 16, get_byte(position, 14) * 256 + get_byte(position, 15)`
 
 // deleteOverflowed deletes events of a head that is locked, nil: all, and counts what became of them.
 func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, fate queue.Fate, positions [][]byte) (queue.Head, error) {

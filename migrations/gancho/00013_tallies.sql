@@ -5,7 +5,7 @@
 
 CREATE TABLE gancho.overflow_tallies (
     endpoint   text COLLATE "C" NOT NULL,
-    "interval" bigint NOT NULL,                   -- a quarter of an hour, counted from 1970, of the commits
+    "interval" bigint NOT NULL,                   -- of the commits, counted from 1970 (queue.TallyInterval)
     epoch      integer NOT NULL,
     rule       integer NOT NULL,                  -- its number in the epoch
     fate       text COLLATE "C" NOT NULL,
