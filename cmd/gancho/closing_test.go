@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
 	"gancho/internal/testservers"
@@ -46,7 +47,11 @@ func (w *world) toYesterday() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if err := c.Rename(w.t.Context(), key, key[:at]+strconv.Itoa(n-96)).Err(); err != nil {
+		day := 1 // an endpoint's counts have a key for each day, and those of the capture one for each interval
+		if strings.Contains(key, "{gancho:source}") {
+			day = int(24 * time.Hour / queue.TallyInterval)
+		}
+		if err := c.Rename(w.t.Context(), key, key[:at]+strconv.Itoa(n-day)).Err(); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -34,13 +34,13 @@ a removed endpoint). The sums have to agree; what does not is named, and the exi
 
 Counts are kept for 14 days, by hours of the commits' times, and move with the
 events themselves: a crash of anything counts nothing twice and leaves nothing out. The span
-is that of whole quarters. By default it is today, in source.timezone.`,
+is that of whole hours. By default it is today, in source.timezone.`,
 		Example: "  gancho prove\n  gancho prove --from 2026-11-20 --to 2026-11-21\n  gancho prove --from-lsn 0/16B3740 --to-lsn 0/2F00000 --json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.prove(cmd) },
 	}
 	f.sessionFlags.register(cmd)
 	f.spanFlags.register(cmd)
-	cmd.Flags().StringVar(&f.fromLSN, "from-lsn", "", "from this commit `position` on, in the quarters of an hour that have it")
+	cmd.Flags().StringVar(&f.fromLSN, "from-lsn", "", "from this commit `position` on, in the hours that have it")
 	cmd.Flags().StringVar(&f.toLSN, "to-lsn", "", "up to this commit `position`")
 	return cmd
 }

@@ -16,7 +16,7 @@ import (
 const (
 	// parkedEvery is how often it is seen that changes were parked, backlogEvery that events wait.
 	parkedEvery  = 20 * time.Second
-	backlogEvery = time.Minute
+	backlogEvery = 5 * time.Minute
 	// parkedAgain is how long people are not told again that changes are parked.
 	parkedAgain = 10 * time.Minute
 	// backlogAge is how long the oldest event of a backlog has waited that people are told of.

@@ -77,7 +77,7 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 		w.between("committed", f.From, f.To)
 	}
 	if len(f.Events) > 0 {
-		names, err := s.eventNames(ctx, name, f.Events)
+		names, err := s.eventNames(ctx, name, f)
 		if err != nil {
 			return nil, err
 		}
@@ -113,22 +113,36 @@ func likePattern(text encoding, pattern string) string {
 	return strings.ReplaceAll(escaped, "*", "%")
 }
 
-// eventNames returns the names in a table that one of the patterns fits, as
+// eventNames returns the names in a table that one of the filter's patterns fits, as
 // they are stored. They are few, and the index gives each with one descent. The
-// filter then compares names, which the index finds, too, in any number of rows.
-func (s *Store) eventNames(ctx context.Context, name string, patterns []string) ([]string, error) {
-	if !slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(p, "*") }) {
-		return s.text.encodeAll(patterns), nil
+// filter then compares names, which the index finds, too, in any number of rows. Of the attempts
+// the days of the filter's times are read, which are partitions: other days may be locked.
+func (s *Store) eventNames(ctx context.Context, name string, f *Filter) ([]string, error) {
+	if !slices.ContainsFunc(f.Events, func(p string) bool { return strings.Contains(p, "*") }) {
+		return s.text.encodeAll(f.Events), nil
 	}
 	w := &where{text: s.text}
-	w.events(patterns)
+	w.events(f.Events)
+	fits := strings.Join(w.conditions, " and ")
+	w.conditions = []string{"true"}
+	if name == attemptsTable {
+		day := func(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+		from, to := f.From, f.To
+		if !from.IsZero() {
+			from = day(from)
+		}
+		if !to.IsZero() {
+			to = day(to.Add(24*time.Hour - 1))
+		}
+		w.between("time", from, to)
+	}
 	names, err := collect(ctx, s, "read the names of events", fmt.Sprintf(`
 		with recursive names (event) as (
-			(select event from %[1]s order by event limit 1)
+			(select event from %[1]s where %[3]s order by event limit 1)
 			union all
-			select (select t.event from %[1]s t where t.event > n.event order by t.event limit 1) from names n where n.event is not null
+			select (select t.event from %[1]s t where t.event > n.event and %[3]s order by t.event limit 1) from names n where n.event is not null
 		)
-		select event from names where event is not null and %[2]s`, name, strings.Join(w.conditions, " and ")), w.args,
+		select event from names where event is not null and %[2]s`, name, fits, strings.Join(w.conditions, " and ")), w.args,
 		pgx.RowTo[string])
 	if names == nil {
 		names = []string{}

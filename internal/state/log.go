@@ -84,7 +84,7 @@ func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (p
 func (s *Store) attemptsQuery(ctx context.Context, f Filter, cursor string, n int) (sql string, args []any, err error) {
 	var names []string
 	if len(f.Events) > 0 {
-		if names, err = s.eventNames(ctx, attemptsTable, f.Events); err != nil || len(names) == 0 {
+		if names, err = s.eventNames(ctx, attemptsTable, &f); err != nil || len(names) == 0 {
 			return "", nil, err
 		}
 		f.Events = nil
