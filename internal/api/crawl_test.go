@@ -213,7 +213,7 @@ func (c *crawl) harvest() {
 		}
 		c.gather(path, body)
 	})
-	c.values["/events id"] = c.values["/dead-letters webhook_id"] // no list has kept events; deliver keeps those of dead letters
+	c.values["/events id"] = c.values["/dead-letters webhook_id"]            // no list has kept events; deliver keeps those of dead letters
 	for _, at := range []time.Time{time.Now().Add(-time.Hour), time.Now()} { // of what deliver has made
 		if day := any(at.UTC().Format(time.DateOnly)); !slices.Contains(c.values["day"], day) {
 			c.values["day"] = append(c.values["day"], day)
