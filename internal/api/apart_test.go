@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +37,9 @@ func TestForeignIsAskedAsAbsent(t *testing.T) {
 	c.operations(func(method, path string, operation object) {
 		for _, a := range c.asks(method, path, operation) {
 			if b, ok := c.absentFor(a); ok {
+				if method == http.MethodGet { // what of its own this reads is noted the first time only
+					c.do(b.method, b.path, token, b.body)
+				}
 				pairs = append(pairs, a, b)
 				routes[method+" "+path] = true
 			}
@@ -43,7 +47,7 @@ func TestForeignIsAskedAsAbsent(t *testing.T) {
 	})
 	for _, needed := range []string{
 		"GET /endpoints/{name}", "PATCH /endpoints/{name}", "DELETE /endpoints/{name}", "POST /endpoints/{name}/test", "GET /dead-letters/{id}", "DELETE /dead-letters/{id}",
-		"GET /resends/{id}", "POST /resends/{id}/cancel", "POST /resends", "POST /dead-letters/redrive", "POST /dead-letters/drop", "DELETE /tokens/{name}", "GET /deliveries",
+		"GET /resends/{id}", "POST /resends/{id}/cancel", "POST /resends", "POST /dead-letters/redrive", "POST /dead-letters/drop", "DELETE /tokens/{name}", "GET /deliveries", "GET /events/{id}",
 	} {
 		if !routes[needed] {
 			t.Errorf("no request of %s names anything of others", needed)

@@ -75,15 +75,14 @@ func TestNoSecrets(t *testing.T) {
 	w.addAttempts("marked", "1", 1)
 	// Everything that can be read, done and refused.
 	for _, r := range api.Routes() {
-		if r.Path == "/tail" { // it lasts, and has no secrets
-			continue
-		}
 		for token := range w.tokens {
 			for _, name := range []string{"marked", "echo"} {
 				if token == "root" && r.Method == http.MethodDelete {
 					continue // comes last
 				}
-				w.do(r.Method, strings.NewReplacer("{name}", name, "{id}", "1").Replace(r.Path), token, "")
+				if r.Path != "/tail" || name == "marked" { // it lasts a second, and names nothing
+					w.do(r.Method, strings.NewReplacer("{name}", name, "{id}", "1").Replace(r.Path), token, "")
+				}
 				w.do(r.Method, strings.NewReplacer("{name}", name, "{id}", "1").Replace(r.Path)+"?access_token="+mark, token, "")
 			}
 		}

@@ -14,8 +14,9 @@ func TestTail(t *testing.T) {
 	w.addEndpoint("two", "2")
 	answers := map[string]chan *reply{}
 	for _, token := range []string{"root", "admin-1"} {
-		answers[token] = make(chan *reply, 1)
-		go func() { answers[token] <- w.do("GET", "/tail?event=cobranca.*&seconds=4", token, "") }()
+		answer := make(chan *reply, 1)
+		answers[token] = answer
+		go func() { answer <- w.do("GET", "/tail?event=cobranca.*&seconds=4", token, "") }()
 	}
 	for n := 0; len(answers["root"]) == 0; n++ { // until they have ended: they begin when they are asked
 		w.addAttempts("one", "1", 1)

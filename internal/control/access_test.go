@@ -61,15 +61,25 @@ func operations() map[string]operation {
 			return drop(g.Deliveries(ctx, a, state.Filter{}, "", 0))
 		}},
 		"Delivery": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			if g.Store == nil {
-				return drop(g.Delivery(ctx, a, "x"))
+			return drop(g.Delivery(ctx, a, g.delivered().ID))
+		}},
+		"Event": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Event(ctx, a, g.delivered().WebhookID, "um"))
+		}},
+		"ResendDeliveries": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			id := g.delivered().WebhookID
+			found, err := g.ResendDeliveries(ctx, a, state.Job{Filter: state.Filter{Webhooks: []string{id}}, DryRun: true})
+			if err == nil && (found.Total == 1) == (a.Tenant == "2") {
+				return errors.New("the delivery of tenant 1 would be sent again by 2, or not by its own")
 			}
-			g.attempt("um", "1", "delivery", time.Now())
-			page, err := g.Deliveries(ctx, control.Actor{Name: "root", Role: state.Admin}, state.Filter{Key: "delivery"}, "", 1)
-			if err != nil {
-				return err
-			}
-			return drop(g.Delivery(ctx, a, page.Items[0].ID))
+			return err
+		}},
+		"Rates": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Rates(ctx, a, "um", time.Hour))
+		}},
+		"Tail": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			tenant := "1"
+			return drop(g.Tail(ctx, a, state.Filter{Tenant: &tenant}))
 		}},
 		"DeadGroups": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.DeadGroups(ctx, a, state.Filter{}))
@@ -202,6 +212,21 @@ func operations() map[string]operation {
 			return g.RevokeToken(ctx, a, t.Name)
 		}},
 	}
+}
+
+// delivered is a new delivery to um of an event of tenant 1, which is kept; a made-up one without a state.
+func (g *gym) delivered() state.Attempt {
+	g.t.Helper()
+	if g.Store == nil {
+		return state.Attempt{ID: "x", WebhookID: "x"}
+	}
+	key := g.name()
+	g.attempt("um", "1", key, time.Now())
+	page, err := g.Deliveries(context.Background(), root, state.Filter{Key: key}, "", 1)
+	if err != nil || len(page.Items) != 1 {
+		g.t.Fatal(page, err)
+	}
+	return page.Items[0]
 }
 
 // parked parks a change and returns its position.

@@ -29,7 +29,7 @@ func Stream(ctx context.Context, w http.ResponseWriter, patience time.Duration, 
 	for {
 		value, err := next(ctx)
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was planned
 		}
 		if err != nil {
 			return err
