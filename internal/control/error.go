@@ -11,7 +11,7 @@ import (
 // ErrNoState is the error of operations that need the state database, without one.
 var ErrNoState = errors.New("the configuration has no state.key, without which Gancho stores nothing in a database; create a key with gancho secrets generate-key, add state: {key: '${GANCHO_STATE_KEY}'}, and run gancho migrate")
 
-// ErrThrottled: too many requests without a valid token came from an address.
+// ErrThrottled is the error of a request from an address that sent too many without a valid token.
 var ErrThrottled = errors.New("too many requests without a valid token came from this address")
 
 // ForbiddenError reports an operation that the actor's role does not allow.
