@@ -286,7 +286,7 @@ func indexable(ctx context.Context, conn *pgx.Conn, encoding Encoding, tables []
 			continue
 		}
 		for _, column := range of.indexes[0].Columns {
-			places, oids, names = append(places, int32(i)), append(oids, of.table.Relation.OID), append(names, encoding.Encode(column)) //nolint:gosec // there are not as many tables
+			places, oids, names = append(places, int32(i)), append(oids, of.table.Relation.OID), append(names, encoding.Encode(column))
 		}
 	}
 	if len(names) == 0 {

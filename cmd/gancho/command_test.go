@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 	}
 	i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "pedido.removido ") })
 	want := []string{"pedido.removido", "Pedidos", "pedidos", "delete or update", "id,numero,status,cliente_id,total", "iset.yaml:86,iset.yaml:95", "Pedido removido"}
-	got := regexp.MustCompile(" {2,}").Split(strings.ReplaceAll(lines[max(i, 0)], filepath.Dir(rules)+"/", ""), -1)
+	got := regexp.MustCompile(" {2,}").Split(strings.ReplaceAll(lines[max(i, 0)], presets+"/", ""), -1)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -99,7 +99,7 @@ func openBrowser(ctx context.Context, url string) error {
 			return errors.New("there is no display")
 		}
 	}
-	return exec.CommandContext(ctx, name, args...).Run()
+	return exec.CommandContext(ctx, name, args...).Run() //nolint:gosec // one of the three programs above, and no shell
 }
 
 // consoleURL is the origin of the console for a command; empty: there is none, or its port is chosen when the bridge starts.

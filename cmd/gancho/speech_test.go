@@ -40,7 +40,7 @@ func (s *portugueseSession) run(code int, args ...string) {
 	if got != code {
 		s.t.Errorf("%v exits %d, not %d:\n%s%s", args, got, code, stdout, stderr)
 	}
-	fmt.Fprintf(s, "$ gancho %s\n%s%s(exit %d)\n\n", strings.Join(args, " "), stdout, stderr, got)
+	_, _ = fmt.Fprintf(s, "$ gancho %s\n%s%s(exit %d)\n\n", strings.Join(args, " "), stdout, stderr, got)
 }
 
 // compare compares the session with testdata/portuguese; what differs from run to run is replaced first.

@@ -218,22 +218,28 @@ func (t *Tally) Observe(o *mapping.Observation) {
 func (t *Tally) give(c *tallyCell, i int, s *stream) {
 	at := int32(i)
 	if i >= len(c.to) || c.to[i].stream != s {
-		var known bool
-		if at, known = c.index[s]; !known {
-			if c.index == nil {
-				c.index = map[*stream]int32{}
-			}
-			at = int32(len(c.to))
-			c.index[s] = at
-			t.mu.Lock()
-			c.to = append(c.to, tallyTo{stream: s})
-			t.mu.Unlock()
-		}
+		at = t.place(c, s)
 	}
 	if c.to[at].open == 0 {
 		c.openTo = append(c.openTo, at)
 	}
 	c.to[at].open++
+}
+
+// place returns the index in c.to of an endpoint, which it adds when nothing was given to it.
+func (t *Tally) place(c *tallyCell, s *stream) int32 {
+	if at, known := c.index[s]; known {
+		return at
+	}
+	if c.index == nil {
+		c.index = map[*stream]int32{}
+	}
+	at := int32(len(c.to))
+	c.index[s] = at
+	t.mu.Lock()
+	c.to = append(c.to, tallyTo{stream: s})
+	t.mu.Unlock()
+	return at
 }
 
 // event counts an event that is routed to endpoints.

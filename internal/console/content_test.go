@@ -44,7 +44,7 @@ func newBusiness(t testing.TB) *world {
 	w.useRules(t)
 	parsed, bound, _ := ruled(t)
 	w.control.Contract = func() []contract.Event { return contract.Events(parsed.EventTypes(), bound.Payloads()) }
-	b := business{world: w, random: rand.New(rand.NewPCG(1, 13)), now: time.Now().UTC().Truncate(time.Microsecond)} //nolint:gosec // the same content each time
+	b := business{world: w, random: rand.New(rand.NewPCG(1, 13)), now: time.Now().UTC().Truncate(time.Microsecond)}
 	b.endpoints()
 	b.queued()
 	b.parked()

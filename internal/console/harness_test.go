@@ -292,6 +292,17 @@ func formValues(form *html.Node) url.Values {
 // text is what people read on the page.
 func (b *visitor) text() string { return textOf(b.page) }
 
+// buttons are the texts of the page's buttons.
+func (b *visitor) buttons() []string {
+	var out []string
+	for n := range b.page.Descendants() {
+		if n.Data == "button" {
+			out = append(out, textOf(n))
+		}
+	}
+	return out
+}
+
 // shows fails unless the page has the status and the texts.
 func (b *visitor) shows(status int, texts ...string) *visitor {
 	b.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,34 @@ func TestEveryPage(t *testing.T) {
 				t.Errorf("%+v: the policy has refused %s", o, refused)
 			}
 		}
+	}
+}
+
+// Each selector has one rule in each media query, so that no screen changes what another one has said.
+func TestSelectors(t *testing.T) {
+	t.Parallel()
+	css, err := os.ReadFile("assets/console.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, seen := "", map[string]bool{}
+	for line := range strings.Lines(string(css)) {
+		line = strings.TrimSpace(line)
+		selector, _, _ := strings.Cut(line, "{")
+		switch {
+		case line == "}":
+			query = ""
+		case strings.HasPrefix(line, "/*"):
+		case strings.HasPrefix(line, "@") && !strings.HasSuffix(line, "}"):
+			query = selector
+		case seen[query+selector]:
+			t.Errorf("%s has two rules", selector)
+		default:
+			seen[query+selector] = true
+		}
+	}
+	if len(seen) < 50 {
+		t.Errorf("only %d selectors were found", len(seen))
 	}
 }
 

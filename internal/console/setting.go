@@ -53,7 +53,7 @@ func settingGroups() []settingGroup {
 		return strings.Join(out, ", ")
 	}
 	return []settingGroup{
-		{"what", []setting{{name: "url"}, {name: "events", kind: aList}, {name: "tenants", kind: aList}}},
+		{"what", []setting{{name: "url"}, {name: "events", kind: aList}, {name: "tenants", kind: aList}, {name: "closing"}}},
 		{"request", []setting{
 			{name: "style", kind: aChoice, choices: []string{"superlogica"}},
 			{name: "format", kind: aChoice, choices: []string{"standard", "bare", "cloudevents", "cloudevents-binary", "form"}, usual: "standard"},

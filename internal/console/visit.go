@@ -90,7 +90,7 @@ func (v *visit) cookie(name string) string {
 // setCookie sets a cookie, until the browser is closed when age is 0; "" removes it. In a frame of another site's page it is one of
 // that page's.
 func (v *visit) setCookie(name, value string, age int) {
-	c := &http.Cookie{Name: name, Value: value, Path: root, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: v.public.Scheme == "https"}
+	c := &http.Cookie{Name: name, Value: value, Path: root, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: v.public.Scheme == "https"} //nolint:gosec // over http a browser drops a Secure cookie
 	if len(v.Embed) > 0 && v.http.Header.Get("Sec-Fetch-Dest") == "iframe" {
 		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
 	}
@@ -147,7 +147,7 @@ func (v *visit) send(f *file) {
 
 // redirect leads to a path; what follows is a GET.
 func (v *visit) redirect(location string) {
-	http.Redirect(v.w, v.http, location, http.StatusSeeOther)
+	http.Redirect(v.w, v.http, location, http.StatusSeeOther) //nolint:gosec // each is a path of the console (of a form: ownPath), or where the session comes from, which its maker has said
 }
 
 // fail shows what is wrong in the text of a key.

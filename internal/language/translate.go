@@ -59,7 +59,7 @@ var patterns sync.Map // of group to []pattern
 
 func patternsOf(group string) []pattern {
 	if known, ok := patterns.Load(group); ok {
-		return known.([]pattern)
+		return known.([]pattern) //nolint:forcetypeassert // nothing else is stored
 	}
 	var out []pattern
 	for key, text := range spoken()[English].texts {

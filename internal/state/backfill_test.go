@@ -184,7 +184,7 @@ func TestWhereIsSealed(t *testing.T) {
 	}
 	for _, table := range []string{"jobs", "audit"} {
 		text := query[string](t, dsn, "select string_agg(t::text, ' ') from gancho."+table+" t")
-		if strings.Contains(text, "529") || !strings.Contains(text, "clientes") {
+		if strings.Contains(text, "982.247") || !strings.Contains(text, "clientes") {
 			t.Errorf("gancho.%s: %s", table, text)
 		}
 	}
