@@ -35,13 +35,14 @@ type PostgresOptions struct {
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
 // superuser is postgres, trusted on the loopback interface.
 type Postgres struct {
-	dir, bin  string
-	port      int
-	user      *syscall.Credential
-	process   *Process
-	arguments []string
-	databases atomic.Int64
-	templates sync.Map // of Copy: by name, a function that makes it
+	dir, bin   string
+	port       int
+	user       *syscall.Credential
+	process    *Process
+	arguments  []string
+	databases  atomic.Int64
+	templateMu sync.Mutex
+	templates  map[string]func() error // of Copy: by name, what makes it, once
 }
 
 // StartPostgres creates a cluster in a temporary directory, starts it, and waits
@@ -254,15 +255,24 @@ func (p *Postgres) Database(t testing.TB, options string, statements ...string) 
 // options are those of Database without any.
 func (p *Postgres) Copy(t testing.TB, template string, prepare func(ctx context.Context, dsn string) error) string {
 	t.Helper()
-	made, _ := p.templates.LoadOrStore(template, sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		defer cancel()
-		if err := p.Exec(ctx, "postgres", "create database "+template); err != nil {
-			return err
+	p.templateMu.Lock()
+	made := p.templates[template]
+	if made == nil {
+		made = sync.OnceValue(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+			defer cancel()
+			if err := p.Exec(ctx, "postgres", "create database "+template); err != nil {
+				return err
+			}
+			return prepare(ctx, p.DSN(template))
+		})
+		if p.templates == nil {
+			p.templates = map[string]func() error{}
 		}
-		return prepare(ctx, p.DSN(template))
-	}))
-	if err := made.(func() error)(); err != nil {
+		p.templates[template] = made
+	}
+	p.templateMu.Unlock()
+	if err := made(); err != nil {
 		t.Fatalf("prepare database %s: %v", template, err)
 	}
 	return p.Database(t, "template "+template)
