@@ -63,11 +63,14 @@ func (b *bridge) gone(other *bridge) {
 	other.takesOver(takeOverLimit, 1)
 }
 
-// back lets it go on, beside the other one.
-func (b *bridge) back() {
+// back lets it go on, beside the other one. It waits for the slot, unless the other one gives it up
+// for a moment, as it reads again what Redis has lost: then that one waits.
+func (b *bridge) back(other *bridge) {
 	b.t.Helper()
 	b.signal(syscall.SIGCONT)
-	b.waitLog("slot is in use")
+	queuetest.Eventually(b.t, "a process that waits for the slot", func() bool {
+		return strings.Contains(b.text(), "slot is in use") || strings.Count(other.text(), "slot is in use") > 1
+	})
 }
 
 // Masters die and their replicas are promoted while a process that had captured is stopped. The one that
@@ -94,7 +97,7 @@ func TestClusterFailover(t *testing.T) {
 	first.Kill()
 	queuetest.Eventually(t, "another master", func() bool { return owner() != first })
 	other.waitLog("appending again from the confirmed position")
-	b.back()
+	b.back(other)
 	l.waitRows(200)
 	other.kill()
 	if err := first.Start(); err != nil { // as a replica
@@ -155,7 +158,7 @@ func TestSentinelFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.waitLog("appending again from the confirmed position")
-	b.back()
+	b.back(other)
 	l.waitRows(200)
 	worker.kill()
 	l.waitRows(100)
