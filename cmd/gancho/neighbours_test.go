@@ -69,7 +69,7 @@ func TestNeighboursDoNotWait(t *testing.T) {
 	if err := locker.QueryRow(t.Context(), `select tableoid::regclass::text from gancho.attempts where tenant = '1'`).Scan(&partition); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := locker.Exec(t.Context(), "begin; lock table "+partition+" in access exclusive mode"); err != nil {
+	if _, err := locker.Exec(t.Context(), "begin; set local lock_timeout = '1min'; lock table "+partition+" in access exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -95,7 +95,11 @@ func TestNeighboursDoNotWait(t *testing.T) {
 			}
 		})
 	}
-	<-full
+	select {
+	case <-full:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("none of the first tenant's requests is refused")
+	}
 	s.until(1, `select least(count(*), 1) from pg_locks where not granted and relation = $1::text::regclass`, partition)
 
 	// unhindered: an answer came and no request of tenant 1 has ended meanwhile. Those end

@@ -71,7 +71,7 @@ func (b *bridge) warnOfParked(ctx context.Context, w *warned) {
 			Table    string `json:"table,omitempty"`
 			Reason   string `json:"reason,omitempty"`
 			Link     string `json:"link,omitempty"`
-		}{Count: n, Position: last.String(), Link: b.link("parked")}
+		}{Count: n, Position: last.String(), Link: b.link("pending")}
 		for _, p := range sample {
 			data.Rule, data.Table, data.Reason = p.Rule, p.Table, p.Reason
 		}

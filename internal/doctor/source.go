@@ -172,16 +172,16 @@ const maxClock = 10 * time.Second
 
 // clock compares a server's clock with this machine's.
 func (x *examination) clock(where, id, whose string, ahead time.Duration) {
-	direction := "ahead of"
+	title := fmt.Sprintf("the clock of %s is %s ahead of this machine's", whose, span(ahead.Abs()))
 	if ahead < 0 {
-		direction = "behind"
+		title = fmt.Sprintf("the clock of %s is %s behind this machine's", whose, span(ahead.Abs()))
 	}
 	if ahead.Abs() < maxClock {
 		x.say(cdc.SeverityOK, id, where, "the clock of %s and this machine's agree", whose)
 		return
 	}
 	x.add(cdc.Finding{
-		ID: id, Severity: cdc.SeverityWarning, Where: where, Title: fmt.Sprintf("the clock of %s is %s %s this machine's", whose, span(ahead.Abs()), direction),
+		ID: id, Severity: cdc.SeverityWarning, Where: where, Title: title,
 		Why:    "receivers refuse signatures whose time is more than some minutes off, and ages and retries are told wrongly",
 		Remedy: "have both follow NTP (timedatectl, chronyc tracking)",
 	})

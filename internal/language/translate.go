@@ -53,6 +53,11 @@ type pattern struct {
 
 var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 
+// words are the values that are one word, or a number: without that, {setting} is {value} would fit any sentence.
+var words = map[string]string{
+	"{n}": `(\S+)`, "{max}": `(\S+)`, "{total}": `(\S+)`, "{setting}": `(\S+)`, "{parameter}": `(\S+)`, "{variable}": `(\S+)`, "{flag}": `(\S+)`,
+}
+
 // patterns are those of all groups that were asked for, in the order in which they are tried: what begins the message wins over
 // what may follow any message, and then what says most of it.
 var patterns sync.Map // of group to []pattern
@@ -78,11 +83,15 @@ func newPattern(key, text string) pattern {
 	p := pattern{key: key, values: placeholder.FindAllString(text, -1)}
 	parts := placeholder.Split(text, -1)
 	p.prefix = len(parts[0])
+	english := `(?s)^`
 	for i, part := range parts {
 		p.fixed += len(part)
-		parts[i] = regexp.QuoteMeta(part)
+		english += regexp.QuoteMeta(part)
+		if i < len(p.values) {
+			english += cmp.Or(words[p.values[i]], `(.+?)`)
+		}
 	}
-	p.english = regexp.MustCompile(`(?s)^` + strings.Join(parts, `(.+?)`) + `$`)
+	p.english = regexp.MustCompile(english + `$`)
 	return p
 }
 
