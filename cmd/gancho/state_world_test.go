@@ -123,9 +123,12 @@ func (s *stateful) stateConn() *pgx.Conn {
 // count is the result of a query of one number in the state database.
 func (s *stateful) count(sql string, args ...any) int {
 	s.t.Helper()
-	conn := s.stateConn()
+	// A statement that is prepared once is planned for any value after five uses, and then locks every
+	// partition: it would wait for one that a test has locked.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	var n int
-	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+	if err := s.stateConn().QueryRow(ctx, sql, append([]any{pgx.QueryExecModeExec}, args...)...).Scan(&n); err != nil {
 		s.t.Fatalf("%s: %v", sql, err)
 	}
 	return n
