@@ -9,7 +9,8 @@ import (
 )
 
 // lookBack compares the slot with what the queue knows, before one is created: that a slot is
-// gone, or can no longer be read, is not to be mended in silence. It returns what the queue knows; nil: nothing.
+// gone, or can no longer be read, is not to be fixed in silence, and the queue of another bridge is no reason
+// to create one. It returns what the queue knows; nil: nothing.
 func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 	reached, err := waitFor(ctx, c.Log, "redis", func() (*queue.Reached, error) { return c.queue.Reached(ctx) })
 	if err != nil || reached == nil {
@@ -22,8 +23,11 @@ func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 		}
 		return reached, ctx.Err() // what is in the way, the preparation says better
 	}
-	same := reached.Source.Slot == i.Identity.Slot && reached.Source.Database == i.Identity.Database
+	another := reached.OfAnother(i.Identity.Slot, i.Identity.Database)
+	same := another == nil
 	switch {
+	case another != nil && !c.AcceptSource:
+		return nil, another
 	case i.Lost != nil && same && !c.AcceptSource:
 		return nil, i.Lost
 	case i.Synced && same: // a failover is under way, or source.dsn leads to the wrong server
@@ -67,7 +71,7 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 	case err == nil:
 		return epoch, nil
 	case isChanged && changed.Another && source.SlotCreated:
-		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
+		// Two bridges that were started on an empty queue at once: the slot of this one would hold WAL for ever.
 		return 0, errors.Join(err, cdc.DropSlot(ctx, c.Source))
 	}
 	return 0, c.refusalOf(ctx, err)
