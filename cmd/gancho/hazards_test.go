@@ -36,12 +36,8 @@ func TestHazardsWatched(t *testing.T) {
 	if _, err := w.connect().Exec(t.Context(), "update fichas set nome = 'três'"); err == nil {
 		t.Error("the UPDATE did not fail")
 	}
-	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 3 || !strings.Contains(stdout, what) || !strings.Contains(stderr, "not in order: hazards") {
-		t.Errorf("status exits %d and says\n%s%s", code, stdout, stderr)
-	}
-	if code, stdout, stderr := command(t, "check", "--config", w.write()); code != 1 || !strings.Contains(stdout+stderr, "no replica identity") {
-		t.Errorf("check exits %d and says\n%s%s", code, stdout, stderr)
-	}
+	w.command(3, []string{"status"}, what, "not in order: hazards")
+	w.command(1, []string{"check"}, "no replica identity")
 	w.exec("alter table fichas replica identity full")
 	w.exec("update fichas set nome = 'três'")
 	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
