@@ -316,6 +316,7 @@ func (s *Service) together(tenants map[string][]string) (names []string, endpoin
 		tenants[f.Name] = f.Tenants
 	}
 	names = slices.Sorted(maps.Keys(tenants))
+	endpoints = make([]endpoint.Endpoint, 0, len(names))
 	for _, name := range names {
 		endpoints = append(endpoints, endpoint.Endpoint{Name: name, Tenants: tenants[name]})
 	}
