@@ -177,9 +177,11 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.ContainsFunc(known, func(e endpoint.Endpoint) bool { return e.Name == name })
-	})
+	exists := make(map[string]bool, len(known))
+	for i := range known {
+		exists[known[i].Name] = true
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return exists[name] })
 	orphans := map[string]int64{}
 	if len(names) == 0 {
 		return orphans, nil

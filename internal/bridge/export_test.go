@@ -371,3 +371,12 @@ func Stored(ctx context.Context, write func(context.Context) error) (left bool, 
 	over := new(turnOverError)
 	return errors.As(err, &over), err
 }
+
+// WarnOfBacklogs has people be told of the backlogs of endpoints, as often as it is called.
+func WarnOfBacklogs(q *queue.Queue, endpoints ...endpoint.Endpoint) (again func(context.Context)) {
+	b, w := newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), &warned{backlogs: map[string]bool{}}
+	b.ConsoleURL = "https://webhooks.example.com"
+	b.queue = q
+	b.endpoints.Store(&endpoints)
+	return func(ctx context.Context) { b.warnOfBacklogs(ctx, w) }
+}

@@ -23,7 +23,7 @@ func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) er
 	for i, v := range views {
 		names[i] = v.Name
 	}
-	stats, err := s.Queue.Stats(ctx, names)
+	stats, err := s.stats(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Service) SourceStatus(ctx context.Context, a Actor) (StatusView, error)
 
 // addRecent adds to the views what was sent of the actor's events in the minute before now.
 func (s *Service) addRecent(ctx context.Context, a Actor, now time.Time, views []EndpointView) error {
-	recent, err := s.Store.Recent(ctx, now.Add(-time.Minute), a.Tenant)
+	recent, err := s.recent(ctx, a, now, len(views))
 	for i := range views {
 		if r, ok := recent[views[i].Name]; ok {
 			views[i].Recent = &r
