@@ -206,13 +206,18 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 // expires, or is released when its owner learns that the endpoint was removed.
 var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
 
-// dropScript leaves a fence behind, for a while, that keeps a stale owner out.
+// dropScript leaves a fence behind, for a while, that keeps a stale owner out. What was waiting is counted as dropped in the
+// same script, so that a crash leaves no difference. KEYS: the leases, the fence, what is deleted, and the counts of days.
+// ARGV: the fence's age in ms, how many of the keys are deleted, the age of counts in ms, and of each count its key, field and number.
 var dropScript = redis.NewScript(luaNow + `
 local claim = redis.call('GET', KEYS[2])
 local expires = claim and redis.call('ZSCORE', KEYS[1], claim)
 if expires and tonumber(expires) > now or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 redis.call('ZREM', KEYS[1], claim or '')
-redis.call('UNLINK', unpack(KEYS, 3))
+local deleted = tonumber(ARGV[2])
+for i = 4, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
+for i = 3 + deleted, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+redis.call('UNLINK', unpack(KEYS, 3, 2 + deleted))
 redis.call('SET', KEYS[2], 'dropped', 'PX', ARGV[1])
 return 1`)
 
@@ -237,12 +242,14 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	if err != nil {
 		return err
 	}
-	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
+	args := []any{dropFence.Milliseconds(), len(keys) - 2, TallyAge.Milliseconds()}
+	for t, n := range lost {
+		number := keyNumber(&keys, t, func(interval int64) string { return k.endpointTally(endpoint, interval) })
+		args = append(args, number, t.field, n)
+	}
+	dropped, err := dropScript.Run(ctx, q.client, keys, args...).Int()
 	if err == nil && dropped == 0 {
 		err = ErrBusy
-	}
-	if err == nil {
-		err = q.countDropped(ctx, endpoint, lost)
 	}
 	if err == nil && q.overflow != nil {
 		err = q.overflow.Drop(ctx, endpoint)
