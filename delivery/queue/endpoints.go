@@ -48,6 +48,8 @@ type Stats struct {
 	LogEntries int64 `json:"-"`
 	LogRecords int64 `json:"log_waiting,omitempty"`
 	LogLost    int64 `json:"log_lost,omitempty"`
+	// Closing is the newest closing, if that was incomplete.
+	Closing *IncompleteClosing `json:"incomplete_closing,omitempty"`
 }
 
 // statsScript gathers what Redis holds of an endpoint, without any payload.
@@ -67,8 +69,8 @@ local function measure(key)
 end
 if n > 0 then measure(KEYS[1]) end
 if aside > 0 then measure(KEYS[2]) end
-local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost', 'overflow')
-for i = 1, 8 do s[i] = s[i] or '' end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost', 'overflow', '` + incompleteClosing + `')
+for i = 1, 9 do s[i] = s[i] or '' end
 local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
 if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
 if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
@@ -106,7 +108,7 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 }
 
 func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
-	if len(fields) != 16 {
+	if len(fields) != 17 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -116,6 +118,7 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
 		LogEntries: count(6), Bytes: count(7), Owned: owned, Suspension: suspensionOf(text(8), text(9), text(10)),
 		Failing: parseMillis(text(11)), Down: parseMillis(text(12)), LogRecords: number(13), LogLost: number(14),
+		Closing: parseIncomplete(text(16)),
 	}
 	var err error
 	if text(1) != "" {
