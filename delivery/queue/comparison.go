@@ -50,7 +50,10 @@ func (r *Reached) OfAnother(slot, database string) error {
 func (r *sourceRecord) compare(s Source, p *promotion) *SourceChangedError {
 	if p != nil && p.lost == 0 {
 		continued := *r
-		continued.Timeline, continued.History, continued.confirmed = s.Timeline, s.History, min(r.confirmed, uint64(p.left))
+		continued.Timeline, continued.History = s.Timeline, s.History
+		if !p.through {
+			continued.confirmed = min(r.confirmed, uint64(p.left))
+		}
 		r = &continued
 	}
 	changes := r.changes(s, p)

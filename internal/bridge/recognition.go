@@ -43,8 +43,7 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline, History: source.History,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
-	var err error
-	claimed.Diverged, err = waitFor(ctx, c.Log, "source", func() (bool, error) { return diverged(ctx, c.Source, i, source.Current, reached) })
+	_, err := waitFor(ctx, c.Log, "source", func() (struct{}, error) { return struct{}{}, compareWAL(ctx, c.Source, reached, &claimed) })
 	if err != nil {
 		return 0, err
 	}
@@ -77,19 +76,20 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 	return 0, c.refusalOf(ctx, err)
 }
 
-// diverged reports whether the server's WAL has something else where a transaction was read. Another
-// system, or one whose WAL ends before, is recognised by that. Where the server does
-// not show its WAL, that is logged, and the answer is no.
-func diverged(ctx context.Context, o cdc.Options, is cdc.Identity, current cdc.LSN, reached *queue.Reached) (bool, error) {
-	if reached == nil || reached.Footprint.End == 0 || current < reached.Footprint.End || reached.Source.SystemID != is.SystemID {
-		return false, nil
+// compareWAL finds out whether the server's WAL has the newest transaction that was confirmed where it was read. Another
+// system, or one whose WAL ends before, is recognised by that. Where the server does not show its WAL, that is logged, and
+// neither Diverged nor Verified is set.
+func compareWAL(ctx context.Context, o cdc.Options, reached *queue.Reached, s *queue.Source) error {
+	if reached == nil || reached.Footprint.End == 0 || cdc.LSN(s.Current) < reached.Footprint.End || reached.Source.SystemID != s.SystemID {
+		return nil
 	}
 	found, err := cdc.FindFootprint(ctx, o, reached.Footprint)
 	if errors.Is(err, cdc.ErrUnverified) {
 		o.Log.Warn().Err(err).Msg("the source could not be compared with what was read of it; if it was restored to an earlier state and has written as much WAL again, run gancho recover")
-		return false, nil
+		return nil
 	}
-	return err == nil && !found, err
+	s.Verified, s.Diverged = found && err == nil, !found && err == nil
+	return err
 }
 
 // admit decides whether the slot is still the one that was read: see [cdc.Reader.Admit].
@@ -106,7 +106,7 @@ func (c *capture) admit(ctx context.Context, is cdc.Identity) error {
 		SystemID: is.SystemID, Database: is.Database, Slot: is.Slot, Timeline: is.Timeline,
 		ConfirmedFlush: uint64(slot.ConfirmedFlush), Current: uint64(slot.Current),
 	}
-	if s.Diverged, err = diverged(ctx, c.Source, is, slot.Current, reached); err != nil {
+	if err := compareWAL(ctx, c.Source, reached, &s); err != nil {
 		return passing(err)
 	}
 	c.reader.Skip(reached.Skip)

@@ -203,6 +203,8 @@ type StatusView struct {
 	Expiring []string `json:"expiring,omitempty"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`
+	// Rules are those that have seen changes lately, in the order of their names.
+	Rules []RuleRate `json:"rules,omitempty"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.
 	Orphans map[string]int64 `json:"orphans,omitempty"`
 	// Jobs are those that have not ended.
