@@ -42,9 +42,10 @@ type EventDiff struct {
 
 // DiffExample is a change of which the two rules make something else.
 type DiffExample struct {
-	Kind   string      `json:"kind"`
-	Change string      `json:"change"` // the commit's LSN, and the change's number
-	Rule   string      `json:"rule"`   // file:line, of the rule that makes the event
+	Kind string `json:"kind"`
+	// Change is the commit's LSN and the change's number, or the webhook-id of what was sent; empty: of an existing row.
+	Change string      `json:"change"`
+	Rule   string      `json:"rule"` // file:line, of the rule that makes the event
 	Fields []FieldDiff `json:"fields,omitempty"`
 	// Reason is why the change is parked, or was.
 	Reason string `json:"reason,omitempty"`

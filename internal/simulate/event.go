@@ -16,6 +16,7 @@ import (
 // has memory of its own.
 type event struct {
 	cdc.Position
+	id          string // the webhook-id of one that was sent
 	n           int
 	name, rule  string
 	table       string // of a parked change
@@ -50,8 +51,16 @@ func (e *event) size() int {
 	return 256 + len(e.tenant) + len(e.key) + len(e.data) + len(e.previous) + len(e.unchanged) + len(e.errors) + len(e.reason)
 }
 
-// place is where the change stands, for people.
-func (e *event) place() string { return fmt.Sprintf("%s, change %d", e.Commit, e.Ordinal) }
+// place is where the change stands, or its event that was sent, for people; empty: of an existing row.
+func (e *event) place() string {
+	switch {
+	case e.id != "":
+		return e.id
+	case e.op == cdc.Read && e.Commit == 0:
+		return ""
+	}
+	return fmt.Sprintf("%s, change %d", e.Commit, e.Ordinal)
+}
 
 // noSource and noEpoch stand in webhook-ids, of which only the bridge's queue knows these parts.
 const (
