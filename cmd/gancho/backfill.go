@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
+	"gancho/config"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -201,7 +202,10 @@ type ruleReading struct {
 
 // readRules binds the rules of the files to the source. The caller closes what it returns.
 func (s *session) readRules(ctx context.Context) (*ruleReading, error) {
-	c := s.config
+	return s.readRulesOf(ctx, s.config)
+}
+
+func (s *session) readRulesOf(ctx context.Context, c *config.Config) (*ruleReading, error) {
 	parsed, err := parseRules(c)
 	if err != nil {
 		return nil, err

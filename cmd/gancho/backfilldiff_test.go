@@ -41,10 +41,10 @@ func TestBackfillDiff(t *testing.T) {
 		keptEvent(t, 1, "aluno.estado", "1", "insert", `{"id":1,"email":"ana@x.br","fatura":9.00}`),
 		keptEvent(t, 2, "aluno.estado", "1", "update", `{"id":1,"email":"ana@x.br","fatura":10.00}`), // the newest counts
 		keptEvent(t, 3, "aluno.estado", "2", "insert", `{"id":2,"email":"Beatriz","fatura":20.5,"cpf":"52998224725"}`),
-		keptEvent(t, 4, "aluno.estado", "4", "delete", `{"id":4}`),                                 // the row is there again
+		keptEvent(t, 4, "aluno.estado", "4", "delete", `{"id":4}`),                                  // the row is there again
 		keptEvent(t, 5, "aluno.estado", "5", "insert", `{"id":5,"email":"Fernanda","fatura":1.00}`), // gone
-		keptEvent(t, 6, "aluno.estado", "7", "delete", `{"id":7}`),                                 // and its removal was sent
-		keptEvent(t, 7, "aluno.outro", "8", "insert", `{"id":8}`),                                  // not of this backfill
+		keptEvent(t, 6, "aluno.estado", "7", "delete", `{"id":7}`),                                  // and its removal was sent
+		keptEvent(t, 7, "aluno.outro", "8", "insert", `{"id":8}`),                                   // not of this backfill
 	}
 	if err := s.store().WriteEvents(context.Background(), kept); err != nil {
 		t.Fatal(err)

@@ -89,6 +89,76 @@ func (l *lab) backfillAll(ctx context.Context, n int) (took time.Duration, cost 
 	return took, cost, l.dropSlot(ctx, slot)
 }
 
+// backfillLatency is that of single rows while a backfill sends other rows to the same endpoint, beside that without one.
+func (l *lab) backfillLatency(ctx context.Context) (r row, err error) {
+	const n, perSecond, seconds = 200_000, 200, 10
+	receiver, url, err := l.receiver(0)
+	if err != nil {
+		return r, err
+	}
+	for _, sql := range []string{"truncate pedidos", fmt.Sprintf(insert, n), "vacuum analyze pedidos"} {
+		if _, err := l.conn.Exec(ctx, sql); err != nil {
+			return r, err
+		}
+	}
+	if err := l.freshRedis(ctx); err != nil {
+		return r, err
+	}
+	l.extra = backfillKey
+	defer func() { l.extra = "" }()
+	l.slots++
+	slot := fmt.Sprintf("bench_%d", l.slots)
+	bridge, err := l.bridge(slot, endpoint(url+"/hook", 16, "active"))
+	if err != nil {
+		return r, err
+	}
+	if _, err := bridge.waitLine("bridge is ready"); err != nil {
+		return r, err
+	}
+	live := func(n int) (t tally, err error) {
+		if err := reset(ctx, url); err != nil {
+			return t, err
+		}
+		if err := l.insertPaced(ctx, n, perSecond); err != nil {
+			return t, err
+		}
+		return received(ctx, url, n)
+	}
+	if _, err := live(perSecond); err != nil { // it warms connections up and is not counted
+		return r, err
+	}
+	without, err := live(perSecond * seconds)
+	if err != nil {
+		return r, err
+	}
+	out, err := exec.CommandContext(ctx, l.gancho, "backfill", "--all", "--config", filepath.Join(l.dir, "gancho.yaml")).CombinedOutput()
+	if err != nil {
+		return r, fmt.Errorf("gancho backfill: %w\n%s", err, out)
+	}
+	if _, err := bridge.waitLine("job started"); err != nil {
+		return r, err
+	}
+	during, err := live(perSecond * seconds)
+	if err != nil {
+		return r, err
+	}
+	if during.Read == 0 || during.Read >= n {
+		return r, fmt.Errorf("%d of %d rows were sent meanwhile: the backfill did not run all the time", during.Read, n)
+	}
+	for _, p := range []*process{bridge, receiver} {
+		if err := p.stop(); err != nil {
+			return r, err
+		}
+	}
+	took := during.Last.Sub(during.First).Seconds()
+	return row{
+		what:   fmt.Sprintf("commit to arrival at %d rows/s while a backfill sends %.0f/s to the same endpoint", perSecond, float64(during.Read)/took),
+		figure: fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", ms(during.P50), ms(during.P99)),
+		limit:  fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, without", ms(without.P50), ms(without.P99)),
+		ratio:  fmt.Sprintf("%.2f", ms(during.P99)/ms(without.P99)), reach: "<= 2",
+	}, l.dropSlot(ctx, slot)
+}
+
 // cpu is the processor time of a process; 0: it is not known.
 func cpu(pid int) time.Duration {
 	fields := procStat(strconv.Itoa(pid))

@@ -62,6 +62,7 @@ type FieldDiff struct {
 type diff struct {
 	main, other *side
 	events      map[string]*EventDiff
+	differs     func(now *event) // is told of events of the other side that are not the same; nil: nobody is
 }
 
 func newDiff(main, other *side) *diff {
@@ -132,6 +133,9 @@ func (d *diff) count(kind string, a, b *event) *EventDiff {
 	out := d.of(e.name)
 	counts := map[string]*int64{Same: &out.Same, Changed: &out.Changed, Added: &out.Added, Gone: &out.Gone, Parked: &out.Parked, Fixed: &out.Fixed}
 	*counts[kind]++
+	if d.differs != nil && kind != Same && b != nil && b.reason == "" {
+		d.differs(b)
+	}
 	if kind == Same || *counts[kind] > maxExamples {
 		return out
 	}

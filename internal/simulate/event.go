@@ -27,6 +27,8 @@ type event struct {
 	previous    []byte
 	unchanged   []byte
 	errors      []byte
+	tags        []byte // a JSON array
+	version     string
 	reason      string
 }
 
@@ -34,6 +36,7 @@ func eventOf(e *mapping.Event) event {
 	return event{
 		Position: e.Position, n: e.N, name: e.Type, rule: e.Rule, op: e.Op, time: e.Time, tenant: string(e.Tenant), key: string(e.Key),
 		data: bytes.Clone(e.Data), previous: bytes.Clone(e.Previous), unchanged: bytes.Clone(e.Unchanged), errors: bytes.Clone(e.Errors),
+		tags: bytes.Clone(e.Tags), version: e.Version,
 	}
 }
 

@@ -2,8 +2,13 @@ package simulate
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"hash/maphash"
 	"iter"
+	"slices"
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
@@ -163,6 +168,107 @@ func (r *SentRows) Last(m *webhook.Message) {
 	}
 	e := r.sentEvent(m)
 	r.diff.compare([]event{e}, nil)
+}
+
+// SentChanges compares what was sent of changes with what rules make of them, transaction by transaction.
+type SentChanges struct {
+	*Sent
+	redriver *mapping.Redriver
+	tenant   *string
+	failed   error // what differs has returned
+	commit   cdc.LSN
+	was      []event // of the transaction at hand
+	changes  [][]byte
+	apart    bool // it has had more before
+	read     int64
+}
+
+// changesAtOnce is how many changes of a transaction are compared at once.
+const changesAtOnce = 1000
+
+// Changes compares kept events, of one tenant or with nil of all, with what the rules make of their changes. differs gets
+// what the rules make that is changed or new, as it is sent again: under a webhook-id of its own, which is the same each
+// time. Its error ends Add and Flush.
+func (s *Sent) Changes(tenant *string, differs func(*webhook.Message) error) *SentChanges {
+	c := &SentChanges{Sent: s, tenant: tenant, redriver: mapping.NewRedriver(s.now.rules, s.now.source)}
+	s.diff.differs = func(e *event) {
+		if c.failed == nil {
+			c.failed = differs(c.again(e))
+		}
+	}
+	return c
+}
+
+// Read is how many changes were compared.
+func (c *SentChanges) Read() int64 { return c.read }
+
+// Add takes a kept event with its change, in the order of their commits.
+func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
+	e := c.sentEvent(m)
+	same := len(c.was) > 0 && e.Position == c.was[len(c.was)-1].Position
+	if other := e.Commit != c.commit; other || !same && len(c.changes) >= changesAtOnce {
+		if err := c.Flush(ctx); err != nil {
+			return err
+		}
+		c.commit, c.apart = e.Commit, !other
+	}
+	if c.was = append(c.was, e); !same {
+		c.changes = append(c.changes, m.Change)
+		c.read++
+	}
+	return nil
+}
+
+// Flush compares what was added.
+func (c *SentChanges) Flush(ctx context.Context) error {
+	if len(c.changes) == 0 {
+		return nil
+	}
+	apart := c.apart || len(c.changes) >= changesAtOnce
+	if err := c.redriver.MapAll(ctx, c.changes, apart, c.now); err != nil {
+		return err
+	}
+	made := slices.DeleteFunc(c.now.taken(), func(e event) bool { return c.tenant != nil && e.reason == "" && e.tenant != *c.tenant })
+	for i := range made {
+		c.count(&made[i])
+	}
+	err := groups(slices.Values(c.was), slices.Values(made), func(a, b []event) error {
+		c.diff.compare(a, b)
+		return c.failed
+	})
+	c.was, c.changes = c.was[:0], c.changes[:0]
+	return err
+}
+
+// idDigits is how many hexadecimal digits of a hash an id has behind that of the event which it follows.
+const idDigits = 16
+
+// again is an event as it is sent again. Its id is that of the event that was sent of the change, of the same name if
+// there is one, and a hash of what it says: the same event comes under the same id, however often it is sent, and sorts
+// behind the one that it corrects, and before what follows that.
+func (c *SentChanges) again(e *event) *webhook.Message {
+	id := ""
+	for i := range c.was {
+		if of := &c.was[i]; of.Position == e.Position && (id == "" || of.name == e.name) {
+			if id = of.id; of.name == e.name {
+				break
+			}
+		}
+	}
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(e.name), []byte(e.tenant), []byte(e.key), e.data, e.previous, e.unchanged, e.errors} {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash never fails
+		_, _ = h.Write(part)
+	}
+	id += "-" + hex.EncodeToString(h.Sum(nil))[:idDigits]
+	m := &webhook.Message{
+		ID: id, Type: e.name, Tenant: e.tenant, Key: e.key, Time: e.time, Sequence: id[webhook.SourceDigits+1:], Op: e.op.String(),
+		Data: e.data, Previous: e.previous, Unchanged: e.unchanged, Errors: e.errors, Version: e.version,
+	}
+	if len(e.tags) > 0 {
+		_ = json.Unmarshal(e.tags, &m.Tags) // an array of texts, as mapping has written it
+	}
+	return m
 }
 
 // groups calls each with the events of both that one change has, change by change. Each side goes on only when its

@@ -35,6 +35,48 @@ func (s *Store) KeptIDs(ctx context.Context, f Filter, yield func(webhookID stri
 	return refused
 }
 
+// EachKept calls yield with the kept events that a filter chooses, in the order of their commits, without holding
+// them. Change is decrypted; nil: it is not kept, as state.keep_changes was not set. It ends with yield's first error; *KeyError.
+func (s *Store) EachKept(ctx context.Context, f Filter, yield func(*webhook.Message) error) error {
+	const what = "read kept events"
+	end, err := waitForTurn(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer end()
+	w, err := s.where(ctx, &f, eventsTable)
+	if err != nil {
+		return err
+	}
+	rows, err := s.pool.Query(ctx, `select change, `+eventColumns+` from `+eventsTable+w.sql()+` order by committed, webhook_id`, w.args...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, explain(err))
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var sealed []byte
+		m, err := scanEvent(leadingColumns{rows, []any{&sealed}})
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, explain(err))
+		}
+		if sealed != nil {
+			if s.keys == nil {
+				return ErrKeys
+			}
+			if m.Change, err = s.keys.OpenChange(m.ID, sealed); err != nil {
+				return err
+			}
+		}
+		if err := yield(&m); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("%s: %w", what, explain(err))
+	}
+	return nil
+}
+
 // EventKey names what events are about: those of a name with one ordering key of a tenant.
 type EventKey struct{ Event, Tenant, Key string }
 
