@@ -81,6 +81,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"spark":    spark,
 		"outcome":  func(outcome string) badge { return outcomeBadge(l, outcome) },
 		"took":     func(d webhook.Milliseconds) string { return took(l, d) },
+		"millis":   func(d webhook.Milliseconds) string { return fmt.Sprintf("%.3f", time.Duration(d).Seconds()*1000) },
 		"between":  func(from, to time.Time) string { return took(l, webhook.Milliseconds(to.Sub(from))) },
 		"number64": func(n int) string { return l.Number(int64(n)) },
 		"list":     func(items ...string) []string { return items },
