@@ -64,13 +64,15 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 			}
 			return c.assets.url(name), nil
 		},
-		"brand":  func() *Brand { return &c.Brand },
-		"badge":  newBadge,
-		"state":  func(e control.EndpointView) badge { return endpointBadge(l, &e) },
-		"said":   func(t presets.Text) string { return t.In(l.Code) },
-		"unit":   func(a control.Address) badge { return unitBadge(l, &a) },
-		"column": func(a *control.Address) badge { return unitBadge(l, a) },
-		"field":  newField,
+		"brand":   func() *Brand { return &c.Brand },
+		"badge":   newBadge,
+		"state":   func(e control.EndpointView) badge { return endpointBadge(l, &e) },
+		"vendor":  func(t presets.Text) string { return t.In(l.Code) },
+		"said":    func(text string) template.HTML { return saidHTML(l, problemTexts, text) },
+		"finding": func(text string) template.HTML { return saidHTML(l, findingTexts, text) },
+		"unit":    func(a control.Address) badge { return unitBadge(l, &a) },
+		"column":  func(a *control.Address) badge { return unitBadge(l, a) },
+		"field":   newField,
 		"choice": func(f form, name, label, words string, values ...string) field {
 			return newChoice(l, f, name, label, words, values)
 		},

@@ -124,7 +124,7 @@ func TestRules(t *testing.T) {
 	}
 	b.submit("Explicar e ler o registro", "Chave primária", "1").shows(http.StatusOK, "O registro como estava em", "status = 'L' ✕ FALSO status = 'A'", "valor > 0 ✓ VERDADEIRO valor = '1.00'", "PRECISA DO REGISTRO ANTIGO")
 	b.submit("Explicar e ler o registro", "Chave primária", "4711").shows(http.StatusOK, "Não há registro com esta chave.")
-	b.submit("Explicar as mudanças", "Chave primária", " ").shows(http.StatusUnprocessableEntity, "the key is missing")
+	b.submit("Explicar as mudanças", "Chave primária", " ").shows(http.StatusUnprocessableEntity, "falta a chave; escreva a chave primária")
 	b.open("/console/audit?action=row.read").shows(http.StatusOK, "row/public.cobrancas/")
 	if b.open("/console/rules").submit("Explicar as mudanças", "Chave primária", "77"); !strings.Contains(b.body, `value="77"`) {
 		t.Error("the question is not kept")
