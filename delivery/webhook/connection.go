@@ -29,7 +29,8 @@ type connection struct {
 	address string   // of the peer
 	used    bool     // it has answered a request
 
-	left int64 // bytes that the receiver may send before it has said too much
+	left   int64 // bytes that the receiver may send before it has said too much
+	broken bool  // nothing more can be read
 
 	// What closes it when the context ends for which it is in use.
 	ended <-chan struct{}
@@ -53,6 +54,7 @@ func (c *connection) Read(p []byte) (int, error) {
 	}
 	n, err := c.over.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
+	c.broken = err != nil
 	return n, err
 }
 
@@ -90,6 +92,7 @@ func (c *connection) close() {
 type reply struct {
 	answer *http.Response // nil: not even its header came whole; its body is read
 	kept   []byte         // the start of that
+	whole  bool           // that was read to its end
 	err    error          // nil: it came whole, or as much of it as is read
 	// untaken: the connection was one that had been kept, and ended before the receiver's machine
 	// had the request.
@@ -104,17 +107,17 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 	a.prepared.writeHead(d, last)
 	c.left = maxAnswerHeader
 	d.reader.Reset(c)
-	var whole, wrote bool
+	var wrote bool
 	if len(d.head)+len(d.body) <= writtenAlone {
 		d.head = append(d.head, d.body...)
 		_, err := c.over.Write(d.head)
 		// One that cannot take the request may have answered even so.
 		wrote = err == nil
-		r.answer, r.kept, whole, r.err = d.readAnswer(c, a)
+		r = d.readAnswer(c, a)
 	} else {
 		written := make(chan error, 1)
 		go func() { written <- c.writeLarge(d) }()
-		r.answer, r.kept, whole, r.err = d.readAnswer(c, a)
+		r = d.readAnswer(c, a)
 		late := time.Now()
 		if r.err == nil {
 			late = late.Add(lateWrite)
@@ -122,12 +125,15 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 		_ = c.wire.SetWriteDeadline(late) // fails when it is closed, as does the write
 		wrote = <-written == nil
 	}
-	if r.err == nil && whole && wrote && !last && !r.answer.Close && r.answer.StatusCode >= http.StatusOK && d.reader.Buffered() == 0 {
+	if r.err == nil && r.whole && wrote && !last && !r.answer.Close && r.answer.StatusCode >= http.StatusOK && d.reader.Buffered() == 0 {
 		c.used, r.keep = true, c
 		return r
 	}
+	defer c.close()
+	if !wrote { // there may be no room for TLS's farewell, which would wait for some
+		defer c.abort()
+	}
 	r.untaken = c.used && c.left == maxAnswerHeader && c.wire.untakenSince(before)
-	c.close()
 	return r
 }
 
@@ -140,24 +146,41 @@ func (c *connection) writeLarge(d *draft) error {
 }
 
 // readAnswer reads the answer that counts, after any number of provisional ones, and of its body
-// what readBody reads. whole reports whether that was all.
-func (d *draft) readAnswer(c *connection, a *attempt) (answer *http.Response, kept []byte, whole bool, err error) {
+// what readBody reads.
+func (d *draft) readAnswer(c *connection, a *attempt) (r reply) {
 	if _, err := d.reader.Peek(1); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, nil, false, err
+		return reply{err: err}
 	}
 	a.steps.answered()
-	for answer == nil || provisional(answer.StatusCode) {
-		if answer, err = http.ReadResponse(d.reader, a.prepared.base); err != nil {
-			return nil, nil, false, err
+	for r.answer == nil || provisional(r.answer.StatusCode) {
+		// The body is not closed: that would read all of it.
+		answer, err := http.ReadResponse(d.reader, a.prepared.base) //nolint:bodyclose // see above
+		if err != nil {
+			return reply{err: c.judge(err)}
 		}
+		r.answer = answer
 	}
 	c.left = math.MaxInt64
-	// The body is not closed: that would read all of it.
-	kept, whole, err = d.readBody(answer.Body)
-	return answer, kept, whole, err
+	r.kept, r.whole, r.err = d.readBody(r.answer.Body)
+	r.err = c.judge(r.err)
+	return r
+}
+
+// malformedError is of an answer that is not valid HTTP. Its text may quote it.
+type malformedError struct{ error }
+
+func (e *malformedError) Unwrap() error { return e.error }
+
+// judge tells what is wrong with an answer from what is wrong with the connection: net/http has no
+// types for the former.
+func (c *connection) judge(err error) error {
+	if err == nil || c.broken {
+		return err
+	}
+	return &malformedError{err}
 }
 
 // provisional: another answer follows.

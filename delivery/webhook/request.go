@@ -118,7 +118,8 @@ func (d *draft) replay() bool {
 // writeHead writes the request's head as HTTP/1.1 has it; last: nothing will be asked over
 // the connection after it.
 func (t *preparedEndpoint) writeHead(d *draft, last bool) {
-	head := append(d.head[:0], t.head...)
+	head := d.head[:0]
+	head = append(head, t.head...)
 	field := func(name string) {
 		head = append(append(head, name...), ':', ' ')
 	}

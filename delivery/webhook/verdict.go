@@ -223,9 +223,12 @@ func requiresHTTP1(err error) bool {
 	return ok && strings.Contains(failed.err.Error(), "HTTP_1_1_REQUIRED")
 }
 
-// isProtocol looks at texts, because net/http has no types for what it finds
+// isProtocol looks at texts, too, because net/http has no types for what it finds
 // wrong with an answer.
 func isProtocol(err error) bool {
+	if is[*malformedError](err) {
+		return true
+	}
 	signs := []string{
 		"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
 		"too many transfer encodings", "response headers exceeded", "server response headers", "HTTP/2 frame", "PROTOCOL_ERROR",
