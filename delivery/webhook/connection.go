@@ -28,6 +28,7 @@ type connection struct {
 	over    net.Conn // the wire, or TLS over it
 	address string   // of the peer
 	used    bool     // it has answered a request
+	unasked bool     // it has had more to say
 
 	left   int64 // bytes that the receiver may send before it has said too much
 	broken bool  // nothing more can be read
@@ -59,7 +60,7 @@ func (c *connection) Read(p []byte) (int, error) {
 }
 
 // claim gives the connection to a request until it is released, and reports false if the
-// receiver has closed it or said something that nobody has asked for: the answer to
+// receiver has closed it or said something that nobody has asked for (unasked): the answer to
 // another request must not pass for this one's.
 func (c *connection) claim(ctx context.Context, deadline time.Time) bool {
 	if ended := ctx.Done(); ended != c.ended {
@@ -77,8 +78,9 @@ func (c *connection) claim(ctx context.Context, deadline time.Time) bool {
 	}
 	c.wire.glimpse, c.left = true, 1
 	var unasked [1]byte
-	_, err := c.Read(unasked[:])
+	n, err := c.Read(unasked[:])
 	c.wire.glimpse = false
+	c.unasked = n > 0
 	return errors.Is(err, errNothingYet)
 }
 
@@ -129,6 +131,7 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 		c.used, r.keep = true, c
 		return r
 	}
+	c.unasked = r.err == nil && r.whole && r.answer.StatusCode >= http.StatusOK && d.reader.Buffered() > 0
 	defer c.close()
 	if !wrote { // there may be no room for TLS's farewell, which would wait for some
 		defer c.abort()

@@ -207,6 +207,7 @@ func (c *connections) roundTrip(ctx context.Context, a *attempt, idle *connectio
 // may have been taken.
 func (c *connections) overHTTP1(ctx context.Context, a *attempt, idle *connection) reply {
 	for idle != nil && !idle.claim(ctx, a.deadline) {
+		c.pool.complain(idle)
 		idle.close()
 		c.pool.mu.Lock()
 		idle = c.popLocked()
@@ -214,6 +215,7 @@ func (c *connections) overHTTP1(ctx context.Context, a *attempt, idle *connectio
 	}
 	if idle != nil {
 		r := idle.exchange(a, c.unkept)
+		c.pool.complain(idle)
 		if !r.untaken || ctx.Err() != nil || !time.Now().Before(a.deadline) {
 			return r
 		}
@@ -222,7 +224,16 @@ func (c *connections) overHTTP1(ctx context.Context, a *attempt, idle *connectio
 	if err != nil {
 		return reply{err: err}
 	}
+	defer c.pool.complain(fresh)
 	return fresh.exchange(a, c.unkept)
+}
+
+// complain says that a receiver is broken whose answers might be mistaken for others.
+func (p *pool) complain(c *connection) {
+	if c.unasked {
+		p.sender.options.Logger.Warn().Str("host", p.address).
+			Msg("unsolicited response: the receiver has sent more than the answer to its request; it was not read, and the connection was closed")
+	}
 }
 
 // make returns a connection that is made for the request, or one that has become free while it was.
