@@ -85,18 +85,31 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	if t.err == nil {
 		p, t.err = s.newPool(ep, ep.HTTP1)
 	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginOf(ep)
+	}
 	if err := t.usable(ep, ms, list); err != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
 		return nothing
 	}
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
+		nothing.end(*failed, time.Since(start))
+		return nothing
+	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	shown, o := t.probe(ctx, limited, ep, p, ms, list)
+	shown, o := t.probe(ctx, limited, ep, p, with, ms, list)
 	if requiresHTTP1(o.Err) && !ep.HTTP1 {
-		if p, err := s.newPool(ep, true); err == nil {
-			shown, o = t.probe(ctx, limited, ep, p, ms, list)
+		if p1, err := s.newPool(ep, true); err == nil {
+			p = p1
+			shown, o = t.probe(ctx, limited, ep, p, with, ms, list)
 		}
+	}
+	for t.retriesWith(limited, start, &with, &o) {
+		shown, o = t.probe(ctx, limited, ep, p, with, ms, list)
 	}
 	shown.end(o, time.Since(start))
 	return shown
@@ -104,14 +117,15 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 
 // probe is post over a connection of its own, with all that can be shown of it but
 // how it ended.
-func (t *preparedEndpoint) probe(ctx, limited context.Context, ep *endpoint.Endpoint, p *pool, ms []*Message, list bool) (Exchange, Outcome) {
+func (t *preparedEndpoint) probe(ctx, limited context.Context, ep *endpoint.Endpoint, p *pool, with credentials, ms []*Message, list bool) (Exchange, Outcome) {
 	steps := &trace{}
-	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), ms, list)
+	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), with, ms, list)
 	shown := t.shown(ep, req, body, ms, list)
 
 	transport := p.fresh()
 	defer transport.CloseIdleConnections()
 	o, header, version := t.exchange(ctx, transport, req)
+	with.hide(&o, header)
 	if header != nil {
 		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.mask.header(header), Body: string(o.Answer)}
 	}

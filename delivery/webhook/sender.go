@@ -60,13 +60,14 @@ type Sender struct {
 	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
 	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
-	mu    sync.Mutex
-	pools map[poolKey]*pool
+	mu     sync.Mutex
+	pools  map[poolKey]*pool
+	logins map[string]*login // by loginKey
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
-	s := &Sender{options: o, pools: map[poolKey]*pool{}}
+	s := &Sender{options: o, pools: map[poolKey]*pool{}, logins: map[string]*login{}}
 	closed, cancel := context.WithCancel(context.Background())
 	s.stopDialing = cancel
 	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -91,17 +92,20 @@ func (s *Sender) Close() {
 	}
 }
 
-// Redial has the next attempt at the endpoint make a new connection: somebody has
+// Redial has the next attempt at the endpoint make a new connection, and log in: somebody has
 // changed something. Those in flight end over theirs.
 func (s *Sender) Redial(ep *endpoint.Endpoint) {
 	if t := s.preparedFor(ep); t.err == nil {
 		t.pool.Load().giveUp()
+		if t.login != nil {
+			t.login.forget()
+		}
 	}
 }
 
 // Send makes one attempt and says how it ended. The message's bytes are free
 // again when it returns. The endpoint's timeout covers everything from the
-// dial to the end of the answer's body; when ctx ends first, the outcome's
+// dial to the end of the answer's body, and a login before it as long again; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
 // What counts as delivered is what Endpoint.Success says, of an answer that
@@ -131,26 +135,35 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
 	}
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		return *failed
+	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	p := t.pool.Load()
-	o, last = s.post(ctx, limited, t, p, ms, list)
+	o, last = s.post(ctx, limited, t, p, with, ms, list)
 	if unwritten(o.Err) || requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
-		o, last = s.post(ctx, limited, t, t.pool.Load(), ms, list)
+		o, last = s.post(ctx, limited, t, t.pool.Load(), with, ms, list)
 	}
+	for t.retriesWith(limited, start, &with, &o) {
+		o, last = s.post(ctx, limited, t, t.pool.Load(), with, ms, list)
+	}
+	t.remember(with, &o)
 	return o
 }
 
 // post is a request over one of the pool's connections. limited is ctx with the
 // endpoint's timeout.
-func (s *Sender) post(ctx, limited context.Context, t *preparedEndpoint, p *pool, ms []*Message, list bool) (o Outcome, seen sent) {
+func (s *Sender) post(ctx, limited context.Context, t *preparedEndpoint, p *pool, with credentials, ms []*Message, list bool) (o Outcome, seen sent) {
 	if s.options.Keep != KeepNone {
 		seen.steps = &trace{}
 		limited = httptrace.WithClientTrace(limited, seen.steps.hooks())
 	}
 	connections := p.acquire(time.Now())
-	req, body := t.request(limited, ms, list)
+	req, body := t.request(limited, with, ms, list)
 	o, seen.answer, _ = t.exchange(ctx, connections, req)
+	with.hide(&o, seen.answer)
 	p.release(connections, o, time.Now())
 	seen.request, seen.size = req.Header, len(body)
 	return o, seen
@@ -220,7 +233,7 @@ func (t *preparedEndpoint) usable(ep *endpoint.Endpoint, ms []*Message, list boo
 // may still write it when the attempt is over, and a reader that would say when
 // it is done costs a system call, because net/http sends only the readers it
 // knows together with the headers.
-func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
+func (t *preparedEndpoint) request(ctx context.Context, with credentials, ms []*Message, list bool) (*http.Request, []byte) {
 	id, size := ms[0].ID, 0
 	if len(ms) > 1 {
 		id = listID(ms)
@@ -241,13 +254,16 @@ func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool
 	req.Header = make(http.Header, len(t.base.Header)+4)
 	maps.Copy(req.Header, t.base.Header)
 	t.setHeaders(req.Header, ms, list)
-	values := []string{id, stamp, ""}
-	req.Header[endpoint.HeaderID] = values[0:1:1]
-	req.Header[endpoint.HeaderTimestamp] = values[1:2:2]
-	if len(t.signers) > 0 {
-		values[2] = signatures(t.signers, signed)
-		req.Header[endpoint.HeaderSignature] = values[2:3:3]
+	if t.standard {
+		values := []string{id, stamp, ""}
+		req.Header[endpoint.HeaderID] = values[0:1:1]
+		req.Header[endpoint.HeaderTimestamp] = values[1:2:2]
+		if len(t.signers) > 0 {
+			values[2] = signatures(t.signers, signed)
+			req.Header[endpoint.HeaderSignature] = values[2:3:3]
+		}
 	}
+	t.setVariable(req, with, &signedParts{id, stamp, body}, ms)
 	req.ContentLength = int64(len(body))
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	// net/http asks for the body again when a connection that it had kept turned out
@@ -324,10 +340,14 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 			delete(s.pools, key)
 		}
 	}
+	s.forgetLoginsLocked()
 	if t.err == nil {
 		var p *pool
 		p, t.err = s.poolLocked(ep, t.key)
 		t.pool.Store(p)
+	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginLocked(ep)
 	}
 	t.used.Store(time.Now().Unix())
 	v, _ := s.prepared.LoadOrStore(ep, t)
@@ -355,15 +375,21 @@ type preparedEndpoint struct {
 	single  []string // the content types, as header values
 	list    []string
 	signers []*signer
-	timeout time.Duration
-	success [][2]int
-	body    *regexp.Regexp // nil: any
-	reach   int            // how many bytes of an answer body is matched against
-	mask    answerMask
-	key     poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
-	pool    atomic.Pointer[pool]
-	err     error        // why nothing can be sent
-	used    atomic.Int64 // Unix seconds
+	vendors []*vendorSigner
+	// standard: the headers of Standard Webhooks are sent.
+	standard  bool
+	templates templates
+	login     *login       // nil: requests have no access token
+	keyInUse  atomic.Int32 // the number of the HMAC secret that makes single signatures
+	timeout   time.Duration
+	success   [][2]int
+	body      *regexp.Regexp // nil: any
+	reach     int            // how many bytes of an answer body is matched against
+	mask      answerMask
+	key       poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
+	pool      atomic.Pointer[pool]
+	err       error        // why nothing can be sent
+	used      atomic.Int64 // Unix seconds
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
@@ -374,8 +400,10 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 		return t
 	}
 	u, _ := url.Parse(ep.URL) // Check has parsed it
-	for _, s := range ep.Secrets {
-		t.signers = append(t.signers, newSigner(s))
+	if t.standard = !ep.NoStandard; t.standard {
+		for _, s := range ep.Secrets {
+			t.signers = append(t.signers, newSigner(s))
+		}
 	}
 	if ep.Success.Body != "" {
 		t.body, t.err = regexp.Compile(ep.Success.Body)
@@ -386,7 +414,11 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	t.origin = u.Scheme + "://" + u.Host
 	t.key = poolKeyOf(ep, t.origin, ep.HTTP1)
-	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: staticHeader(ep, version, user), Host: u.Host}).WithContext(context.Background())
+	header := staticHeader(ep, version, user)
+	var others map[string]string
+	t.vendors, others = newVendorSigners(ep)
+	t.templates = newTemplates(ep, others, header, u)
+	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: header, Host: u.Host}).WithContext(context.Background())
 	return t
 }
 
@@ -395,8 +427,8 @@ func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) htt
 	if user != nil {
 		h.Set("Authorization", "Basic "+basicCredentials(user))
 	}
-	for name, value := range ep.Headers {
-		h[headerKey(name)] = []string{value.Reveal()}
+	if fixed := ep.Auth.Fixed(); fixed != "" {
+		h.Set("Authorization", fixed)
 	}
 	if ep.Format == endpoint.FormatCloudEventsBinary {
 		setStaticCloudHeaders(h, ep)

@@ -37,13 +37,9 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	}
 	config.RootCAs = cmp.Or(config.RootCAs, s.options.RootCAs)
-	g := guardOf(ep)
-	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
-	switch proxy, err := ep.ProxyURL(); {
-	case err != nil:
-		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
-	case proxy != nil:
-		connect = newTunnel(&s.options, g, proxy).connect
+	dial, err := s.dialer(ep)
+	if err != nil {
+		return nil, err
 	}
 	p := &pool{}
 	config.VerifyConnection = func(state tls.ConnectionState) error {
@@ -51,16 +47,6 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 			p.http2.Store(true)
 		}
 		return nil
-	}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		start := time.Now()
-		ctx, cancel := s.untilClosed(ctx)
-		defer cancel()
-		conn, err := connect(ctx, network, address)
-		if err == nil {
-			s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
-		}
-		return conn, err
 	}
 	p.fresh = func() *http.Transport {
 		t := &http.Transport{
@@ -81,6 +67,28 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 		return t
 	}
 	return p, nil
+}
+
+// dialer makes the endpoint's connections: guarded, and through its proxy.
+func (s *Sender) dialer(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	g := guardOf(ep)
+	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
+	switch proxy, err := ep.ProxyURL(); {
+	case err != nil:
+		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	case proxy != nil:
+		connect = newTunnel(&s.options, g, proxy).connect
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		start := time.Now()
+		ctx, cancel := s.untilClosed(ctx)
+		defer cancel()
+		conn, err := connect(ctx, network, address)
+		if err == nil {
+			s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
+		}
+		return conn, err
+	}, nil
 }
 
 // poolKey is equal for endpoints that may send over each other's connections:

@@ -105,6 +105,11 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	} else if key.IsText() {
 		view.show(*key)
 	}
+	if ep, err := s.delivered(found{Endpoint: before}); err == nil { // what cannot be read signs nothing
+		if m := ep.CheckSecrets([]endpoint.Secret{*key}); m != nil {
+			return CreatedView{}, invalid("/secret", m.Hint, "%s", m.Message)
+		}
+	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if errors.Is(err, state.ErrLimit) {
 		err = tooManyKeys(before.Secrets)
