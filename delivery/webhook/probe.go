@@ -29,6 +29,8 @@ type Exchange struct {
 	Protocol string `json:"protocol,omitempty"` // the answer's version of HTTP, such as HTTP/2.0
 	TLS      string `json:"tls,omitempty"`      // the connection's version of TLS, such as TLS 1.3; empty: none
 	Timing   Timing `json:"timing"`
+	// Wrong is what the receiver said to wrong requests, of a test that was delivered.
+	Wrong []WrongProbe `json:"wrong,omitempty"`
 }
 
 // ExchangeRequest is a request without what is secret in it.

@@ -178,7 +178,8 @@ const Tested = "endpoint.test"
 const PingType = "ping"
 
 // Test sends a signed event of type ping to an endpoint, whatever its state,
-// and returns the request and the answer. The queue is not touched, and nothing is stored but
+// and returns the request and the answer; when that was delivered, with what the receiver said to the same
+// event signed with another key, and sent to a path beside it. The queue is not touched, and nothing is stored but
 // that the actor has tested it, when that was delivered (audit log). Needs Operator.
 func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Exchange, error) {
 	found, err := s.findFor(ctx, a, state.Operator, name)
@@ -193,6 +194,9 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 		return webhook.Exchange{}, err
 	}
 	x := s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC()))
+	if x.Outcome == webhook.Delivered.String() {
+		x.Wrong = s.Sender.ProbeWrong(ctx, &e, ping(name, a.Tenant, time.Now().UTC()), &x)
+	}
 	if s.Store != nil && x.Outcome == webhook.Delivered.String() {
 		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Tenant: a.Tenant, Action: Tested, Object: "endpoint/" + name}); err != nil {
 			return webhook.Exchange{}, err
