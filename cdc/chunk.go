@@ -115,6 +115,9 @@ const (
 	ChunkIdle = 5 * time.Second
 	// xactWait is the time between two looks at a transaction that has not ended.
 	xactWait = 20 * time.Millisecond
+	// xactPatience is how long one is waited for before somebody has to know of it: one that hangs in its commit, for a synchronous
+	// standby, the server does not end.
+	xactPatience = ChunkIdle + time.Second
 )
 
 // OpenRows opens a session. The caller closes the reader. Names in [RowQuery.Where] resolve along
@@ -310,9 +313,9 @@ func emitRemedy(err error) string {
 // Committed reports whether a transaction of Read was committed, once it has ended: the session
 // that it was of may have been lost in between. If not, it has left nothing. That it was is no proof: nothing of it is in the
 // WAL before its Emit, so that a server that has crashed may have given its id to another transaction. The stream
-// has the message then, or not.
+// has the message then, or not. While the session still runs, it waits for xactPatience; the error says how to end that.
 func (r *RowReader) Committed(ctx context.Context, xid string) (bool, error) {
-	for {
+	for began := time.Now(); ; {
 		result := r.conn.PgConn().ExecParams(ctx, "select pg_catalog.pg_xact_status($1)::pg_catalog.text", [][]byte{[]byte(xid)}, nil, nil, nil).Read()
 		if SQLState(result.Err) == codeInvalidParameter { // it is in the future of a server that has lost it
 			return false, nil
@@ -327,10 +330,41 @@ func (r *RowReader) Committed(ctx context.Context, xid string) (bool, error) {
 		default:
 			return false, nil
 		}
+		if time.Since(began) > xactPatience {
+			return false, r.runningStill(ctx, xid)
+		}
 		if err := retry.Wait(ctx, xactWait); err != nil {
 			return false, err
 		}
 	}
+}
+
+// runningStill says whose session a transaction is of that does not end: of a lost connection, as a rule, of which the server has not
+// heard yet.
+func (r *RowReader) runningStill(ctx context.Context, xid string) error {
+	pid, since := "unknown", "an unknown time"
+	result := r.conn.PgConn().ExecParams(ctx, `select pid::text, xact_start::text from pg_catalog.pg_stat_activity where backend_xid::text = ($1::pg_catalog.xid8::pg_catalog.xid)::text`,
+		[][]byte{[]byte(xid)}, nil, nil, nil).Read()
+	if result.Err != nil {
+		return fmt.Errorf("read whose transaction %s is: %w", xid, result.Err)
+	}
+	if len(result.Rows) > 0 {
+		pid, since = string(result.Rows[0][0]), string(result.Rows[0][1])
+	}
+	return &RunningError{XID: xid, PID: pid, Since: since}
+}
+
+// RunningError is of a transaction of [RowReader.Read], of a session that was lost, which the server has not ended.
+type RunningError struct {
+	XID   string
+	PID   string // of the server's process; "unknown"
+	Since string // as the server says it
+}
+
+// Error says what waits for it, and how to end it.
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("transaction %s, in which rows were read over a connection that was lost, is in progress since %s in the server's process %s; "+
+		"whether its rows are in the stream is known when it has ended: by itself when the server notices, or by SELECT pg_terminate_backend(%s)", e.XID, e.Since, e.PID, e.PID)
 }
 
 // Estimate returns about how many rows a table has, its partitions' included; -1: the server does not know.

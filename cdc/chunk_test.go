@@ -161,6 +161,17 @@ func TestRowReader(t *testing.T) {
 	if committed, err := rows.Committed(ctx, chunk.XID); committed || err != nil {
 		t.Errorf("a discarded chunk was committed: %v, %v", committed, err)
 	}
+	var running string // one that hangs
+	do(t, conn, "begin")
+	if err := conn.QueryRow(ctx, "select pg_current_xact_id()::text").Scan(&running); err != nil {
+		t.Fatal(err)
+	}
+	_, err = rows.Committed(ctx, running)
+	do(t, conn, "rollback")
+	fault := new(cdc.RunningError)
+	if err != nil && (!errors.As(err, &fault) || fault.PID == "unknown" || !strings.Contains(err.Error(), "pg_terminate_backend("+fault.PID+")") || cdc.FaultOf(err) != cdc.FaultTransient) || err == nil {
+		t.Errorf("a transaction that runs: %v", err)
+	}
 	if committed, err := rows.Committed(ctx, "4000000000"); committed || err != nil {
 		t.Errorf("a transaction that the server has lost was committed: %v, %v", committed, err)
 	}

@@ -172,6 +172,9 @@ func FaultOf(err error) Fault {
 	if certificate || setting || errors.Is(err, ErrDSN) {
 		return FaultPermanent
 	}
+	if _, running := errors.AsType[*RunningError](err); running {
+		return FaultTransient
+	}
 	network, isNetwork := errors.AsType[net.Error](err)
 	_, isConnect := errors.AsType[*pgconn.ConnectError](err)
 	switch {

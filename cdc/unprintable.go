@@ -49,7 +49,9 @@ func (r *Reader) unprintable(err error) error {
 	case codeNotInRepertoire, codeUntranslatable:
 		out.Cause = fmt.Errorf("the server cannot convert a text to UTF-8 (SQLSTATE %s)", SQLState(err))
 		out.Encodings = r.encodings()
-	case codeLimit, codeInternal:
+	case codeLimit: // it says "out of memory", which it is not
+		out.Cause = fmt.Errorf("a row takes more than 1 GB as the server prints it, a bytea twice its size (SQLSTATE %s)", codeLimit)
+	case codeInternal:
 	default:
 		return nil
 	}

@@ -64,6 +64,8 @@ type Queue struct {
 	Redis    Secret
 	Sentinel *Sentinel
 	Cluster  *Cluster
+	// Prefix begins the name of every key.
+	Prefix string
 	// AllowVolatile accepts a Redis without persistence: events that it holds
 	// are lost with it.
 	AllowVolatile bool

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,7 @@ func (q *Queue) decode(v value) {
 			q.Cluster = &Cluster{}
 			q.Cluster.decode(v)
 		}),
+		strictyaml.Optional("prefix", func(v value) { q.Prefix = decodePrefix(v) }),
 		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
 		strictyaml.Optional("max_memory_percent", func(v value) { q.MaxMemoryPercent = v.Int(20, 100) }),
 		strictyaml.Optional("keep_parked", func(v value) { q.KeepParked = keepFailed(v) }),
@@ -44,6 +46,17 @@ func (q *Queue) decode(v value) {
 	case len(ways) > 1:
 		v.Errorf("keep the one that says where the queue is", `"%s" are given, and a queue is in one place only`, strings.Join(ways, `" and "`))
 	}
+}
+
+// prefix is what begins keys: without what would end it or its hash tag, and what SCAN takes as a pattern.
+var prefix = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,60}$`)
+
+func decodePrefix(v value) string {
+	text := v.Text()
+	if text != "" && !prefix.MatchString(text) {
+		v.Errorf("use up to 60 letters, digits, _, . and -, such as gancho_centro", "%q cannot begin the names of Redis keys", text)
+	}
+	return text
 }
 
 func (s *Sentinel) decode(v value) {

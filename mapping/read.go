@@ -72,7 +72,8 @@ func (rs *Ruleset) Path() string { return rs.path }
 // readPlan is what a Mapper does with rows of one relation that were there already.
 type readPlan struct {
 	*tablePlan
-	rules []*rulePlan // in the order of their numbers
+	rules   []*rulePlan // in the order of their numbers
+	subject subjectPlan
 }
 
 // planRead returns the plan, nil when the rules know another version of a type than the relation.
@@ -95,6 +96,7 @@ func (m *Mapper) planRead(rel *cdc.Relation) *readPlan {
 	}
 	plan.rules = slices.DeleteFunc(plan.rules, func(r *rulePlan) bool { return !r.bound.reads() })
 	slices.SortFunc(plan.rules, func(a, b *rulePlan) int { return a.n - b.n })
+	plan.subject = subjectPlan{columnIndexes(rel, m.rules.primaryKey(rel.TableName())), tenantOf(plan.rules)}
 	m.readPlans[rel.OID] = plan
 	return plan
 }
@@ -102,7 +104,7 @@ func (m *Mapper) planRead(rel *cdc.Relation) *readPlan {
 // Read gives the sink the events of a row that was there already, a [cdc.Read], and what had to be
 // parked: of each rule that is on insert and whose event is chosen, as if the row were inserted
 // in a transaction of its own. Its errors are those of Map; a *SchemaError comes before anything is given to the
-// sink, under either policy. No observer is told.
+// sink, under either policy.
 func (m *Mapper) Read(c *cdc.Change, chosen func(event string) bool, sink Sink) error {
 	plan := m.planRead(c.Relation)
 	if plan == nil || len(plan.alterable) > 0 && m.stale(plan.tablePlan, c) {
@@ -113,16 +115,20 @@ func (m *Mapper) Read(c *cdc.Change, chosen func(event string) bool, sink Sink) 
 			return r.broken
 		}
 	}
-	defer func(o Observer) { m.observer = o }(m.observer)
-	m.observer = nil
 	m.load(c)
 	for _, r := range plan.rules {
 		if !chosen(r.bound.event) {
 			continue
 		}
+		before := len(m.observation.Verdicts)
 		if err := m.apply(r, r.n, c, sink); err != nil {
+			m.forgetVerdicts()
 			return err
 		}
+		m.observeEvent(c, &plan.subject, before)
+	}
+	if len(m.observation.Verdicts) > 0 {
+		m.observe(c, &plan.subject)
 	}
 	return nil
 }

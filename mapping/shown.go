@@ -150,13 +150,12 @@ func (b *boundRule) masks(lookup, column string) bool {
 	return masked
 }
 
-// namesMembers reports whether values of a type have members with names of their own.
+// namesMembers reports whether values of a type have members with names of their own, or
+// may: elements of an array may be texts of JSON or XML.
 func namesMembers(t *cdc.Type) bool {
 	switch t = t.Base(); t.Kind {
-	case cdc.KindComposite:
+	case cdc.KindComposite, cdc.KindArray:
 		return true
-	case cdc.KindArray:
-		return t.Elem != nil && namesMembers(t.Elem)
 	case cdc.KindBase:
 		return slices.Contains([]string{"json", "jsonb", "hstore", "xml"}, t.Name)
 	}

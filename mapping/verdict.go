@@ -64,7 +64,8 @@ type Observation struct {
 // Observer is told what the rules make of each change of their tables.
 type Observer interface{ Observe(*Observation) }
 
-// WithObserver has an observer told of every change. It is called by Map, Commit and Resolve.
+// WithObserver has an observer told of every change, and of every row that was there already.
+// It is called by Map, Read, Commit and Resolve.
 func WithObserver(o Observer) MapperOption { return func(m *Mapper) { m.observer = o } }
 
 // subjectPlan is how a change's row is recognized later: by its primary key, and by its
@@ -230,10 +231,6 @@ func (m *Mapper) rekeyed(c *cdc.Change, s *subjectPlan) bool {
 // observeLater tells what was decided of a change after others had been mapped.
 func (m *Mapper) observeLater(c *cdc.Change) {
 	if m.observer == nil || len(m.observation.Verdicts) == 0 {
-		return
-	}
-	if c.Op == cdc.Read { // of which nobody asks
-		m.forgetVerdicts()
 		return
 	}
 	o := &m.observation

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,4 +176,50 @@ rules:
     when: situacao = 'AT' and vip.e and valor > 0
     columns: [id]
     lookup: {vip: "select new.observacao = 'vip' as e"}
+`
+
+// TestReadVerdicts: the observer is told what became of a row that was there already, under the
+// rules that are chosen, and later of what waited for a lookup.
+func TestReadVerdicts(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, readRules)
+	var w witness
+	rs := bind(t, l.conn, mapping.Options{}, readRules)
+	rs.Number([]int{10, 11, 12, 13, 14})
+	m := mapping.NewMapper(rs, nil, mapping.WithSource(l.source), mapping.WithObserver(&w))
+	clients := relation(t, l.conn, "", "clientes")
+	l.begin("")
+	read := func(row values, chosen ...string) []string {
+		t.Helper()
+		c := change(clients, cdc.Insert, nil, row)
+		c.Op, c.Tx, c.Commit = cdc.Read, l.tx, l.tx.Commit
+		if err := m.Read(c, func(event string) bool { return len(chosen) == 0 || slices.Contains(chosen, event) }, &recorder{}); err != nil {
+			t.Fatal(err)
+		}
+		return w.take()
+	}
+	row := with(client(), values{"id": "8", "saldo": "50"})
+	diff(t, "all", read(row), []string{`7 key 8 tenant "1", 10 fired, 11 false 0, 12 awaits, 14 fired`})
+	if err := m.Resolve(t.Context(), &recorder{}); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "later", w.take(), []string{`7 tenant "1", 12 fired`})
+	diff(t, "one", read(row, "lida"), []string{`7 key 8 tenant "1", 10 fired`})
+	diff(t, "none", read(row, "outra"), []string(nil))
+	diff(t, "parked", read(with(row, values{"saldo": "0"}), "dividida"), []string{`7 key 8 tenant "1", 11 parked`})
+}
+
+const readRules = `
+rules:
+  - {event: lida, table: clientes, on: [insert, update], when: nome is not null, tenant: empresa_id, columns: [id]}
+  - {event: dividida, table: clientes, on: insert, when: 1 / saldo::int > 0, tenant: empresa_id, columns: [id]}
+  - event: procurada
+    table: clientes
+    on: insert
+    tenant: empresa_id
+    columns: [id]
+    data: {soma: um.n}
+    lookup: {um: select new.id + 1 as n}
+  - {event: mudada, table: clientes, on: update, tenant: empresa_id, columns: [id]}
+  - {event: junta, table: clientes, on: insert, collapse: id, tenant: empresa_id, columns: [id]}
 `

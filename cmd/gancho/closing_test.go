@@ -223,6 +223,11 @@ func TestClosing(t *testing.T) {
 	twoDays(a, given, true)
 	w.compareAsDocumented(ofYesterday(a))
 	twoDays(lacking, 39, false)
+	_, stdout, stderr := command(t, "status", "--config", w.write())
+	if !strings.Contains(stdout, "of endpoint b: that of "+day(1)+" is not of the whole day (missing in the delivery log: 1)") || !strings.Contains(stderr, "the newest closing of endpoint b is incomplete") ||
+		strings.Contains(stderr, "endpoint a ") {
+		t.Errorf("status of an incomplete closing:\n%s%s", stdout, stderr)
+	}
 	b.waitLog("closing waits until every event of the day")
 	if byDay, _ := closingsOf(t, arrivalsOf(waiting)); len(byDay) != 0 {
 		t.Errorf("closings of days whose events wait: %v", byDay)

@@ -28,6 +28,23 @@ func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// command runs a command with the world's configuration, checks its exit code and that what it prints has the parts, and
+// returns its standard output.
+func (w *world) command(code int, args []string, parts ...string) string {
+	w.t.Helper()
+	got, stdout, stderr := command(w.t, append(args, "--config", w.write())...)
+	out := stdout + stderr
+	for _, part := range parts {
+		if !strings.Contains(out, part) {
+			w.t.Errorf("gancho %v: no %q in\n%s", args, part, out)
+		}
+	}
+	if got != code {
+		w.t.Fatalf("gancho %v: exit %d, want %d\n%s", args, got, code, out)
+	}
+	return stdout
+}
+
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -87,10 +104,7 @@ func TestCheck(t *testing.T) {
 	w := newWorld(t, testservers.RedisOptions{}, driftTable, "create table sem_chave (a int)")
 	w.endpoint("a", "http://127.0.0.1:9")
 	w.rules = driftRules
-	code, stdout, stderr := command(t, "check", "--config", w.write())
-	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoint are valid") {
-		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
-	}
+	w.command(0, []string{"check"}, "2 rules and 1 endpoint are valid")
 	// Every mistake of every rule in one run, each with its place.
 	w.rules = `rules:
   - event: ficha.valor
@@ -107,15 +121,7 @@ func TestCheck(t *testing.T) {
     on: update
     data: {a: a}
 `
-	code, _, stderr = command(t, "check", "--config", w.write())
-	if code != 1 {
-		t.Errorf("exit %d, want 1", code)
-	}
-	for _, part := range []string{"rules.yaml:5:11", "valor", "rules.yaml:8:12", "fichas", "rules.yaml:12", "add a primary key"} {
-		if !strings.Contains(stderr, part) {
-			t.Errorf("the report does not have %q:\n%s", part, stderr)
-		}
-	}
+	w.command(1, []string{"check"}, "rules.yaml:5:11", "valor", "rules.yaml:8:12", "fichas", "rules.yaml:12", "add a primary key")
 }
 
 // TestRefusals starts the bridge where it cannot work: each is refused with a
@@ -202,12 +208,7 @@ func TestRefusals(t *testing.T) {
 func TestSourceChanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	b.stop()
 	w.exec("select pg_drop_replication_slot('" + w.slot() + "')")
 	b = w.start("run", "--create", "--config", w.write())
@@ -275,12 +276,7 @@ func TestCheckNamesTextSecrets(t *testing.T) {
 func TestSourceTakenBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	b.stop()
 	// As if the server had been far ahead before it was restored.
 	if err := w.redisClient().HSet(context.Background(), "gancho:source", "confirmed", uint64(1)<<44).Err(); err != nil {

@@ -36,12 +36,8 @@ func TestHazardsWatched(t *testing.T) {
 	if _, err := w.connect().Exec(t.Context(), "update fichas set nome = 'três'"); err == nil {
 		t.Error("the UPDATE did not fail")
 	}
-	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 3 || !strings.Contains(stdout, what) || !strings.Contains(stderr, "not in order: hazards") {
-		t.Errorf("status exits %d and says\n%s%s", code, stdout, stderr)
-	}
-	if code, stdout, stderr := command(t, "check", "--config", w.write()); code != 1 || !strings.Contains(stdout+stderr, "no replica identity") {
-		t.Errorf("check exits %d and says\n%s%s", code, stdout, stderr)
-	}
+	w.command(3, []string{"status"}, what, "not in order: hazards")
+	w.command(1, []string{"check"}, "no replica identity")
 	w.exec("alter table fichas replica identity full")
 	w.exec("update fichas set nome = 'três'")
 	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -61,7 +57,7 @@ func TestHazardsWatched(t *testing.T) {
 }
 
 // TestSecondBridgeLeavesNoSlot: a bridge for another database is refused on a
-// Redis that has a source, and its slot goes with it.
+// Redis that has a source before it has created anything, is told to use a prefix of its own, and runs with one.
 func TestSecondBridgeLeavesNoSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, driftTable)
@@ -72,9 +68,15 @@ func TestSecondBridgeLeavesNoSlot(t *testing.T) {
 	other.redis, other.rules, other.endpoints = w.redis, w.rules, w.endpoints
 	second := other.start("run", "--create", "--config", other.write())
 	second.wait(1)
-	var slots int
-	if err := other.connect().QueryRow(t.Context(), "select count(*) from pg_replication_slots where database = current_database()").Scan(&slots); err != nil || slots != 0 {
-		t.Errorf("%d slots are left (%v):\n%s", slots, err, second.text())
+	if text := second.text(); !strings.Contains(text, "queue.prefix") || strings.Contains(text, "slot created") {
+		t.Errorf("the second bridge says\n%s", text)
 	}
+	var made int
+	if err := other.connect().QueryRow(t.Context(), `select (select count(*) from pg_replication_slots where database = current_database())
+		+ (select count(*) from pg_publication)`).Scan(&made); err != nil || made != 0 {
+		t.Errorf("%d slots and publications are left (%v):\n%s", made, err, second.text())
+	}
+	other.queue = "redis: " + w.redis.URL() + "\n  prefix: gancho_2"
+	other.run().stop()
 	b.stop()
 }

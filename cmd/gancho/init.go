@@ -216,6 +216,7 @@ type initReport struct {
 	missing    []string
 	leftOut    []string
 	first      []string // what check waits for
+	limited    []string // what tables cannot do
 	out        []string
 	statements []string
 }
@@ -267,22 +268,36 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 // add notes what became of a file's rules, and returns how many are active.
 func (r *initReport) add(name string, d *draft.Draft) int {
 	r.rules[name] = fmt.Sprintf(": %s, %d commented out", plural(int64(d.Rules), "rule"), len(d.Out))
-	for _, out := range d.Out {
-		r.out = appendNew(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
-	}
-	for _, left := range d.LeftOut {
-		r.leftOut = appendNew(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
-	}
+	r.out = append(r.out, outLines(name, d.Out)...)
+	r.leftOut = append(r.leftOut, outLines(name, d.LeftOut)...)
 	r.statements = append(r.statements, d.Statements...)
 	return d.Rules - len(d.Out)
 }
 
-// appendNew appends a line that is not there: several rules may make one event.
-func appendNew(lines []string, line string) []string {
-	if slices.Contains(lines, line) {
-		return lines
+// outLines says what was commented out of a file: one line for all events, or parts of one, that have
+// the same reasons.
+func outLines(name string, all []draft.Out) []string {
+	var lines, subjects []string // by reason
+	index := map[string]int{}
+	for _, out := range all {
+		subject := out.Event
+		if out.Part != "" {
+			subject += ": " + out.Part
+		}
+		reason := strings.Join(out.Reasons, "; ")
+		i, known := index[reason]
+		switch {
+		case !known:
+			index[reason] = len(lines)
+			lines, subjects = append(lines, reason), append(subjects, subject)
+		case !slices.Contains(strings.Split(subjects[i], ", "), subject): // several rules may make one event
+			subjects[i] += ", " + subject
+		}
 	}
-	return append(lines, line)
+	for i := range lines {
+		lines[i] = name + ": " + subjects[i] + ": " + lines[i]
+	}
+	return lines
 }
 
 // draftTables adds the rule files of the tables that flags or answers choose.
@@ -302,7 +317,7 @@ func (r *initReport) draftTables(ctx context.Context, f *initFlags, drafter *dra
 		if c.Problem != "" {
 			r.missing = append(r.missing, fmt.Sprintf("rules for %s: %s", c.Name, c.Problem))
 		} else if c.Note != "" {
-			r.out = append(r.out, c.Name+": "+c.Note)
+			r.limited = append(r.limited, c.Name+": "+c.Note)
 		}
 	}
 	drafts, err := drafter.Tables(ctx, chosen)
@@ -384,6 +399,7 @@ func (r *initReport) text(dir string) string {
 	}{
 		{"guessed; confirm in the rule files:", r.guesses},
 		{"not found, or not publishable:", r.missing},
+		{"written, but not all of these can be captured or read:", r.limited},
 		{"left out of rules:", r.leftOut},
 		{"commented out:", r.out},
 		{"to run in the source database, so that the rules see old values:", r.statements},

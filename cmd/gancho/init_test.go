@@ -96,7 +96,7 @@ func TestInitOnAnotherSchema(t *testing.T) {
 		`table public."TB_DESPESAS" is used as despesas`, `column situacao of public."TB_DESPESAS" is used as status`,
 		`table loja.produto is used as produtos`, `column "Descrição" of loja.produto is used as descricao`,
 		"not found, or not publishable:\n", "table clientes, or one like it, is not in the database",
-		"commented out:\n", "rules/superlogica.yaml: cliente.novo: table clientes",
+		"commented out:\n", "rules/superlogica.yaml: cliente.novo, ",
 		`ALTER TABLE public."TB_DESPESAS" REPLICA IDENTITY FULL;`,
 	} {
 		if !strings.Contains(stdout, part) {

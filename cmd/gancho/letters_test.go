@@ -249,7 +249,7 @@ func TestManyDeadLetters(t *testing.T) {
 		t.Helper()
 		// A session writes down what it read before it is gone.
 		queuetest.Eventually(t, "the other sessions to end", func() bool {
-			return number("select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()") == 0
+			return number("select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid() and application_name <> '"+worldName+"'") == 0
 		})
 		return number(`select (select sum(seq_tup_read) from pg_stat_user_tables where relname = 'dead_letters')
 			+ (select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'dead_letters')`)

@@ -92,6 +92,9 @@ func (p *planning) options() plan.Options {
 	return plan.Options{Encoding: cdc.Encoding(p.config.Source.Encoding), Publication: p.config.Source.Publication}
 }
 
+// invalidAuthorization is the SQLSTATE of a role that does not exist, or may not log in.
+const invalidAuthorization = "28000"
+
 // run plans, or undoes. mistakes are those of the configuration.
 func (p *planning) run(ctx context.Context, mistakes error) error {
 	if p.config.Source.DSN == "" {
@@ -102,6 +105,9 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 		return err
 	}
 	conn, err := cdc.Connect(ctx, cmp.Or(p.as, p.config.Source.DSN.Reveal()))
+	if cdc.SQLState(err) == invalidAuthorization {
+		return fmt.Errorf("connect to the source: %w ([user] stands for the role of the DSN, which is not printed); one that is still to be made is in the plan of a role that there is: give that one's DSN with --as", err)
+	}
 	if err != nil {
 		return fmt.Errorf("connect to the source: %w; check source.dsn, or give another role's with --as", err)
 	}

@@ -325,6 +325,21 @@ func TestPlanPartitions(t *testing.T) {
 	}
 }
 
+// TestPlanOfAMissingRole: the error does not print the role's name, and says so, and how to plan without it.
+func TestPlanOfAMissingRole(t *testing.T) {
+	t.Parallel()
+	w := newPlanWorld(t, pg, "rules:\n  - {event: t, table: t, on: insert, columns: [id]}\n", "create table t (id int primary key)")
+	w.dsn = strings.Replace(w.dsn, "postgres://postgres@", "postgres://ainda_nao@", 1)
+	w.path = w.write()
+	_, stderr := w.plan(1)
+	if !strings.Contains(stderr, "[user] stands for the role of the DSN") || !strings.Contains(stderr, "--as") || strings.Contains(stderr, "ainda_nao") {
+		t.Error(stderr)
+	}
+	if text, _ := w.plan(3, "--as", strings.Replace(w.dsn, "ainda_nao", "postgres", 1)); !strings.Contains(text, "ainda_nao") {
+		t.Errorf("the plan does not make the role:\n%s", text)
+	}
+}
+
 // TestPlanSchema: where Gancho's own tables are in the source, a new role gets a schema for them,
 // which migrate fills, and which the way back keeps until somebody has dropped it.
 func TestPlanSchema(t *testing.T) {

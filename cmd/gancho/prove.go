@@ -64,17 +64,6 @@ func (f *proveFlags) prove(cmd *cobra.Command) error {
 		if span.From, span.To, err = f.spanFlags.read(zone); err != nil {
 			return err
 		}
-		now := time.Now().In(zone)
-		switch {
-		case !span.From.IsZero():
-		case span.First != 0 || span.Last != 0 || !span.To.IsZero():
-			span.From = now.Add(-queue.TallyAge)
-		default:
-			span.From = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
-		}
-		if span.To.IsZero() {
-			span.To = now.Add(time.Minute) // the source's clock may be ahead
-		}
 		v, err := s.Prove(ctx, s.actor, span)
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,17 +32,7 @@ func ownPostgres(t *testing.T, settings map[string]string) *testservers.Postgres
 // recover runs gancho recover and checks its exit code and that its output has the parts.
 func (w *world) recover(code int, args []string, parts ...string) string {
 	w.t.Helper()
-	got, stdout, stderr := command(w.t, append([]string{"recover", "--config", w.write()}, args...)...)
-	out := stdout + stderr
-	for _, part := range parts {
-		if !strings.Contains(out, part) {
-			w.t.Errorf("gancho recover %v: no %q in\n%s", args, part, out)
-		}
-	}
-	if got != code {
-		w.t.Fatalf("gancho recover %v: exit %d, want %d\n%s", args, got, code, out)
-	}
-	return stdout
+	return w.command(code, append([]string{"recover"}, args...), parts...)
 }
 
 // refusedBy waits until the bridge refuses to capture, and checks that it says why and is not ready.
@@ -54,20 +43,6 @@ func (b *bridge) refusedBy(reason string) {
 		b.t.Errorf("the refusal does not have %q, the gap and the command: %s", reason, line)
 	}
 	b.notReady(reason)
-}
-
-// notReady checks what /readyz answers.
-func (b *bridge) notReady(reason string) {
-	b.t.Helper()
-	answer, err := http.Get("http://" + b.listening() + "/readyz")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), reason) {
-		b.t.Errorf("/readyz answers %s %s %v", answer.Status, text, err)
-	}
 }
 
 // dropSlot takes the slot from its reader.
@@ -182,12 +157,7 @@ func TestSlotInvalidated(t *testing.T) {
 	t.Parallel()
 	server := ownPostgres(t, map[string]string{"max_slot_wal_keep_size": "'16MB'", "max_wal_size": "'32MB'"})
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	b.stop()
 	conn := w.connect()
 	queuetest.Eventually(t, "the slot to be invalidated", func() bool {
@@ -215,13 +185,8 @@ func TestWALBudget(t *testing.T) {
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
 	w.source = "  wal_budget: 40MB\n  on_budget: drop_slot"
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	long := w.connect()
 	if _, err := long.Exec(context.Background(), "begin; insert into eventos (cliente_id, seq) values (2, 1)"); err != nil {
 		t.Fatal(err)
@@ -239,9 +204,7 @@ func TestWALBudget(t *testing.T) {
 		t.Errorf("the alert is no error: %s", line)
 	}
 	b.notReady("of source.wal_budget")
-	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 3 || !strings.Contains(stdout, "wal budget") || !strings.Contains(stderr, "wal_budget") {
-		t.Errorf("gancho status: exit %d\n%s%s", code, stdout, stderr)
-	}
+	w.command(3, []string{"status"}, "wal budget", "wal_budget")
 	write(8)
 	b.waitLog("the slot is given up")
 	b.refusedBy("gancho has dropped it: source.on_budget")
@@ -264,13 +227,8 @@ func TestWALBudget(t *testing.T) {
 func TestCapturePauses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
 	w.exec("do $$ begin execute format('alter database %I set wal_sender_timeout = %L', current_database(), '1s'); end $$")
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	c := w.redisClient()
 	memory, err := c.InfoMap(t.Context(), "memory").Result()
 	if err != nil {
@@ -338,12 +296,7 @@ func TestRestoredAndOvertaken(t *testing.T) {
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	b.stop()
 	server.Stop("fast")
 	backup := t.TempDir() + "/data"
@@ -434,12 +387,7 @@ func TestPromotedClone(t *testing.T) {
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
-	r := newReceiver(t, nil)
-	w.rules = loadRules
-	w.endpoint("a", r.url())
-	b := w.run()
-	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
-	r.waitCount(1)
+	r, b := w.firstEvent()
 	clone, err := server.Standby()
 	if err != nil {
 		t.Fatal(err)

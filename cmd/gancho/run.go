@@ -245,7 +245,7 @@ func keepAnswers(setting string) webhook.Keeps {
 
 // queueOptions say where the configuration's Redis is.
 func queueOptions(c *config.Queue) queue.Options {
-	o := queue.Options{URL: c.Redis.Reveal(), AllowVolatile: c.AllowVolatile}
+	o := queue.Options{URL: c.Redis.Reveal(), Prefix: c.Prefix, AllowVolatile: c.AllowVolatile}
 	if s := c.Sentinel; s != nil {
 		o.Sentinel = &queue.SentinelOptions{
 			Master: s.Master, Addresses: s.Addresses, User: s.User, Password: s.Password.Reveal(),

@@ -16,7 +16,10 @@ import (
 // verb is a verb of fmt in a format.
 var verb = regexp.MustCompile(`%(\[\d\])?[+#]?[\d.]*[a-z]`)
 
-// sample is a message as it would be made by an expression of the source: x stands for what is not known before it runs. literal
+// unknown stands for a value in a sample of a message.
+const unknown = "☐"
+
+// sample is a message as it would be made by an expression of the source: unknown stands for what is not known before it runs. literal
 // are the letters that are known.
 func sample(e ast.Expr) (text string, literal int) {
 	switch e := e.(type) {
@@ -40,7 +43,7 @@ func sample(e ast.Expr) (text string, literal int) {
 	case *ast.ParenExpr:
 		return sample(e.X)
 	}
-	return "x", 0
+	return unknown, 0
 }
 
 // format is the sample of a format with its arguments.
@@ -59,7 +62,7 @@ func format(e ast.Expr, args ...ast.Expr) (string, int) {
 				return arg
 			}
 		}
-		return "x"
+		return unknown
 	})
 	return strings.ReplaceAll(text, "%%", "%"), n
 }
@@ -126,7 +129,7 @@ func TestTranslatedMessages(t *testing.T) {
 				continue
 			}
 			messages(t, path, func(group, text string, at token.Position) {
-				if total++; strings.Trim(strings.ReplaceAll(text, "x", ""), " :;,.()'-") == "" {
+				if total++; strings.Trim(strings.ReplaceAll(text, unknown, ""), " :;,.()'-") == "" {
 					return // it has no words of its own
 				}
 				if _, known := portuguese.Translated(group, text); !known {

@@ -24,10 +24,11 @@ func newStatusCommand() *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the slot, the endpoints' backlogs and the jobs at a glance", Args: noArguments,
-		Long: `Show the slot's lag and the WAL that the source holds for it, the queue and its memory,
-each endpoint's state, backlog, deliveries of the last minute and last answer, and the
-jobs that run. When a part does not answer, its error is shown beside the others. The
-exit code is 3 while something is not in order, and the last line says what.`,
+		Long: `Show the slot's lag and the WAL that the source holds for it, the queue and its memory, what
+each rule made of the changes of this hour and the one before, each endpoint's state,
+backlog, deliveries of the last minute and last answer, and the jobs that run. When a part
+does not answer, its error is shown beside the others. The exit code is 3 while something is
+not in order, and the last line says what.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return f.watchStatus(cmd)
@@ -171,6 +172,11 @@ func (s *session) statusText(v control.StatusView) error {
 		row(part, text)
 	}
 	row("parked changes", s.parkedText(v.Parked))
+	for i := range v.Endpoints {
+		if e := &v.Endpoints[i]; e.Live != nil && e.Live.Closing != nil {
+			row("closing", fmt.Sprintf("of endpoint %s: %s", e.Name, e.Live.Closing.Text()))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
 		text := plural(v.Orphans[name], "event") + " of endpoint " + name + ", which no longer exists; add it again"
 		if s.Store != nil {
@@ -181,7 +187,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(j))
 	}
-	if err := t.end(); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.ruleText(v.Rules)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {
@@ -192,6 +198,27 @@ func (s *session) statusText(v control.StatusView) error {
 		columns.heading[i] = l.Translate("cli.heading", name)
 	}
 	return columns.write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
+}
+
+// ruleText is a table of the rules that have seen changes in this hour or the one before.
+func (s *session) ruleText(rules []control.RuleRate) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	if err := s.say("\n"); err != nil {
+		return err
+	}
+	l, _ := language.From(s.cmd.Context())
+	heading := []string{"RULE", "SEEN", "MATCHED", "EVENTS/MIN", "PARKED"}
+	for i, name := range heading {
+		heading[i] = l.Translate("cli.heading", name)
+	}
+	t := newTable(s.cmd.OutOrStdout(), heading...)
+	for i := range rules {
+		r := &rules[i]
+		t.row(r.Rule, count(r.Seen), count(r.Matched), strconv.FormatFloat(r.PerMinute, 'f', 1, 64), count(r.Parked))
+	}
+	return t.end()
 }
 
 // memoryText says how full Redis is.

@@ -50,12 +50,12 @@ func TestStatusScreen(t *testing.T) {
 	good.waitCount(1)
 	bad.waitCount(1)
 	var v control.StatusView
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // until the log is written
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // until the log and the counts are written
 		_, stdout, _ := s.gancho("status", "--json")
 		if err := json.Unmarshal([]byte(stdout), &v); err != nil {
 			t.Fatal(err)
 		}
-		if v.Endpoints[0].Recent != nil && v.Endpoints[1].Recent != nil {
+		if v.Endpoints[0].Recent != nil && v.Endpoints[1].Recent != nil && len(v.Rules) > 0 {
 			break
 		}
 	}
@@ -63,12 +63,15 @@ func TestStatusScreen(t *testing.T) {
 	if crm == nil || crm.Delivered != 1 || crm.Status != 204 || erp == nil || erp.Delivered != 0 || erp.Status != 503 || v.Memory == nil || v.Memory.Max != 200<<20 {
 		t.Fatalf("%+v %+v %+v", crm, erp, v.Memory)
 	}
+	if r := v.Rules; len(r) != 1 || r[0].Event != "t.novo" || r[0].Seen != 1 || r[0].Matched != 1 || r[0].Parked != 0 || r[0].PerMinute <= 0 || r[0].PerMinute > 1 {
+		t.Errorf("rules %+v", r)
+	}
 	code, stdout, stderr := s.gancho("status")
 	if code != 3 || !strings.Contains(stderr, "not in order: endpoint erp is failing\n") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	for pattern, with := range map[string]string{
-		regexp.QuoteMeta(w.slot()): "SLOT", `127\.0\.0\.1:\d+`: "RECEIVER", `\d+(\.\d+)? [kMGT]?B`: "SIZE", `\d+ %`: "N %", `\d+[smh]`: "AGE", ` {2,}`: "  ",
+		regexp.QuoteMeta(w.slot()): "SLOT", `127\.0\.0\.1:\d+`: "RECEIVER", `\d+(\.\d+)? [kMGT]?B`: "SIZE", `\d+ %`: "N %", `\d+\.\d`: "N.N", `\d+[smh]`: "AGE", ` {2,}`: "  ",
 	} {
 		stdout = regexp.MustCompile(pattern).ReplaceAllString(stdout, with)
 	}
@@ -77,6 +80,9 @@ slot  SLOT, read; SIZE not confirmed, SIZE of WAL held (reserved)
 queue  answers; SIZE of SIZE of memory used (N %)
 state  answers
 parked changes  -
+
+RULE  SEEN  MATCHED  EVENTS/MIN  PARKED
+public.t 0 t.novo  1  1  N.N  -
 
 NAME  STATE  QUEUED  OLDEST  RETRYING  RESENDS  DEAD  SENT/MIN  LAST ANSWER  FROM  URL
 crm  active  -  -  -  -  -  1  204 AGE ago  file  http://RECEIVER

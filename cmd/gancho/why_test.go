@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -45,7 +46,7 @@ func TestWhyTexts(t *testing.T) {
 			change(3, "update", false, rule(control.WhyParked, func(r *control.WhyRule) { r.Parked = "rules/cobrancas.yaml:9:12: division by zero (SQLSTATE 22012)" }),
 				rule(control.WhyParked), rule(control.WhyParked, func(r *control.WhyRule) { r.Unparked = true })),
 			change(4, "insert", false, rule(control.WhyAwaits), rule(control.WhyCommit), rule(control.WhyChild)),
-			change(5, "update", false, rule(control.WhyNothing), rule(control.WhyGrouped), rule(control.WhyRoot), control.WhyRule{Outcome: control.WhyUnwatched}),
+			change(5, "update", false, rule(control.WhyNothing), rule(control.WhyGrouped), rule(control.WhyRoot), rule(control.WhyOtherTenant), control.WhyRule{Outcome: control.WhyUnwatched}),
 			change(6, "update", true, rule(control.WhyEvent, func(r *control.WhyRule) {
 				r.WebhookID = "01234567-001-00000000016b3748-000000000006-0000"
 				r.Endpoints = []control.WhyEndpoint{
@@ -63,7 +64,10 @@ func TestWhyTexts(t *testing.T) {
 			})),
 		},
 	}
-	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, More: true}
+	view.Changes = append(view.Changes, control.WhyChange{Time: at.Add(time.Minute), Position: "0/16B3750", Op: "read", Job: 7, Rules: []control.WhyRule{rule(control.WhyEvent, func(r *control.WhyRule) {
+		r.WebhookID, r.Endpoints = "01234567-001-00000000016b3750-000000000000-0000", []control.WhyEndpoint{{Endpoint: "crm"}, {Endpoint: "fila", Refused: control.RefusedBackfill}}
+	})}})
+	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, ReadsSince: at, More: true}
 	keyless := control.WhyView{Table: "public.log", Key: "1", Since: at, Capturing: true}
 	var got strings.Builder
 	for _, v := range []control.WhyView{view, none, keyless} {
@@ -102,7 +106,8 @@ func TestWhyTexts(t *testing.T) {
 // TestWhy asks a running bridge what became of rows, and one that does not capture.
 func TestWhy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text)", "alter table cobrancas replica identity full")
+	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text)", "alter table cobrancas replica identity full",
+		"create table pagamentos (id int primary key, empresa_id int, valor int)", "insert into pagamentos values (1, 1, 10), (2, 1, 3)")
 	w.extra = "state: {key: '" + stateKey + "'}"
 	w.rules = `rules:
   - event: cobranca.liquidada
@@ -123,6 +128,7 @@ func TestWhy(t *testing.T) {
     when: 10 / valor >= 0
     tenant: empresa_id
     columns: [id]
+  - {event: pagamento.feito, table: pagamentos, on: insert, when: valor > 0 and valor > 5, tenant: empresa_id, columns: [id]}
 `
 	r := newReceiver(t, nil)
 	w.endpoint("crm", r.url(), "tenants: [1]")
@@ -194,6 +200,7 @@ func TestWhy(t *testing.T) {
 		t.Errorf("the story is\n%s", text)
 	}
 	whyRow(s, at)
+	whyRead(s, at)
 	if n := len(decoded[control.Page[state.Token]](s, "tokens", "list").Items); n != 0 {
 		t.Errorf("%d tokens are left", n)
 	}
@@ -236,4 +243,29 @@ func whyRow(s *session, at string) {
 		s.t.Errorf("no row: %s", text)
 	}
 	s.fails(2, "no primary key of the table", "why", "--table", "cobrancas", "--key", "x", "--row", "--url", at)
+}
+
+// whyRead asks what became of rows that a backfill has read.
+func whyRead(s *session, at string) {
+	s.t.Helper()
+	id := decoded[struct{ Items []state.Job }](s, "backfill", "--table", "pagamentos", "--endpoint", "crm").Items[0].ID
+	s.jobIn(id, state.Done)
+	story := func(key string) string {
+		s.t.Helper()
+		_, text, _ := strings.Cut(s.ok("why", "--table", "pagamentos", "--key", key, "--url", at), "\n\n")
+		return regexp.MustCompile(`(?m)^\S+  \S+  |[^\s(]+/rules\.yaml|: delivered.*`).ReplaceAllString(text, "")
+	}
+	fired := regexp.MustCompile(fmt.Sprintf(`^read, as it was then, by backfill %d
+  pagamento.feito \(:20\): event \S+
+    crm.*
+    outro: not queued: the backfill is for another endpoint
+    velho: not queued: the backfill is for another endpoint
+    centro: not queued: the backfill is for another endpoint
+$`, id))
+	if got := story("1"); !fired.MatchString(got) {
+		s.t.Errorf("a row that was read: %s", got)
+	}
+	if got, want := story("2"), fmt.Sprintf("read, as it was then, by backfill %d\n  pagamento.feito (:20): no event: when was false, because of its part 2 of 2: valor > 5\n", id); got != want {
+		s.t.Errorf("-want +got\n%s", cmp.Diff(want, got))
+	}
 }

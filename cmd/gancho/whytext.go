@@ -23,6 +23,9 @@ func whyText(v *control.WhyView) string {
 	default:
 		w.line(0, "Changes are remembered since %s, when this process began to capture; of older ones not all are known.", clock(v.Since))
 	}
+	if !v.ReadsSince.IsZero() {
+		w.line(0, "Rows that backfills have read are remembered since %s; older ones had to make room for newer ones.", clock(v.ReadsSince))
+	}
 	if !v.Capturing {
 		w.line(0, "The process does not capture at the moment: of what was changed since it lost the slot it knows nothing.")
 	}
@@ -71,7 +74,10 @@ func (w *whyWriter) keyColumns() string {
 func (w *whyWriter) change(c *control.WhyChange) {
 	w.line(0, "")
 	what := c.Op + ", change " + fmt.Sprint(c.Ordinal) + " of its transaction"
-	if c.Net {
+	switch {
+	case c.Job != 0:
+		what = fmt.Sprintf("read, as it was then, by backfill %d", c.Job)
+	case c.Net:
 		what = c.Op + ", what the transaction has made of the row"
 	}
 	w.line(0, "%s  %s  %s", clock(c.Time), c.Position, what)
@@ -156,6 +162,8 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "collapsed: the rows with one collapse key make one event, that of the last of them"
 	case control.WhyRoot:
 		return "no event: root_only, and its parent was deleted in the same transaction"
+	case control.WhyOtherTenant:
+		return "no event: the backfill is for another tenant"
 	}
 	return r.Outcome
 }
@@ -178,6 +186,8 @@ func (w *whyWriter) endpoint(e *control.WhyEndpoint) {
 		w.line(2, "%s: not queued: none of its events covers this one", e.Endpoint)
 	case "tenant":
 		w.line(2, "%s: not queued: the event is of none of its tenants", e.Endpoint)
+	case control.RefusedBackfill:
+		w.line(2, "%s: not queued: the backfill is for another endpoint", e.Endpoint)
 	case "inactive":
 		w.line(2, "%s: not queued: it was inactive", e.Endpoint)
 	case "":

@@ -67,6 +67,8 @@ type world struct {
 	extra    string // additional top-level sections
 	// endpoints are the lines of the endpoints section.
 	endpoints []string
+	// sessions are those of exec that are kept.
+	sessions chan *pgx.Conn
 }
 
 func newWorld(t *testing.T, redisOptions testservers.RedisOptions, statements ...string) *world {
@@ -98,8 +100,22 @@ func newWorldOn(t *testing.T, postgres *testservers.Postgres, database string, r
 // newWorldWithout is a world without a Redis: the test sets queue.
 func newWorldWithout(t *testing.T, postgres *testservers.Postgres, database string, statements ...string) *world {
 	t.Helper()
-	return &world{t: t, postgres: postgres, dir: t.TempDir(), dsn: postgres.Database(t, database, statements...)}
+	w := &world{t: t, postgres: postgres, dir: t.TempDir(), dsn: postgres.Database(t, database, statements...), sessions: make(chan *pgx.Conn, 1)}
+	t.Cleanup(func() {
+		select {
+		case conn := <-w.sessions:
+			_ = conn.Close(context.Background())
+		default:
+		}
+	})
+	return w
 }
+
+// inUTF8 is of a session's DSN: tests are written in it, whatever the database's encoding is.
+const inUTF8 = "&client_encoding=UTF8&application_name=" + worldName
+
+// worldName is how the world's own sessions call themselves, which may be there for longer than a test asks for something.
+const worldName = "world"
 
 // endpoint subscribes a URL; more are further YAML lines of the endpoint.
 func (w *world) endpoint(name, url string, more ...string) {
@@ -160,7 +176,7 @@ rules: [rules.yaml]
 // connect opens a connection to the legacy database that ends with the test.
 func (w *world) connect() *pgx.Conn {
 	w.t.Helper()
-	conn, err := pgx.Connect(context.Background(), w.dsn+"&client_encoding=UTF8")
+	conn, err := pgx.Connect(context.Background(), w.dsn+inUTF8)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -168,18 +184,50 @@ func (w *world) connect() *pgx.Conn {
 	return conn
 }
 
+// exec runs statements in a session as new. It is kept between the calls, until the server has ended it: a new one is ten times
+// the work of what it is asked.
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()
-	conn, err := pgx.Connect(context.Background(), w.dsn+"&client_encoding=UTF8")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
 	// A statement that waits holds up every test that creates a slot in the server.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if _, err := conn.Exec(ctx, sql, args...); err != nil {
+	conn := w.connection(ctx)
+	_, err := conn.Exec(ctx, sql, append([]any{pgx.QueryExecModeDescribeExec}, args...)...)
+	if err != nil {
+		_ = conn.Close(ctx)
 		w.t.Fatalf("%s: %v", sql, err)
+	}
+	if conn.PgConn().TxStatus() == 'I' {
+		_, err = conn.Exec(ctx, "discard all")
+	}
+	if err == nil && conn.PgConn().TxStatus() == 'I' {
+		select {
+		case w.sessions <- conn:
+			return
+		default: // another goroutine's is kept
+		}
+	}
+	_ = conn.Close(ctx)
+}
+
+// connection is one that is kept, to the database that the DSN leads to, or a new one.
+func (w *world) connection(ctx context.Context) *pgx.Conn {
+	w.t.Helper()
+	for {
+		select {
+		case conn := <-w.sessions:
+			if conn.Config().ConnString() == w.dsn+inUTF8 && conn.Ping(ctx) == nil {
+				return conn
+			}
+			_ = conn.Close(ctx)
+			continue
+		default:
+		}
+		conn, err := pgx.Connect(ctx, w.dsn+inUTF8)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return conn
 	}
 }
 
@@ -260,11 +308,31 @@ func (w *world) run(more ...string) *bridge {
 	return b
 }
 
+// firstEvent runs a bridge with the load's rules and one endpoint, "a", to which the first row, 1, has arrived.
+func (w *world) firstEvent() (*receiver, *bridge) {
+	w.t.Helper()
+	r := newReceiver(w.t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	return r, b
+}
+
 func tail(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
 	return "..." + s[len(s)-n:]
+}
+
+// notReady checks what /readyz answers.
+func (b *bridge) notReady(reason string) {
+	b.t.Helper()
+	if status, text := fetch(b.t, "http://"+b.listening()+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(text, reason) {
+		b.t.Errorf("/readyz answers %d %s", status, text)
+	}
 }
 
 func (b *bridge) text() string {

@@ -474,6 +474,23 @@ func testClusterFence(t *testing.T, c *testservers.Cluster) {
 	if now := client.Get(t.Context(), "fence:{e0}:capture").Val(); now != fmt.Sprint(second.Token()) {
 		t.Errorf("the copy of the token is %q, want %d", now, second.Token())
 	}
+	// Nodes lose copies with the end of their files, and whoever was fenced out is the first to see it.
+	for name, q := range map[string]*queue.Queue{"who was fenced out": first, "who captures": second} {
+		for _, e := range eps {
+			client.Del(t.Context(), "fence:{"+e.Name+"}:capture")
+		}
+		if err := q.AcceptRestart(t.Context()); err != nil {
+			t.Fatal(name, err)
+		}
+		for _, e := range eps {
+			if now := client.Get(t.Context(), "fence:{"+e.Name+"}:capture").Val(); now != fmt.Sprint(second.Token()) {
+				t.Errorf("%s accepts a restart: the copy of %s is %q, want %d", name, e.Name, now, second.Token())
+			}
+			if err := first.Append(t.Context(), batch(first, 3, e.Name)); !errors.Is(err, queue.ErrFenced) {
+				t.Errorf("%s accepts a restart: %s: %v, want ErrFenced", name, e.Name, err)
+			}
+		}
+	}
 }
 
 // The epoch is found in the streams, on whatever node they are.

@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 )
 
@@ -195,11 +194,13 @@ func SharedSecrets(endpoints []Endpoint) [][]string {
 	names := map[string][]string{}
 	for i := range endpoints {
 		for _, s := range endpoints[i].Secrets {
-			if text := s.Reveal(); !slices.Contains(names[text], endpoints[i].Name) {
-				if names[text] == nil {
-					order = append(order, text)
-				}
-				names[text] = append(names[text], endpoints[i].Name)
+			text := s.Reveal()
+			of := names[text]
+			if of == nil {
+				order = append(order, text)
+			}
+			if len(of) == 0 || of[len(of)-1] != endpoints[i].Name { // it has it twice
+				names[text] = append(of, endpoints[i].Name)
 			}
 		}
 	}

@@ -2,6 +2,9 @@ package queue
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,19 +35,53 @@ func (q *Queue) BeginClosings(ctx context.Context, endpoint, first string) (clos
 	return closed, annotate(err, "read which days of endpoint %q are closed", endpoint)
 }
 
+// incompleteClosing is the field of an endpoint's state with <day>:<missing> while the last closing was incomplete.
+const incompleteClosing = "closing_lacks"
+
+// IncompleteClosing is the newest closing of an endpoint, whose count and digest are not of all events that it was given.
+type IncompleteClosing struct {
+	Day string `json:"day"`
+	// Missing is how many events of the day the delivery log does not have; 0: what became of some is not known.
+	Missing int64 `json:"missing"`
+}
+
+// Text says what is the matter, and what to do.
+func (c *IncompleteClosing) Text() string {
+	return fmt.Sprintf("that of %s is not of the whole day (missing in the delivery log: %d); gancho prove --from %s shows the counts", c.Day, c.Missing, c.Day)
+}
+
+// field is what Redis keeps of it; nil: "".
+func (c *IncompleteClosing) field() string {
+	if c == nil {
+		return ""
+	}
+	return c.Day + ":" + strconv.FormatInt(c.Missing, 10)
+}
+
+// parseIncomplete reads what Redis keeps of it; nil: the newest closing is complete, or there is none.
+func parseIncomplete(text string) *IncompleteClosing {
+	day, missing, found := strings.Cut(text, ":")
+	n, err := strconv.ParseInt(missing, 10, 64)
+	if !found || err != nil {
+		return nil
+	}
+	return &IncompleteClosing{day, n}
+}
+
 // closingScript appends a closing if the day before is the last one that was closed: 1, else 0. Both or none
-// are there after a crash. KEYS: the side stream, state. ARGV: the day before, the day, the fields.
+// are there after a crash. KEYS: the side stream, state. ARGV: the day before, the day, what it lacks, the fields.
 var closingScript = redis.NewScript(`
 if redis.call('HGET', KEYS[2], '` + closedDay + `') ~= ARGV[1] then return 0 end
-redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
 redis.call('HSET', KEYS[2], '` + closedDay + `', ARGV[2])
+if ARGV[3] == '' then redis.call('HDEL', KEYS[2], '` + incompleteClosing + `') else redis.call('HSET', KEYS[2], '` + incompleteClosing + `', ARGV[3]) end
 return 1`)
 
 // QueueClosing queues the closing of a day, if the last day that was closed is before: false: it is
 // another, because another process has queued this closing, or this one, whose answer was lost. A Redis that has lost its end
-// queues it again; the message's ID has to be the same then. An error is worth repeating.
-func (q *Queue) QueueClosing(ctx context.Context, endpoint, before, day string, m webhook.Message) (bool, error) {
-	args := append([]any{before, day}, sideFields(&m, false)...)
+// queues it again; the message's ID has to be the same then. lacks is nil for a complete one. An error is worth repeating.
+func (q *Queue) QueueClosing(ctx context.Context, endpoint, before, day string, lacks *IncompleteClosing, m webhook.Message) (bool, error) {
+	args := append([]any{before, day, lacks.field()}, sideFields(&m, false)...)
 	queued, err := closingScript.Run(ctx, q.client, []string{q.keys.side(endpoint), q.keys.state(endpoint)}, args...).Bool()
 	if err != nil {
 		return false, annotate(err, "queue the closing of %s for endpoint %q", day, endpoint)

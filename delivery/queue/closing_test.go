@@ -27,7 +27,7 @@ func TestClosingIsQueuedOnce(t *testing.T) {
 	if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if queued, err := qs[0].QueueClosing(t.Context(), "a", "2026-11-19", "2026-11-20", m); queued || err == nil {
+	if queued, err := qs[0].QueueClosing(t.Context(), "a", "2026-11-19", "2026-11-20", nil, m); queued || err == nil {
 		t.Error("a full Redis has taken a closing")
 	}
 	if err := c.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
@@ -37,7 +37,7 @@ func TestClosingIsQueuedOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			if done, err := qs[i%2].QueueClosing(t.Context(), "a", "2026-11-19", "2026-11-20", m); err != nil {
+			if done, err := qs[i%2].QueueClosing(t.Context(), "a", "2026-11-19", "2026-11-20", nil, m); err != nil {
 				t.Error(err)
 			} else if done {
 				queued.Add(1)
@@ -45,7 +45,7 @@ func TestClosingIsQueuedOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if done, err := qs[0].QueueClosing(t.Context(), "a", "2026-11-18", "2026-11-19", m); done || err != nil {
+	if done, err := qs[0].QueueClosing(t.Context(), "a", "2026-11-18", "2026-11-19", nil, m); done || err != nil {
 		t.Error("a day before was closed again", err)
 	}
 	if n, err := qs[0].ReplayBacklog(t.Context(), "a"); queued.Load() != 1 || n != 1 || err != nil {

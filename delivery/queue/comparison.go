@@ -24,9 +24,25 @@ type SourceChangedError struct {
 
 // Error says what has changed, what that means, and how to go on.
 func (e *SourceChangedError) Error() string {
+	if e.Another {
+		return fmt.Sprintf("claim queue: it is another bridge's: %s; one queue serves one slot. Give this bridge a queue of its own: another queue.prefix, "+
+			"or another Redis database, such as redis://host:6379/1. If this slot takes the place of the other one, run gancho recover", strings.Join(e.Changes, "; "))
+	}
 	return fmt.Sprintf("claim queue: the source has changed: %s; changes that committed %s may be missing, or come again. "+
 		"Run gancho recover, which records the gap and says how to close it, or, to go on without that, once: gancho run --accept-source",
 		strings.Join(e.Changes, "; "), e.Gap.Between())
+}
+
+// OfAnother returns the error of a bridge whose slot and database are others than those that the queue was
+// filled from; nil: they are the same.
+func (r *Reached) OfAnother(slot, database string) error {
+	record, now := sourceRecord{Source: r.Source, epoch: r.Epoch, confirmed: uint64(r.Confirmed)}, r.Source
+	now.Slot, now.Database = slot, database
+	now.ConfirmedFlush, now.Current, now.SlotCreated, now.Diverged = uint64(r.Confirmed), 0, false, false
+	if changed := record.compare(now, nil); changed != nil {
+		return changed
+	}
+	return nil
 }
 
 // compare returns what is different about a source, and of what changes may be missing
@@ -34,7 +50,10 @@ func (e *SourceChangedError) Error() string {
 func (r *sourceRecord) compare(s Source, p *promotion) *SourceChangedError {
 	if p != nil && p.lost == 0 {
 		continued := *r
-		continued.Timeline, continued.History, continued.confirmed = s.Timeline, s.History, min(r.confirmed, uint64(p.left))
+		continued.Timeline, continued.History = s.Timeline, s.History
+		if !p.through {
+			continued.confirmed = min(r.confirmed, uint64(p.left))
+		}
 		r = &continued
 	}
 	changes := r.changes(s, p)

@@ -48,6 +48,8 @@ type Stats struct {
 	LogEntries int64 `json:"-"`
 	LogRecords int64 `json:"log_waiting,omitempty"`
 	LogLost    int64 `json:"log_lost,omitempty"`
+	// Closing is the newest closing, if that was incomplete.
+	Closing *IncompleteClosing `json:"incomplete_closing,omitempty"`
 }
 
 // statsScript gathers what Redis holds of an endpoint, without any payload.
@@ -67,8 +69,8 @@ local function measure(key)
 end
 if n > 0 then measure(KEYS[1]) end
 if aside > 0 then measure(KEYS[2]) end
-local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost', 'overflow')
-for i = 1, 8 do s[i] = s[i] or '' end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost', 'overflow', '` + incompleteClosing + `')
+for i = 1, 9 do s[i] = s[i] or '' end
 local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
 if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
 if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
@@ -106,7 +108,7 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 }
 
 func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
-	if len(fields) != 16 {
+	if len(fields) != 17 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -116,6 +118,7 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
 		LogEntries: count(6), Bytes: count(7), Owned: owned, Suspension: suspensionOf(text(8), text(9), text(10)),
 		Failing: parseMillis(text(11)), Down: parseMillis(text(12)), LogRecords: number(13), LogLost: number(14),
+		Closing: parseIncomplete(text(16)),
 	}
 	var err error
 	if text(1) != "" {
@@ -177,9 +180,11 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.ContainsFunc(known, func(e endpoint.Endpoint) bool { return e.Name == name })
-	})
+	exists := make(map[string]bool, len(known))
+	for i := range known {
+		exists[known[i].Name] = true
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return exists[name] })
 	orphans := map[string]int64{}
 	if len(names) == 0 {
 		return orphans, nil
@@ -206,13 +211,18 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 // expires, or is released when its owner learns that the endpoint was removed.
 var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
 
-// dropScript leaves a fence behind, for a while, that keeps a stale owner out.
+// dropScript leaves a fence behind, for a while, that keeps a stale owner out. What was waiting is counted as dropped in the
+// same script, so that a crash leaves no difference. KEYS: the leases, the fence, what is deleted, and the counts of days.
+// ARGV: the fence's age in ms, how many of the keys are deleted, the age of counts in ms, and of each count its key, field and number.
 var dropScript = redis.NewScript(luaNow + `
 local claim = redis.call('GET', KEYS[2])
 local expires = claim and redis.call('ZSCORE', KEYS[1], claim)
 if expires and tonumber(expires) > now or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 redis.call('ZREM', KEYS[1], claim or '')
-redis.call('UNLINK', unpack(KEYS, 3))
+local deleted = tonumber(ARGV[2])
+for i = 4, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]) end
+for i = 3 + deleted, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+redis.call('UNLINK', unpack(KEYS, 3, 2 + deleted))
 redis.call('SET', KEYS[2], 'dropped', 'PX', ARGV[1])
 return 1`)
 
@@ -237,12 +247,14 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	if err != nil {
 		return err
 	}
-	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
+	args := []any{dropFence.Milliseconds(), len(keys) - 2, TallyAge.Milliseconds()}
+	for t, n := range lost {
+		number := keyNumber(&keys, t, func(interval int64) string { return k.endpointTally(endpoint, interval) })
+		args = append(args, number, t.field, n)
+	}
+	dropped, err := dropScript.Run(ctx, q.client, keys, args...).Int()
 	if err == nil && dropped == 0 {
 		err = ErrBusy
-	}
-	if err == nil {
-		err = q.countDropped(ctx, endpoint, lost)
 	}
 	if err == nil && q.overflow != nil {
 		err = q.overflow.Drop(ctx, endpoint)

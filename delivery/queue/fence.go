@@ -42,11 +42,11 @@ if last < tonumber(ARGV[1]) then last = tonumber(ARGV[1]) end
 redis.call('SET', KEYS[1], string.format('%d', last + 1))
 return last + 1`)
 
-// restoreScript raises the token, or a copy of it, to one that was taken.
+// restoreScript raises the token, or a copy of it, to one that was taken, and returns the newest.
 var restoreScript = redis.NewScript(`
 redis.call('PERSIST', KEYS[1])
 if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
-return 1`)
+return redis.call('GET', KEYS[1])`)
 
 // Take fences out whoever appended before: batches that are filled from here on are appended until
 // another process takes its turn, others are not. Call it after Claim, each time that the source has
@@ -74,12 +74,20 @@ func (q *Queue) Take(ctx context.Context) error {
 // raiseToken fences out whoever appends, this process, too, and returns a token that nobody has had.
 func (q *Queue) raiseToken(ctx context.Context) (uint64, error) {
 	token, err := takeScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(q.appender.token.Load(), 10)).Uint64()
-	if err != nil || q.cluster == nil {
-		return token, err
+	if err == nil {
+		err = q.copyToken(ctx, token)
+	}
+	return token, err
+}
+
+// copyToken writes the token to its copies, which a cluster has.
+func (q *Queue) copyToken(ctx context.Context, token uint64) error {
+	if q.cluster == nil {
+		return nil
 	}
 	names, err := q.EndpointNames(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	calls := []scriptCall{{script: restoreScript, keys: []string{q.keys.tokenOf("")}, args: []any{token}}}
 	for _, name := range names {
@@ -87,10 +95,10 @@ func (q *Queue) raiseToken(ctx context.Context) (uint64, error) {
 	}
 	for _, reply := range q.runScripts(ctx, calls) {
 		if err := reply.Err(); err != nil {
-			return 0, fmt.Errorf("write the token to the endpoints' copies: %w", err)
+			return fmt.Errorf("write the token to the endpoints' copies: %w", err)
 		}
 	}
-	return token, nil
+	return nil
 }
 
 // catchUpLocked learns what another process may have done to the queue since Claim.
@@ -165,11 +173,16 @@ func (q *Queue) comparesToken(ctx context.Context, token uint64) error {
 	return unreachable(newest(q.client.Get(ctx, q.keys.token()), token))
 }
 
-// restoreToken puts back what of the token was lost with the AOF's end.
+// restoreToken puts back what of the token, and of its copies, was lost with an AOF's end. The copies get the newest token
+// there is: whoever was fenced out, and sees the restart first, does not put back its own.
 func (q *Queue) restoreToken(ctx context.Context) error {
 	token := q.appender.token.Load()
 	if token == 0 {
 		return nil
 	}
-	return restoreScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(token, 10)).Err()
+	newest, err := restoreScript.Run(ctx, q.client, []string{q.keys.token()}, strconv.FormatUint(token, 10)).Uint64()
+	if err != nil {
+		return err
+	}
+	return q.copyToken(ctx, newest)
 }

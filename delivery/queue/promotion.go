@@ -17,6 +17,8 @@ import (
 type promotion struct {
 	left cdc.LSN // where the server left the record's timeline
 	lost cdc.LSN // of a transaction behind that, which was read and which the server does not have; 0: there is none
+	// through: this server was read as a standby, and through its promotion, so that it has what was read behind left.
+	through bool
 }
 
 // promoted returns where the server left the record's timeline, if it is that source, promoted.
@@ -46,7 +48,11 @@ func (q *Queue) findPromotion(ctx context.Context, r *sourceRecord, s Source, fe
 	}
 	p := &promotion{left: left}
 	if newest = max(newest, r.footprint.Commit); newest >= left { // the record there is of the new timeline
-		p.lost = newest
+		// A stream outlives the promotion of the standby that it is of. What was read behind the newest transaction that
+		// was confirmed is of the same stream, or of one that was compared with that.
+		if p.through = s.Verified && r.footprint.Commit >= left; !p.through {
+			p.lost = newest
+		}
 	}
 	return p, nil
 }
@@ -91,8 +97,13 @@ func (q *Queue) newestCommit(ctx context.Context, epoch uint16) (cdc.LSN, error)
 // which the promoted server has nothing, because the former primary has reported it while it was idle, goes
 // back to where the timelines part: what is committed there now has to be read.
 func (p *promotion) follow(old, next *sourceRecord) {
-	next.confirmed = max(next.confirmed, min(old.confirmed, uint64(p.left)))
 	next.follows = old.Timeline
+	if p.through {
+		next.confirmed = max(next.confirmed, old.confirmed)
+		return
+	}
+	next.left = p.left
+	next.confirmed = max(next.confirmed, min(old.confirmed, uint64(p.left)))
 	next.passed = old.skip >= p.left || old.stuck != nil && old.stuck.behind(p.left)
 }
 

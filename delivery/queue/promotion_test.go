@@ -10,6 +10,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
+	"gancho/mapping"
 )
 
 func must(t *testing.T, err error) {
@@ -103,6 +104,74 @@ func TestPromotion(t *testing.T) {
 			t.Errorf("promoted again: epoch %d, %v", epoch, err)
 		}
 	}
+}
+
+// TestPromotionUnderAStream: a standby that was read through its promotion has what was read behind the place
+// where the timelines part, and is no server that lacks the end.
+func TestPromotionUnderAStream(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "appendfsync", "always")
+	key := func(int) string { return "k" }
+	former := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	must(t, former.Take(t.Context()))
+	queuetest.AppendEvents(t, former, 0, 3, 1, key)
+	confirmed, _ := queuetest.RunDurable(t, former)
+	former.Passed(cdc.Footprint{Commit: 0x2200, End: 0x2280, Time: time.Date(2026, 11, 29, 1, 2, 3, 4000, time.UTC)})
+	former.Appended(0x2280)
+	queuetest.Eventually(t, "the confirmation", func() bool { return confirmed.Newest() == 0x2280 })
+	queuetest.AppendEvents(t, former, 3, 4, 1, key) // not confirmed yet
+	promoted := promotedTo(2, "1@0/2180")           // promoted while it was read
+	var changed *queue.SourceChangedError
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), promoted, false); !errors.As(err, &changed) || !strings.Contains(err.Error(), "lacks the transaction") {
+		t.Errorf("a server whose WAL could not be compared: %v", err)
+	}
+	promoted.Verified = true
+	q := queuetest.OpenOnly(t, r, endpoint.Endpoint{Name: "a"})
+	must(t, q.Recognise(t.Context(), promoted))
+	if epoch, err := q.Claim(t.Context(), promoted, false); epoch != 1 || err != nil {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	if reached, err := q.Reached(t.Context()); err != nil || reached.Confirmed != 0x2280 || reached.Source.Timeline != 2 {
+		t.Errorf("reached %+v, %v", reached, err)
+	}
+	// Promoted again, without the end that it was read up to: what is verified is before that place.
+	again := promotedTo(3, "1@0/2180 2@0/2290")
+	again.Verified = true
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), again, false); !errors.As(err, &changed) || !strings.Contains(err.Error(), "lacks the transaction at 0/2300") {
+		t.Errorf("a server that lacks the end: %v", err)
+	}
+}
+
+// TestTallyOfAPromotion: changes that the promoted server has where the former primary had others are counted, though
+// those had been: their rules had made no event of them.
+func TestTallyOfAPromotion(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "appendfsync", "always")
+	former := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	c := counter{t, former}
+	c.begin()
+	queuetest.RunDurable(t, former)
+	c.capture(0, 3)
+	ev := queuetest.Event(4, "k") // filtered, at 0/2400
+	former.Tally().Observe(&mapping.Observation{Position: ev.Position, Time: ev.Time, Op: ev.Op, Verdicts: []mapping.Verdict{{Rule: 1, Outcome: mapping.False}}})
+	former.Tally().Reached()
+	former.Appended(queuetest.LSN(4))
+	queuetest.Eventually(t, "the counts", func() bool {
+		_, _, _, filtered := c.sums()
+		return filtered == 4
+	})
+	q := queuetest.OpenOnly(t, r, endpoint.Endpoint{Name: "a"})
+	if epoch, err := q.Claim(t.Context(), promotedTo(2, "1@0/2280"), false); epoch != 1 || err != nil {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	c = counter{t, q}
+	c.begin()
+	queuetest.RunDurable(t, q)
+	c.capture(2, 5) // the first is read again, the others were committed on the promoted server
+	queuetest.Eventually(t, "the counts", func() bool {
+		seen, made, to, _ := c.sums()
+		return seen == 5 && made == 5 && to == 5
+	})
 }
 
 // TestPromotionOfStuckSource: that a transaction is to be stepped over is about the WAL that the promoted server

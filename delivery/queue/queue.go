@@ -138,7 +138,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.appender.checked, q.appender.streams = map[string]time.Time{}, map[string]*stream{}
 	q.appender.parked, q.appender.chains = q.keys.newStream(""), map[string]*chain{}
 	q.confirmer.changed = make(chan struct{}, 1)
-	q.sources = sources{client: q.client, key: q.keys.source(), names: map[uint16]string{}}
+	q.sources = sources{client: q.client, key: q.keys.source(), tally: q.keys.tallyRecord(), names: map[uint16]string{}}
 	q.tally.q = q
 	q.Update(o.Endpoints)
 	if err := q.checkServers(ctx); err != nil {

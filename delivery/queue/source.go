@@ -27,8 +27,9 @@ type Source struct {
 	History cdc.History
 	// SlotCreated: the slot was created just now.
 	SlotCreated bool
-	// Diverged: the server's WAL has something else where a transaction was read.
-	Diverged bool
+	// Diverged: the server's WAL has something else where the newest transaction was read that was confirmed; Verified:
+	// it has that. Neither: it could not be compared.
+	Diverged, Verified bool
 	// LSNs in bytes: the slot's, and the end of the server's WAL; Current 0: it is
 	// known not to be before the record.
 	ConfirmedFlush, Current uint64
@@ -90,8 +91,10 @@ type sourceRecord struct {
 	skip  cdc.LSN
 	open  *Gap // what is known of a gap that no claim has ended yet
 	// Of a record that is to be written: follows is the timeline that this source continues after a promotion, 0:
-	// there was none; passed says that stuck and skip are of WAL that it does not have.
+	// there was none; left is behind what it has of that, 0: it has all that was read; passed says that stuck and skip are of
+	// WAL that it does not have.
 	follows int32
+	left    cdc.LSN
 	passed  bool
 }
 
@@ -99,6 +102,7 @@ type sourceRecord struct {
 type sources struct {
 	client redis.UniversalClient
 	key    string // of the record
+	tally  string // the key of the record of counting
 
 	current atomic.Pointer[claim] // nil before Claim
 
@@ -194,7 +198,7 @@ func (q *Queue) claimOnce(ctx context.Context, s Source, accept bool) (uint16, e
 	if err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
 	}
-	next.follows, next.passed = 0, false // this is done
+	next.follows, next.left, next.passed = 0, 0, false // this is done
 	q.sources.claimed, q.sources.numbers = next, map[string]int{}
 	if s.Last != nil && s.Last.Epoch == next.epoch {
 		maps.Copy(q.sources.numbers, s.Last.Numbers)
@@ -231,6 +235,10 @@ func (q *Queue) continueLocked(ctx context.Context, old, found, next *sourceReco
 		q.log.Warn().Strs("changes", changed.Changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
 	case p != nil:
 		p.follow(old, next)
+		// What was counted and not written would not fit behind left any more.
+		if err := q.writeTally(ctx); err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrRestarted) {
+			return annotate(err, "claim queue")
+		}
 		if found == nil { // there is nothing in Redis that could be continued
 			next.follows = 0
 		}
@@ -291,7 +299,7 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 
 // writeSourceScript refuses an epoch other than was read, or a timeline other than is continued: somebody
 // has claimed the queue since. The position never goes back within an epoch, whoever writes it, but where a timeline is
-// continued: there no position of the former one counts any more. A new epoch is written
+// continued: there no position of the former one counts any more, and changes are counted again from where it was left. A new epoch is written
 // with the gap before it, and knows no transaction of the ones before. A slot
 // that was accepted leaves no gap open. What it writes
 // first, a full Redis allows, for the reason that ackScript gives. One command writes the
@@ -301,6 +309,10 @@ redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
 if ARGV[11] ~= '0' and redis.call('HGET', KEYS[1], 'timeline') ~= ARGV[11] then return 0 end
+local counted = string.match(redis.call('HGET', KEYS[2], 'counted') or '', '^' .. ARGV[6] .. ':(%d+)$')
+if ARGV[13] ~= '0' and counted and tonumber(counted) > tonumber(ARGV[13]) then
+  redis.call('HSET', KEYS[2], 'counted', ARGV[6] .. ':' .. ARGV[13])
+end
 local before, confirmed = epoch == ARGV[6] and ARGV[11] == '0' and redis.call('HGET', KEYS[1], 'confirmed'), ARGV[8]
 if before and tonumber(before) > tonumber(confirmed) then confirmed = before end
 local record = {'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
@@ -312,7 +324,7 @@ end
 redis.call('HSET', KEYS[1], unpack(record))
 redis.call('HDEL', KEYS[1], 'gap')
 if ARGV[12] ~= '0' then redis.call('HDEL', KEYS[1], 'stuck', 'skip') end
-for i = 13, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
+for i = 14, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
 return 1`)
 
 func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) error {
@@ -322,7 +334,7 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 	}
 	args := []any{
 		expected, next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(), strconv.FormatUint(next.confirmed, 10),
-		string(next.History), "", int(next.follows), 0,
+		string(next.History), "", int(next.follows), 0, strconv.FormatUint(uint64(next.left), 10),
 	}
 	if next.open != nil {
 		text, err := json.Marshal(next.open)
@@ -337,7 +349,7 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 	for epoch, id := range s.names { // of former epochs, should Redis have lost them
 		args = append(args, int(epoch), id)
 	}
-	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key}, args...).Int()
+	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key, s.tally}, args...).Int()
 	if err == nil && written == 0 {
 		err = errClaimedMeanwhile
 	}

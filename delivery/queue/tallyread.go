@@ -280,21 +280,3 @@ func (q *Queue) eachWaiting(ctx context.Context, endpoint string, after ID, yiel
 	}
 	return nil
 }
-
-// countDroppedScript counts events. Its first write is one that a full Redis allows: see ackScript. KEYS: the
-// counts of an interval. ARGV: the field, the number, the age of the counts in ms.
-var countDroppedScript = redis.NewScript(`
-redis.call('HDEL', KEYS[1], '')
-redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
-return redis.call('PEXPIRE', KEYS[1], ARGV[3])`)
-
-// countDropped counts events that were dropped with the endpoint's stream. What is not counted because of
-// an error is a difference that gancho prove shows.
-func (q *Queue) countDropped(ctx context.Context, endpoint string, events map[tallied]int64) error {
-	for t, n := range events {
-		if err := countDroppedScript.Run(ctx, q.client, []string{q.keys.endpointTally(endpoint, t.interval)}, t.field, n, TallyAge.Milliseconds()).Err(); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/cdc"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
@@ -105,6 +106,18 @@ func (q *query) time(name string) time.Time {
 		q.wrong(name, "write such as 2026-03-01T00:00:00Z", "the parameter %q is not a time of RFC 3339", name)
 	}
 	return t
+}
+
+// position is 0 when the parameter is absent.
+func (q *query) position(name string) cdc.LSN {
+	if !q.values.Has(name) {
+		return 0
+	}
+	at, err := cdc.ParseLSN(q.values.Get(name))
+	if err != nil {
+		q.wrong(name, "write it as in the log, such as 0/16B3740", "the parameter %q is not a position", name)
+	}
+	return at
 }
 
 // limit is 0 when the parameter is absent: the control's default.

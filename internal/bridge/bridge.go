@@ -194,6 +194,8 @@ type bridge struct {
 	catalog    *cdc.CatalogWatch
 
 	store *state.Store // nil without a state, as the recorder
+	// directory has the stored endpoints, for the dispatcher and for the API; nil without a state.
+	directory *state.Directory
 	// The same over pools of their own: what the API asks, jobs, the log's writer, backlogs
 	// that overflow and the look-up of tokens do not wait for each other.
 	jobStore, apiStore, tokenStore, consoleStore, overflowStore *state.Store

@@ -136,7 +136,11 @@ func (c *closings) closeDay(ctx context.Context, e *endpoint.Endpoint, before, d
 	if len(e.Tenants) == 1 {
 		m.Tenant = e.Tenants[0]
 	}
-	queued, err := c.queue.QueueClosing(ctx, e.Name, string(before), string(day), m)
+	var lacks *queue.IncompleteClosing
+	if !data.Complete {
+		lacks = &queue.IncompleteClosing{Day: string(day), Missing: data.Missing}
+	}
+	queued, err := c.queue.QueueClosing(ctx, e.Name, string(before), string(day), lacks, m)
 	if !queued || err != nil {
 		return false, err // what is closed is read again
 	}

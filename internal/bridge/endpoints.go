@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"sync"
 
@@ -196,8 +195,12 @@ func (b *bridge) applyEndpoints() {
 	if b.dispatcher != nil {
 		b.dispatcher.Update(all)
 	}
+	names := make(map[string]bool, len(all))
+	for i := range all {
+		names[all[i].Name] = true
+	}
 	for i := range before {
-		if !named(all, before[i].Name) {
+		if !names[before[i].Name] {
 			b.metrics.forget(before[i].Name)
 		}
 	}
@@ -240,16 +243,6 @@ func (b *bridge) watchState(ctx context.Context) error {
 	return group.Wait()
 }
 
-// storedEndpoints reads the stored endpoints. Those that cannot be decrypted say so
-// themselves.
-func (b *bridge) storedEndpoints(ctx context.Context) ([]state.Endpoint, error) {
-	rows, err := b.store.Endpoints(ctx)
-	if sealed := new(state.KeyError); errors.As(err, &sealed) {
-		err = nil
-	}
-	return rows, err
-}
-
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
 	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) {
@@ -258,7 +251,7 @@ func (b *bridge) refresh(ctx context.Context) {
 			return nil, err
 		}
 		b.roster.setFields(fields)
-		return b.storedEndpoints(ctx)
+		return b.directory.Endpoints(ctx)
 	}, func(err error) bool {
 		b.stateComplaint.about(err)
 		return true

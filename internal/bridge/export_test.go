@@ -207,8 +207,8 @@ func MetricsHandler(token string) http.Handler {
 // Verdicts is the memory of verdicts, for tests.
 type Verdicts struct{ *verdicts }
 
-// NewVerdicts has room for so many records.
-func NewVerdicts(kept uint64) Verdicts { return Verdicts{newVerdicts(kept)} }
+// NewVerdicts has room for so many records of changes, and one chunk of those of rows read.
+func NewVerdicts(kept uint64) Verdicts { return Verdicts{newVerdicts(kept, chunkRecords)} }
 
 // Use has what follows judged by these rules and offered to these endpoints.
 func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
@@ -220,7 +220,12 @@ func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
 func (v Verdicts) Offer(endpoints ...endpoint.Endpoint) { v.offer(endpoints) }
 
 // Each calls yield for each record.
-func (v Verdicts) Each(yield func()) { v.each(func(*verdictRecord) { yield() }) }
+func (v Verdicts) Each(yield func()) { v.each(&v.changes, func(*verdictRecord) { yield() }) }
+
+// Read has the rows that follow be those of a backfill, for an endpoint and a tenant.
+func (v Verdicts) Read(job int64, endpoint string, tenant *string) {
+	v.read(&readHeader{Job: job, Endpoint: endpoint, Tenant: tenant})
+}
 
 // Began says that all is observed from now on.
 func (v Verdicts) Began(at time.Time) { v.began(at) }
@@ -240,6 +245,7 @@ const (
 	RecordSize   = unsafe.Sizeof(verdictRecord{})
 	VerdictsKept = verdictsKept
 	ChunkRecords = chunkRecords
+	ReadsKept    = readsKept
 	RulesKept    = rulesKept
 	RostersKept  = rostersKept
 )
@@ -364,4 +370,13 @@ func Stored(ctx context.Context, write func(context.Context) error) (left bool, 
 	err = newBridge(Options{Log: zerolog.Nop()}, &Definitions{}).stored(ctx, write)
 	over := new(turnOverError)
 	return errors.As(err, &over), err
+}
+
+// WarnOfBacklogs has people be told of the backlogs of endpoints, as often as it is called.
+func WarnOfBacklogs(q *queue.Queue, endpoints ...endpoint.Endpoint) (again func(context.Context)) {
+	b, w := newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), &warned{backlogs: map[string]bool{}}
+	b.ConsoleURL = "https://webhooks.example.com"
+	b.queue = q
+	b.endpoints.Store(&endpoints)
+	return func(ctx context.Context) { b.warnOfBacklogs(ctx, w) }
 }

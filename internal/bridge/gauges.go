@@ -70,6 +70,8 @@ func newQueueGauges() *queueGauges {
 		func(s *endpointStats) float64 { return flag(s.Owned) })
 	add(gauge, "log_backlog_attempts", "Attempts that wait in Redis to be stored in the delivery log.",
 		func(s *endpointStats) float64 { return float64(s.LogRecords) })
+	add(gauge, "closing_incomplete", "1 while an endpoint's newest closing is incomplete: the delivery log and the counts of its day do not agree.",
+		func(s *endpointStats) float64 { return flag(s.Closing != nil) })
 	add(prometheus.CounterValue, "log_lost_attempts_total", "Attempts that the delivery log lacks, because too many waited to be stored.",
 		func(s *endpointStats) float64 { return float64(s.LogLost) })
 	return g

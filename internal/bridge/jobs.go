@@ -22,7 +22,7 @@ const (
 	// jobsAtOnce is how many jobs a process has: one that waits for a slow or
 	// paused endpoint, or its rate, does not hold up the others. When there are more,
 	// each gives its place to another after jobTurn. pagesAtOnce is how many of them
-	// are sending a page, which is in memory meanwhile.
+	// have a page in memory, from reading it until Redis has it.
 	jobsAtOnce  = 64
 	jobTurn     = 5 * time.Second
 	pagesAtOnce = 4
@@ -264,14 +264,15 @@ func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) 
 	if err := j.pages.take(ctx, job.Tenant); err != nil {
 		return state.JobPage{}, err
 	}
-	defer j.pages.give(job.Tenant)
+	give := sync.OnceFunc(func() { j.pages.give(job.Tenant) })
+	defer give()
 	size := pageSize(job)
 	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
 	if err != nil {
 		return page, err
 	}
 	if len(page.Messages) > 0 {
-		if err := j.replay(ctx, job, &page); err != nil {
+		if err := j.replay(ctx, job, &page, give); err != nil {
 			return page, err
 		}
 	}
@@ -418,9 +419,17 @@ func covers(tenants []string, f *state.Filter) bool {
 // replay appends the page's events. Redis keeps how far the job is, so none is appended
 // twice, whatever answers are lost, and when the page is read and replayed again. A
 // dead letter is deleted from the state database next, so it has to be durable in
-// Redis; a kept event need not be.
-func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) error {
-	appendPage := func() error { return j.appendPage(ctx, job, page) }
+// Redis; a kept event need not be. Once they are appended it calls give: the events are in memory
+// no more, and others need not wait for this job's disk.
+func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage, give func()) error {
+	appendPage := func() error {
+		if err := j.appendPage(ctx, job, page); err != nil {
+			return err
+		}
+		clear(page.Messages) // how many they were, and where each was, is still needed
+		give()
+		return nil
+	}
 	if job.Kind == state.Redrive {
 		return j.queue.Durably(ctx, job.Endpoint, appendPage)
 	}

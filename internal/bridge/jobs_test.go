@@ -6,17 +6,21 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -165,41 +169,95 @@ func (w waitingJobs) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// jobWorld is a state database with one job of one event for each of its endpoints, of which there are
+// two more than pages are sent at once.
+type jobWorld struct {
+	t         *testing.T
+	dsn       string
+	store     *state.Store
+	redis     *testservers.Redis
+	queue     *queue.Queue
+	client    *redis.Client
+	endpoints []endpoint.Endpoint
+}
+
+func newJobWorld(t *testing.T, kind state.JobKind) *jobWorld {
+	t.Helper()
+	ctx := t.Context()
+	w := &jobWorld{t: t, dsn: pg.Database(t, ""), redis: queuetest.StartRedis(t)}
+	if _, err := migrations.Apply(ctx, w.dsn); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if w.store, err = state.Open(ctx, state.Options{DSN: w.dsn, Logger: zerolog.Nop()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.store.Close)
+	for i := range bridge.PagesAtOnce + 2 {
+		w.endpoints = append(w.endpoints, endpoint.Endpoint{Name: fmt.Sprint("crm", i), URL: "https://crm.example.com"})
+	}
+	w.queue, w.client = queuetest.Open(t, w.redis, w.endpoints...), queuetest.Client(t, w.redis)
+	m := webhook.Message{ID: "1-1-1", Type: "e", Time: time.Now().Add(-time.Minute), Data: []byte("{}")}
+	if err := w.store.WriteEvents(ctx, []webhook.Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range w.endpoints {
+		if kind == state.Redrive {
+			if err := w.store.WriteDead(ctx, []state.DeadLetter{{Endpoint: e.Name, DeadEvent: queue.DeadEvent{Message: m, Reason: "410"}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.store.CreateJob(ctx, "test", state.Job{Kind: kind, Endpoint: e.Name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// run works on the jobs until the returned function is called.
+func (w *jobWorld) run(log zerolog.Logger) (stop func()) {
+	running, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- bridge.RunJobs(running, w.store, w.queue, log, w.endpoints...) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// queued reports whether the event of each job is in Redis, once.
+func (w *jobWorld) queued() bool {
+	return !slices.ContainsFunc(w.endpoints, func(e endpoint.Endpoint) bool {
+		n, err := w.queue.ReplayBacklog(w.t.Context(), e.Name)
+		if err != nil || n > 1 {
+			w.t.Fatalf("the queue of %s has %d events, %v", e.Name, n, err)
+		}
+		return n == 0
+	})
+}
+
+// done reports whether each job is, with its event sent.
+func (w *jobWorld) done() bool {
+	all, err := w.store.Jobs(w.t.Context(), "", 0, 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(all) == len(w.endpoints) && !slices.ContainsFunc(all, func(j state.Job) bool { return j.State != state.Done || j.Sent != 1 })
+}
+
 // TestRefusedPagesHoldNoPlace: jobs whose events Redis does not take leave the places of
 // those that are sending a page to others, and go on when it does.
 func TestRefusedPagesHoldNoPlace(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dsn := pg.Database(t, "")
-	if _, err := migrations.Apply(ctx, dsn); err != nil {
-		t.Fatal(err)
-	}
-	store, err := state.Open(ctx, state.Options{DSN: dsn, Logger: zerolog.Nop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
-	const jobs = bridge.PagesAtOnce + 2
-	var endpoints []endpoint.Endpoint
-	for i := range jobs {
-		endpoints = append(endpoints, endpoint.Endpoint{Name: fmt.Sprint("crm", i), URL: "https://crm.example.com"})
-	}
-	server := queuetest.StartRedis(t)
-	q, client := queuetest.Open(t, server, endpoints...), queuetest.Client(t, server)
-	m := webhook.Message{ID: "1-1-1", Type: "e", Time: time.Now().Add(-time.Minute), Data: []byte("{}")}
-	if err := store.WriteEvents(ctx, []webhook.Message{m}); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range endpoints {
-		if _, err := store.CreateJob(ctx, "test", state.Job{Kind: state.Resend, Endpoint: e.Name}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+	w := newJobWorld(t, state.Resend)
+	if err := w.client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
 	// What they would send is not read meanwhile: they do not wait for it.
-	locker, err := pgx.Connect(ctx, dsn)
+	locker, err := pgx.Connect(ctx, w.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,32 +266,50 @@ func TestRefusedPagesHoldNoPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := make(waitingJobs, 100)
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- bridge.RunJobs(running, store, q, zerolog.New(waiting), endpoints...) }()
-	for range jobs {
+	stop := w.run(zerolog.New(waiting))
+	for range w.endpoints {
 		<-waiting
 	}
 	if _, err := locker.Exec(ctx, "rollback"); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+	if err := w.client.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	queuetest.Eventually(t, "the end of the jobs", func() bool {
-		all, err := store.Jobs(ctx, "", 0, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return !slices.ContainsFunc(all, func(j state.Job) bool { return j.State != state.Done || j.Sent != 1 })
-	})
+	queuetest.Eventually(t, "the end of the jobs", w.done)
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if !w.queued() {
+		t.Error("a job is done whose event is not queued")
 	}
-	for _, e := range endpoints {
-		if n, err := q.ReplayBacklog(ctx, e.Name); err != nil || n != 1 {
-			t.Errorf("the queue of %s has %d events, %v", e.Name, n, err)
-		}
+}
+
+// TestRedrivesWaitForTheDiskWithoutAPlace: a redrive waits, here for a replica that stands still,
+// until its events are durable; meanwhile another sends its page.
+func TestRedrivesWaitForTheDiskWithoutAPlace(t *testing.T) {
+	t.Parallel()
+	w := newJobWorld(t, state.Redrive)
+	replica := queuetest.StartRedis(t)
+	host, port, _ := strings.Cut(w.redis.Addr(), ":")
+	if err := queuetest.Client(t, replica).SlaveOf(t.Context(), host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "the replica", func() bool {
+		return strings.Contains(w.client.Info(t.Context(), "replication").Val(), "state=online")
+	})
+	if err := replica.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stop := w.run(zerolog.Nop())
+	queuetest.Eventually(t, "the events of all jobs in Redis", w.queued)
+	if w.done() {
+		t.Error("redrives are done whose events are not durable")
+	}
+	if err := replica.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "the end of the jobs", w.done)
+	stop()
+	if left, err := w.store.DeadLetters(t.Context(), state.Filter{}, 0, 100); err != nil || len(left) > 0 {
+		t.Errorf("%d dead letters are left, %v", len(left), err)
 	}
 }

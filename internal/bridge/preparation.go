@@ -51,7 +51,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if c.stage.keys != nil {
 		options = append(options, mapping.WithKeptChanges())
 	}
-	c.verdicts = newVerdicts(verdictsKept)
+	c.verdicts = newVerdicts(verdictsKept, readsKept)
 	c.verdicts.use(rules)
 	c.verdicts.offer(b.endpointsNow())
 	watching := observers{b.queue.Tally()}

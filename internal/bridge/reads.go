@@ -292,6 +292,7 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		return &faultError{error: err}
 	}
 	sink := readSink{r.stage, h}
+	r.verdicts.read(h)
 	var view *mapping.View
 	over := func(c *cdc.Change) (there bool, err error) {
 		if view == nil {

@@ -9,7 +9,8 @@ import (
 )
 
 // lookBack compares the slot with what the queue knows, before one is created: that a slot is
-// gone, or can no longer be read, is not to be mended in silence. It returns what the queue knows; nil: nothing.
+// gone, or can no longer be read, is not to be fixed in silence, and the queue of another bridge is no reason
+// to create one. It returns what the queue knows; nil: nothing.
 func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 	reached, err := waitFor(ctx, c.Log, "redis", func() (*queue.Reached, error) { return c.queue.Reached(ctx) })
 	if err != nil || reached == nil {
@@ -22,8 +23,11 @@ func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 		}
 		return reached, ctx.Err() // what is in the way, the preparation says better
 	}
-	same := reached.Source.Slot == i.Identity.Slot && reached.Source.Database == i.Identity.Database
+	another := reached.OfAnother(i.Identity.Slot, i.Identity.Database)
+	same := another == nil
 	switch {
+	case another != nil && !c.AcceptSource:
+		return nil, another
 	case i.Lost != nil && same && !c.AcceptSource:
 		return nil, i.Lost
 	case i.Synced && same: // a failover is under way, or source.dsn leads to the wrong server
@@ -39,8 +43,7 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline, History: source.History,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
-	var err error
-	claimed.Diverged, err = waitFor(ctx, c.Log, "source", func() (bool, error) { return diverged(ctx, c.Source, i, source.Current, reached) })
+	_, err := waitFor(ctx, c.Log, "source", func() (struct{}, error) { return struct{}{}, compareWAL(ctx, c.Source, reached, &claimed) })
 	if err != nil {
 		return 0, err
 	}
@@ -67,25 +70,26 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 	case err == nil:
 		return epoch, nil
 	case isChanged && changed.Another && source.SlotCreated:
-		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
+		// Two bridges that were started on an empty queue at once: the slot of this one would hold WAL for ever.
 		return 0, errors.Join(err, cdc.DropSlot(ctx, c.Source))
 	}
 	return 0, c.refusalOf(ctx, err)
 }
 
-// diverged reports whether the server's WAL has something else where a transaction was read. Another
-// system, or one whose WAL ends before, is recognised by that. Where the server does
-// not show its WAL, that is logged, and the answer is no.
-func diverged(ctx context.Context, o cdc.Options, is cdc.Identity, current cdc.LSN, reached *queue.Reached) (bool, error) {
-	if reached == nil || reached.Footprint.End == 0 || current < reached.Footprint.End || reached.Source.SystemID != is.SystemID {
-		return false, nil
+// compareWAL finds out whether the server's WAL has the newest transaction that was confirmed where it was read. Another
+// system, or one whose WAL ends before, is recognised by that. Where the server does not show its WAL, that is logged, and
+// neither Diverged nor Verified is set.
+func compareWAL(ctx context.Context, o cdc.Options, reached *queue.Reached, s *queue.Source) error {
+	if reached == nil || reached.Footprint.End == 0 || cdc.LSN(s.Current) < reached.Footprint.End || reached.Source.SystemID != s.SystemID {
+		return nil
 	}
 	found, err := cdc.FindFootprint(ctx, o, reached.Footprint)
 	if errors.Is(err, cdc.ErrUnverified) {
 		o.Log.Warn().Err(err).Msg("the source could not be compared with what was read of it; if it was restored to an earlier state and has written as much WAL again, run gancho recover")
-		return false, nil
+		return nil
 	}
-	return err == nil && !found, err
+	s.Verified, s.Diverged = found && err == nil, !found && err == nil
+	return err
 }
 
 // admit decides whether the slot is still the one that was read: see [cdc.Reader.Admit].
@@ -102,7 +106,7 @@ func (c *capture) admit(ctx context.Context, is cdc.Identity) error {
 		SystemID: is.SystemID, Database: is.Database, Slot: is.Slot, Timeline: is.Timeline,
 		ConfirmedFlush: uint64(slot.ConfirmedFlush), Current: uint64(slot.Current),
 	}
-	if s.Diverged, err = diverged(ctx, c.Source, is, slot.Current, reached); err != nil {
+	if err := compareWAL(ctx, c.Source, reached, &s); err != nil {
 		return passing(err)
 	}
 	c.reader.Skip(reached.Skip)

@@ -79,11 +79,10 @@ func (r *Recovery) compare(ctx context.Context, reached *queue.Reached, i *cdc.I
 		SystemID: i.Identity.SystemID, Database: i.Identity.Database, Slot: i.Identity.Slot, Timeline: i.Identity.Timeline, History: i.History,
 		ConfirmedFlush: uint64(i.Confirmed), Current: uint64(i.Current),
 	}
-	var err error
-	if s.Diverged, err = diverged(ctx, r.options.Source, i.Identity, i.Current, reached); err != nil {
+	if err := compareWAL(ctx, r.options.Source, reached, &s); err != nil {
 		return err
 	}
-	err = r.options.Queue.Recognise(ctx, s)
+	err := r.options.Queue.Recognise(ctx, s)
 	changed, isChanged := errors.AsType[*queue.SourceChangedError](err)
 	switch {
 	case err != nil && !isChanged:

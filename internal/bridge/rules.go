@@ -60,7 +60,7 @@ func (v *verdicts) tally() (seen map[int]control.RuleTally, since time.Time) {
 		is   mapping.Outcome
 	}
 	counts := map[outcome]int64{}
-	v.each(func(r *verdictRecord) {
+	v.each(&v.changes, func(r *verdictRecord) {
 		for _, verdict := range r.verdicts[:r.n] {
 			counts[outcome{verdict.Rule, verdict.Outcome}]++
 		}
@@ -88,7 +88,7 @@ func (v *verdicts) tally() (seen map[int]control.RuleTally, since time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	since = v.since.UTC()
-	if made := time.UnixMicro(v.made).UTC(); v.made != 0 && made.After(since) {
+	if made := v.changes.madeRoom(); made.After(since) {
 		since = made
 	}
 	return seen, since

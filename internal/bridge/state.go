@@ -73,7 +73,8 @@ func (b *bridge) openState(ctx context.Context) error {
 			return fmt.Errorf("open the state database: %w", err)
 		}
 	}
-	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
+	b.directory = b.store.Directory()
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.directory.Endpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
@@ -105,7 +106,8 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
-		Console: b.consoleAt, Screens: b.screens(),
+		Directory: b.directory,
+		Console:   b.consoleAt, Screens: b.screens(),
 		Unlogged: b.State.KeepLog == 0, Zone: b.Location,
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },

@@ -17,57 +17,35 @@ import (
 )
 
 const (
-	// verdictsKept is how many records the verdicts have room for: 16 MiB. They are
-	// allocated chunk by chunk, as they are needed.
-	verdictsKept = 1 << 18
-	chunkRecords = 1 << 10
-	// recordVerdicts is how many verdicts are in a record; what has more takes several.
-	recordVerdicts = 4
+	// verdictsKept is how many records of changes are kept, and readsKept how many of rows that
+	// backfills read: 16 MiB in all.
+	verdictsKept = 7 << 15
+	readsKept    = 1 << 15
 )
 
-// verdictRecord is what is remembered of a change, in 64 bytes. Key and tenant are hashes,
-// 0 where they are not known.
-type verdictRecord struct {
-	commit, ordinal, key, tenant uint64
-	micros                       int64
-	table                        uint32
-	settings                     uint16
-	op                           uint8 // with opNet
-	n                            uint8
-	verdicts                     [recordVerdicts]mapping.Verdict
-}
-
-const (
-	opNet = 1 << 7
-	opAll = opNet - 1
-)
-
-// verdicts remembers what became of the newest changes, without any of their values: rows
-// are found by a hash of their primary keys, whose seed this process has made up. Observe is
-// the capture's; all else is safe from any goroutine.
+// verdicts remembers what became of the newest changes, and of the rows that backfills have
+// read, without any of their values: rows are found by a hash of their primary keys, whose
+// seed this process has made up. Observe is the capture's; all else is safe from any goroutine.
 type verdicts struct {
 	seed maphash.Seed
-	kept uint64 // how many records are, a multiple of chunkRecords
 
-	mu     sync.Mutex
-	chunks [][]verdictRecord
-	next   uint64 // how many records there have been
+	mu sync.Mutex
+	// A backfill reads millions of rows, which must not push out what was changed.
+	changes, reads verdictRing
 	// settings are the newest versions, by the number that records have; rules and rosters
 	// are what they name.
 	settings map[uint16]verdictSettings
 	rules    map[uint64]*verdictRules
 	rosters  map[uint64][]endpoint.Endpoint // without their settings
 	version  uint16
-	used     bool // a record has the version
-	// since is when capture began, or went on, and made the time of the newest commit
-	// whose record had to make room, in microseconds.
-	since time.Time
-	made  int64
+	used     bool      // a record has the version
+	since    time.Time // when capture began, or went on
 }
 
-func newVerdicts(kept uint64) *verdicts {
+// newVerdicts has room for so many records of each kind, multiples of chunkRecords.
+func newVerdicts(changes, reads uint64) *verdicts {
 	return &verdicts{
-		seed: maphash.MakeSeed(), kept: kept, chunks: make([][]verdictRecord, kept/chunkRecords),
+		seed: maphash.MakeSeed(), changes: newVerdictRing(changes), reads: newVerdictRing(reads),
 		settings: map[uint16]verdictSettings{0: {}}, rules: map[uint64]*verdictRules{0: {}}, rosters: map[uint64][]endpoint.Endpoint{0: nil},
 	}
 }
@@ -90,27 +68,17 @@ func (v *verdicts) Observe(o *mapping.Observation) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r.settings, v.used = v.version, true
+	ring := &v.changes
+	if o.Op == cdc.Read {
+		ring = &v.reads
+	}
 	for rest := o.Verdicts; ; {
 		r.n = uint8(copy(r.verdicts[:], rest))
-		v.addLocked(&r)
+		ring.add(&r)
 		if rest = rest[r.n:]; len(rest) == 0 {
 			return
 		}
 	}
-}
-
-func (v *verdicts) addLocked(r *verdictRecord) {
-	at := v.next % v.kept
-	chunk := &v.chunks[at/chunkRecords]
-	if *chunk == nil {
-		*chunk = make([]verdictRecord, chunkRecords)
-	}
-	slot := &(*chunk)[at%chunkRecords]
-	if v.next >= v.kept {
-		v.made = max(v.made, slot.micros)
-	}
-	*slot = *r
-	v.next++
 }
 
 // began says that from now on all changes are observed: that of another process, which had
@@ -119,32 +87,6 @@ func (v *verdicts) began(at time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.since = at
-}
-
-// each calls yield with every record that is kept by now, the oldest first. Capture waits
-// until one chunk is copied, and for no call of yield.
-func (v *verdicts) each(yield func(*verdictRecord)) {
-	piece := make([]verdictRecord, 0, chunkRecords)
-	v.mu.Lock()
-	last := v.next
-	v.mu.Unlock()
-	for seq := uint64(0); seq < last; {
-		v.mu.Lock()
-		if v.next > v.kept {
-			seq = max(seq, v.next-v.kept)
-		}
-		end := min(last, (seq/chunkRecords+1)*chunkRecords)
-		piece = piece[:0]
-		if seq < end {
-			at := seq % chunkRecords
-			piece = append(piece, v.chunks[seq%v.kept/chunkRecords][at:at+end-seq]...)
-		}
-		v.mu.Unlock()
-		seq = max(seq, end)
-		for i := range piece {
-			yield(&piece[i])
-		}
-	}
 }
 
 // place is a change.
@@ -164,7 +106,11 @@ type remembered struct {
 // hash; 0: whosever it is.
 func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remembered {
 	changes := map[place]*remembered{}
-	v.each(func(r *verdictRecord) {
+	each := func(yield func(*verdictRecord)) {
+		v.each(&v.changes, yield)
+		v.each(&v.reads, yield)
+	}
+	each(func(r *verdictRecord) {
 		if r.table != table || r.key != key || r.micros < from {
 			return
 		}
@@ -176,7 +122,7 @@ func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remember
 			changes[at].foreign = false
 		}
 	})
-	v.each(func(r *verdictRecord) {
+	each(func(r *verdictRecord) {
 		f := changes[place{r.commit, r.ordinal}]
 		// What was decided later has no key, and a tenant only if there is an event.
 		if f == nil || f.foreign || tenant != 0 && r.tenant != tenant && (r.tenant != 0 || r.key != 0) {
@@ -202,9 +148,10 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	known := knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}
 	now := v.rules[v.settings[v.version].rules]
 	out := control.WhyView{Since: v.since.UTC(), Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}}
-	if made := time.UnixMicro(v.made).UTC(); v.made != 0 && made.After(out.Since) {
+	if made := v.changes.madeRoom(); made.After(out.Since) {
 		out.Since, out.Overwritten = made, true
 	}
+	out.ReadsSince = v.reads.madeRoom()
 	v.mu.Unlock()
 	table, oid, err := tableOf(now.texts, q.Table)
 	if err != nil {
@@ -283,6 +230,10 @@ func (v *verdicts) tell(c *remembered, known *knownSettings, webhookID func(cdc.
 	for i := range c.records {
 		r := &c.records[i]
 		rules, roster, complete := known.of(r)
+		scope := known.settings[r.settings].scope
+		if cdc.Op(c.op) == cdc.Read {
+			out.Job = scope.job
+		}
 		for _, verdict := range r.verdicts[:r.n] {
 			told := rules.told(c, verdict)
 			var err error
@@ -291,9 +242,16 @@ func (v *verdicts) tell(c *remembered, known *knownSettings, webhookID func(cdc.
 					return out, err
 				}
 			}
-			if verdict.Outcome == mapping.Fired {
+			switch {
+			case verdict.Outcome != mapping.Fired:
+			case cdc.Op(c.op) == cdc.Read && scope.tenant != 0 && scope.tenant != r.tenant:
+				told.Outcome, told.WebhookID = control.WhyOtherTenant, ""
+			default:
 				if told.EndpointsUnknown = !complete; complete {
 					told.Endpoints = v.offered(roster, told.Event, r.tenant)
+				}
+				if cdc.Op(c.op) == cdc.Read {
+					scope.narrow(told.Endpoints)
 				}
 			}
 			if j, again := index[verdict.Rule]; again {

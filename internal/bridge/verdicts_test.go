@@ -82,8 +82,8 @@ func (nowhere) Park(*mapping.Parked) error { return nil }
 // offered by rules and endpoints of then stays so.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
-	if bridge.RecordSize != 64 || bridge.RecordSize*bridge.VerdictsKept > 16<<20 {
-		t.Errorf("a record has %d bytes, all have %d", bridge.RecordSize, bridge.RecordSize*bridge.VerdictsKept)
+	if bridge.RecordSize != 64 || bridge.RecordSize*(bridge.VerdictsKept+bridge.ReadsKept) > 16<<20 {
+		t.Errorf("a record has %d bytes, all have %d", bridge.RecordSize, bridge.RecordSize*(bridge.VerdictsKept+bridge.ReadsKept))
 	}
 	rules, rel := verdictLab(t)
 	const kept = 2048
@@ -177,6 +177,74 @@ func TestVerdicts(t *testing.T) {
 	if _, err := v.Answer(control.WhyQuestion{Table: "cobranca", Key: "1"}); err == nil || !strings.Contains(err.Error(), "did you mean cobrancas?") {
 		t.Errorf("a table without rules: %v", err)
 	}
+}
+
+// TestReadVerdicts: of rows that backfills have read it is known for which job, endpoint and
+// tenant that was; the newest of them are kept, and push out no change.
+func TestReadVerdicts(t *testing.T) {
+	t.Parallel()
+	rules, rel := verdictLab(t)
+	v := bridge.NewVerdicts(bridge.ChunkRecords)
+	v.Use(rules, endpoint.Endpoint{Name: "crm"}, endpoint.Endpoint{Name: "bi"})
+	v.Began(verdictStart)
+	m := mapping.NewMapper(rules, nil, mapping.WithObserver(v))
+	read := func(n int, id, tenant string) {
+		t.Helper()
+		c := update(rel, n, id, tenant, "P", "L")
+		c.Op, c.Old = cdc.Read, nil
+		if err := m.Read(c, func(string) bool { return true }, nowhere{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	story := func(key string) string {
+		t.Helper()
+		view, err := v.Answer(control.WhyQuestion{Table: "cobrancas", Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, c := range view.Changes {
+			line := fmt.Sprintf("%s %d", c.Op, c.Job)
+			for _, r := range c.Rules {
+				line += " " + r.Event + " " + r.Outcome
+				for _, e := range r.Endpoints {
+					line += " " + e.Endpoint + ":" + e.Refused
+				}
+			}
+			out = append(out, line)
+		}
+		if !view.ReadsSince.IsZero() {
+			out = append(out, fmt.Sprint("rows since ", view.ReadsSince.Sub(verdictStart)))
+		}
+		return strings.Join(out, "; ")
+	}
+	expect := func(key, want string) {
+		t.Helper()
+		if got := story(key); got != want {
+			t.Errorf("row %s: %s; want %s", key, got, want)
+		}
+	}
+	two := "2"
+	if err := m.Map(update(rel, 1, "1", "1", "P", "L"), nowhere{}); err != nil {
+		t.Fatal(err)
+	}
+	v.Read(7, "", nil)
+	read(2, "1", "1")
+	v.Read(8, "bi", &two)
+	read(3, "2", "2")
+	read(4, "3", "1")
+	change, all := "update 0 cobranca.paga event crm: bi:", "read 7 cobranca.nova event crm: bi:"
+	expect("1", change+"; "+all)
+	expect("2", "read 8 cobranca.nova event crm:backfill bi:")
+	expect("3", "read 8 cobranca.nova other_tenant")
+	if tally, _ := v.Tally(); !cmp.Equal(tally, map[int]control.RuleTally{7: {Changes: 1, Events: 1}}) {
+		t.Errorf("rows that were read count as changes: %+v", tally)
+	}
+	for n := range bridge.ChunkRecords {
+		read(5+n, "9", "2")
+	}
+	expect("1", change+"; rows since 4s")
+	expect("2", "rows since 4s")
 }
 
 // TestSearchesHoldUpNobody: a search looks at nothing while capture cannot go on, and ends

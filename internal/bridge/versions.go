@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/control"
 	"gancho/mapping"
 )
 
@@ -16,9 +17,42 @@ const (
 	rostersKept  = 64
 )
 
-// verdictSettings are the numbers of what verdicts are about: versions of the rules and of
-// the endpoints, which change apart.
-type verdictSettings struct{ rules, roster uint64 }
+// verdictSettings are what verdicts are about: the numbers of the versions of the rules and of
+// the endpoints, which change apart, and the backfill whose rows were read last.
+type verdictSettings struct {
+	rules, roster uint64
+	scope         readScope
+}
+
+// readScope is which backfill reads rows, and for whom.
+type readScope struct {
+	job      int64
+	endpoint string // that gets the events; "": all do
+	tenant   uint64 // the hash of that whose events are made; 0: those of all are
+}
+
+// narrow notes which endpoints the backfill is not for.
+func (s *readScope) narrow(endpoints []control.WhyEndpoint) {
+	for i := range endpoints {
+		if e := &endpoints[i]; s.endpoint != "" && e.Endpoint != s.endpoint {
+			e.Refused = control.RefusedBackfill
+		}
+	}
+}
+
+// read has the rows that follow be those of a backfill.
+func (v *verdicts) read(h *readHeader) {
+	scope := readScope{job: h.Job, endpoint: h.Endpoint}
+	if h.Tenant != nil {
+		scope.tenant = v.hash([]byte(*h.Tenant))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if s := v.settings[v.version]; s.scope != scope {
+		s.scope = scope
+		v.changeLocked(s)
+	}
+}
 
 // verdictRules are a version of the rules.
 type verdictRules struct {

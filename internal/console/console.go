@@ -132,7 +132,8 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Content-Security-Policy", c.policy)
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
+	// Not no-referrer, which takes the origin from a form's request as well: browsers before 2023 send nothing else to go by.
+	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Cache-Control", "no-store")
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), wholeKey{}, r.Context()), requestTime)
 	defer cancel()

@@ -97,6 +97,8 @@ func (v *visit) troubles(status *control.StatusView) []trouble {
 		switch c.Kind {
 		case control.EndpointSuspended, control.EndpointFailing, control.EndpointBlocked:
 			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "span", "week")
+		case control.ClosingIncomplete:
+			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "span", "week")
 		case dead:
 			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "outcome", "dead", "span", "all")
 		case parked:

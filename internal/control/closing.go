@@ -155,10 +155,7 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 	if !ok {
 		return none, state.ErrNotFound
 	}
-	zone := s.Zone
-	if zone == nil {
-		zone = time.UTC
-	}
+	zone := s.zone()
 	given := state.Given{Endpoint: name, Tenant: a.Tenant, From: d.Begins(zone), To: d.Plus(1).Begins(zone)}
 	if s.Queue != nil {
 		given.Source, _ = s.Queue.SourceID() // a process that only delivers knows no other source
@@ -168,6 +165,14 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 		return none, err
 	}
 	return cut(rows, n, func(e *state.GivenEvent) string { return e.WebhookID }), nil
+}
+
+// zone is where days begin and end.
+func (s *Service) zone() *time.Location {
+	if s.Zone == nil {
+		return time.UTC
+	}
+	return s.Zone
 }
 
 // checkClosing refuses a closing that could not be made.

@@ -22,6 +22,7 @@ const (
 	EndpointSuspended ComplaintKind = "suspended"
 	EndpointBlocked   ComplaintKind = "blocked"
 	EndpointFailing   ComplaintKind = "failing"
+	ClosingIncomplete ComplaintKind = "closing" // the endpoint's newest
 )
 
 // Complaint is something that is not in order.
@@ -44,6 +45,8 @@ func (c Complaint) String() string {
 		return "redis is nearly full"
 	case OverItsQuota:
 		return "a backlog is over its quota"
+	case ClosingIncomplete:
+		return "the newest closing of endpoint " + c.Subject + " is incomplete"
 	}
 	return "endpoint " + c.Subject + " is " + string(c.Kind)
 }
@@ -73,6 +76,9 @@ func (v *StatusView) Complaints() []Complaint {
 		e := &v.Endpoints[i]
 		if kind, detail := e.Complaint(); kind != "" {
 			add(kind, e.Name, detail)
+		}
+		if e.Live != nil && e.Live.Closing != nil {
+			add(ClosingIncomplete, e.Name, e.Live.Closing.Text())
 		}
 	}
 	return out

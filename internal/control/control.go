@@ -40,7 +40,9 @@ const UnkeptKey = "without a state.key its row was not kept; changes that are pa
 // Options are what New needs. Operations that need what is nil return an error.
 type Options struct {
 	Store *state.Store // nil: no state.key
-	Queue *queue.Queue
+	// Directory has the stored endpoints, which the process may use for other things, too. Nil: the Store's.
+	Directory *state.Directory
+	Queue     *queue.Queue
 	// Sender makes the request of a test.
 	Sender *webhook.Sender
 	// File returns the endpoints of gancho.yaml as they are now.
@@ -92,12 +94,18 @@ type Options struct {
 // Service carries the operations.
 type Service struct {
 	Options
-	tails tails
-	rates rates
+	tails  tails
+	rates  rates
+	glance glance
 }
 
 // New returns a Service.
-func New(o Options) *Service { return &Service{Options: o} }
+func New(o Options) *Service {
+	if o.Directory == nil && o.Store != nil {
+		o.Directory = o.Store.Directory()
+	}
+	return &Service{Options: o}
+}
 
 // EndpointView is an endpoint as people see it.
 type EndpointView struct {
@@ -195,6 +203,8 @@ type StatusView struct {
 	Expiring []string `json:"expiring,omitempty"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`
+	// Rules are those that have seen changes lately, in the order of their names.
+	Rules []RuleRate `json:"rules,omitempty"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.
 	Orphans map[string]int64 `json:"orphans,omitempty"`
 	// Jobs are those that have not ended.

@@ -162,7 +162,7 @@ func TestAddRefused(t *testing.T) {
 			t.Errorf("a second %s: %v, want that it is taken", name, err)
 		}
 	}
-	if all, err := g.Store.Endpoints(ctx); err != nil || len(all) != 3 {
+	if all, err := g.Store.EndpointsOf(ctx, ""); err != nil || len(all) != 3 {
 		t.Errorf("%d endpoints are stored (%v), want 3", len(all), err)
 	}
 }

@@ -29,11 +29,11 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	known, err := s.knownAfter(ctx, a, cursor, n+1)
+	known, err := s.knownAfter(ctx, a, cursor)
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	page := cut(viewsOf(known), n, func(e *EndpointView) string { return e.Name })
+	page := cut(viewsOf(known[:min(len(known), n+1)]), n, func(e *EndpointView) string { return e.Name })
 	if err := s.addLive(ctx, a, page.Items); err != nil {
 		return page, err
 	}
@@ -73,11 +73,11 @@ func viewsOf(known []found) []EndpointView {
 
 // known are the endpoints that the actor may see, by name.
 func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
-	return s.knownAfter(ctx, a, "", 0)
+	return s.knownAfter(ctx, a, "")
 }
 
-// knownAfter are the first n of them after a name, and maybe more; n = 0: all.
-func (s *Service) knownAfter(ctx context.Context, a Actor, after string, n int) ([]found, error) {
+// knownAfter are those of them that come after a name.
+func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
@@ -87,17 +87,13 @@ func (s *Service) knownAfter(ctx context.Context, a Actor, after string, n int) 
 		}
 	}
 	if s.Store != nil {
-		read := func() ([]state.Endpoint, error) { return s.Store.EndpointsOf(ctx, a.Tenant) }
-		if n > 0 { // some of the store's may be hidden by those of the file
-			read = func() ([]state.Endpoint, error) { return s.Store.EndpointsPage(ctx, a.Tenant, after, n+len(inFile)) }
-		}
-		stored, err := read()
-		if err != nil && !isSealed(err) {
+		stored, err := s.Directory.Endpoints(ctx)
+		if err != nil {
 			return nil, err
 		}
-		for _, e := range stored {
-			if !inFile[e.Name] && a.sees(e.Tenants) {
-				known = append(known, found{Endpoint: e})
+		for i := range stored {
+			if e := &stored[i]; e.Name > after && !inFile[e.Name] && a.sees(e.Tenants) {
+				known = append(known, found{Endpoint: *e})
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/internal/retry"
 	"gancho/internal/state"
@@ -59,7 +60,8 @@ const (
 	provePatience = 5 * time.Second
 )
 
-// Prove counts what became of the changes of a span. It is for nobody who may see one tenant only: state.ErrNotFound. Needs Viewer.
+// Prove counts what became of the changes of a span: without a beginning that is today, or, where an end or positions are given, all
+// that is kept; without an end all up to now. It is for nobody who may see one tenant only: state.ErrNotFound. Needs Viewer.
 func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (ProveView, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return ProveView{}, err
@@ -67,6 +69,7 @@ func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (Pro
 	if a.Tenant != "" || s.Queue == nil {
 		return ProveView{}, state.ErrNotFound
 	}
+	s.completeSpan(&span, time.Now())
 	if !span.From.Before(span.To) {
 		return ProveView{}, invalid("/from", "give an earlier one", "the span ends before it begins")
 	}
@@ -89,6 +92,20 @@ func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (Pro
 	}
 }
 
+// completeSpan sets what is not given.
+func (s *Service) completeSpan(span *queue.TallySpan, now time.Time) {
+	switch {
+	case !span.From.IsZero():
+	case span.First != 0 || span.Last != 0 || !span.To.IsZero():
+		span.From = now.Add(-queue.TallyAge)
+	default:
+		span.From = endpoint.DayOf(now.In(s.zone())).Begins(s.zone())
+	}
+	if span.To.IsZero() {
+		span.To = now.Add(time.Minute) // the source's clock may be ahead
+	}
+}
+
 func sameCounts(a, b ProveRule) bool {
 	same := slices.Equal(a.Endpoints, b.Endpoints)
 	return same && a.Rule == b.Rule && a.Seen == b.Seen && a.Matched == b.Matched && a.Backfill == b.Backfill
@@ -108,12 +125,16 @@ type proven struct {
 	endpoint string
 }
 
+func newProver(t *queue.Tallies) *prover {
+	return &prover{t, map[queue.RuleKey]*queue.RuleTally{}, map[proven]*ProveEndpoint{}, map[queue.RuleKey]bool{}}
+}
+
 func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView, uncounted int64, err error) {
 	tallies, err := s.Queue.Tallies(ctx, span)
 	if err != nil {
 		return v, 0, err
 	}
-	p := prover{tallies, map[queue.RuleKey]*queue.RuleTally{}, map[proven]*ProveEndpoint{}, map[queue.RuleKey]bool{}}
+	p := newProver(tallies)
 	intervals := p.addRules()
 	names, err := s.Queue.EndpointNames(ctx)
 	if err != nil {
@@ -131,7 +152,7 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 		}
 	}
 	for _, name := range names {
-		open, err := s.proveEndpoint(ctx, &p, name, slices.Sorted(maps.Keys(intervals[name])), heads[name].End)
+		open, err := s.proveEndpoint(ctx, p, name, slices.Sorted(maps.Keys(intervals[name])), heads[name].End)
 		if err != nil {
 			return v, 0, err
 		}

@@ -141,10 +141,10 @@ func tenantOf(tenants []string) string {
 type use struct {
 	endpoints      int64
 	backlog, bytes int64
-	queues         []queue.Stats
+	queues         []*queue.Stats
 }
 
-func (u *use) add(s queue.Stats) {
+func (u *use) add(s *queue.Stats) {
 	u.endpoints++
 	u.backlog += s.Backlog + s.Replays
 	u.bytes += s.Bytes
@@ -153,7 +153,7 @@ func (u *use) add(s queue.Stats) {
 
 // longest are the names of up to three endpoints that have a backlog.
 func (u *use) longest() []string {
-	sorted := slices.SortedFunc(slices.Values(u.queues), func(a, b queue.Stats) int {
+	sorted := slices.SortedFunc(slices.Values(u.queues), func(a, b *queue.Stats) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Backlog, a.Backlog), strings.Compare(a.Endpoint, b.Endpoint))
 	})
 	var names []string
@@ -184,12 +184,12 @@ func (q Quota) over(tenant string, u *use) []Excess {
 func (q *Quotas) uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 	all := map[string]*use{"": {}}
 	for i := range stats {
-		all[""].add(stats[i])
+		all[""].add(&stats[i])
 		if tenant := tenantOf(endpoints[i].Tenants); tenant != "" {
 			if all[tenant] == nil {
 				all[tenant] = &use{}
 			}
-			all[tenant].add(stats[i])
+			all[tenant].add(&stats[i])
 		}
 	}
 	beyond := func(n, limit int64) int64 {
@@ -299,7 +299,7 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 	names, endpoints := s.together(tenants)
 	stats := make([]queue.Stats, len(names))
 	if s.Queue != nil {
-		switch now, err := s.Queue.Stats(ctx, names); {
+		switch now, err := s.stats(ctx, names); {
 		case err == nil:
 			copy(stats, now)
 		case !errors.Is(err, queue.ErrUnreachable):
@@ -316,6 +316,7 @@ func (s *Service) together(tenants map[string][]string) (names []string, endpoin
 		tenants[f.Name] = f.Tenants
 	}
 	names = slices.Sorted(maps.Keys(tenants))
+	endpoints = make([]endpoint.Endpoint, 0, len(names))
 	for _, name := range names {
 		endpoints = append(endpoints, endpoint.Endpoint{Name: name, Tenants: tenants[name]})
 	}

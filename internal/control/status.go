@@ -23,7 +23,7 @@ func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) er
 	for i, v := range views {
 		names[i] = v.Name
 	}
-	stats, err := s.Queue.Stats(ctx, names)
+	stats, err := s.stats(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,8 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		v.Expiring, err = s.expiring(ctx)
 		note("queue", err)
+		v.Rules, err = s.ruleRates(ctx, v.Time)
+		note("queue", err)
 		v.Parked, err = s.Queue.ParkedCount(ctx)
 		if note("queue", err) && v.Errors["state"] == "" {
 			v.Orphans, err = s.orphans(ctx, v.Endpoints)
@@ -111,6 +113,36 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	}
 	s.addSource(ctx, &v, note)
 	return v, nil
+}
+
+// RuleRate is what a rule has made of the changes of the last hour that has ended, and of this one.
+type RuleRate struct {
+	Rule      string  `json:"rule"`
+	Event     string  `json:"event"`
+	Seen      int64   `json:"seen"`
+	Matched   int64   `json:"matched"`
+	Parked    int64   `json:"parked"`
+	PerMinute float64 `json:"matched_per_minute"` // on the average of that time
+}
+
+// ruleRates are the rates of all rules that have seen changes.
+func (s *Service) ruleRates(ctx context.Context, now time.Time) ([]RuleRate, error) {
+	from := now.Truncate(queue.TallyInterval).Add(-queue.TallyInterval)
+	tallies, err := s.Queue.Tallies(ctx, queue.TallySpan{From: from, To: now.Add(time.Minute)}) // the source's clock may be ahead
+	if err != nil {
+		return nil, err
+	}
+	if tallies.Since.After(from) {
+		from = tallies.Since
+	}
+	p := newProver(tallies)
+	p.addRules()
+	minutes := max(1, now.Sub(from).Minutes())
+	var out []RuleRate
+	for _, r := range p.view() {
+		out = append(out, RuleRate{Rule: r.Rule, Event: r.Event, Seen: r.Seen, Matched: r.Matched, Parked: r.Parked, PerMinute: float64(r.Matched) / minutes})
+	}
+	return out, nil
 }
 
 // addSource adds the slot and what endangers the source's tables.
@@ -162,7 +194,7 @@ func (s *Service) SourceStatus(ctx context.Context, a Actor) (StatusView, error)
 
 // addRecent adds to the views what was sent of the actor's events in the minute before now.
 func (s *Service) addRecent(ctx context.Context, a Actor, now time.Time, views []EndpointView) error {
-	recent, err := s.Store.Recent(ctx, now.Add(-time.Minute), a.Tenant)
+	recent, err := s.recent(ctx, a, now, len(views))
 	for i := range views {
 		if r, ok := recent[views[i].Name]; ok {
 			views[i].Recent = &r

@@ -25,7 +25,12 @@ const (
 	WhyNothing   = "no_change"  // the transaction left the row as it was
 	WhyGrouped   = "collapsed"  // one event is made of the rows with its collapse key
 	WhyRoot      = "root_only"  // its parent was deleted in the same transaction
+	// WhyOtherTenant: the backfill that has read the row is for another tenant
+	WhyOtherTenant = "other_tenant"
 )
+
+// RefusedBackfill is a WhyEndpoint.Refused: the backfill that has read the row is for another endpoint.
+const RefusedBackfill = "backfill"
 
 // MaxWhyChanges is how many changes of a row Why tells of: the newest ones.
 const MaxWhyChanges = 100
@@ -54,6 +59,9 @@ type WhyView struct {
 	// capture, or, Overwritten, the newest change that had to make room.
 	Since       time.Time `json:"since"`
 	Overwritten bool      `json:"overwritten"`
+	// ReadsSince is the newest time of a row, read by a backfill, that had to make room; zero:
+	// none had to.
+	ReadsSince time.Time `json:"reads_since,omitzero"`
 	// Rules are those for the table, as they are now.
 	Rules []WhyTableRule `json:"rules"`
 	// Changes are the newest ones, in the order of their positions. More: there are older ones.
@@ -78,6 +86,8 @@ type WhyChange struct {
 	Position string    `json:"position"` // the commit's LSN
 	Ordinal  uint64    `json:"ordinal"`  // in the transaction
 	Op       string    `json:"op"`
+	// Job is the backfill that has read the row, where Op is read.
+	Job int64 `json:"job,omitempty"`
 	// Net: it is what the transaction has made of the row, to which rules with collapse,
 	// children or root_only are applied.
 	Net bool `json:"net"`
@@ -109,7 +119,7 @@ type WhyRule struct {
 // WhyEndpoint is an endpoint that an event was offered to.
 type WhyEndpoint struct {
 	Endpoint string `json:"endpoint"`
-	// Refused is why the event was not queued for it: event, tenant or inactive; "": it was.
+	// Refused is why the event was not queued for it: event, tenant, inactive or backfill; "": it was.
 	Refused string `json:"refused,omitempty"`
 	// Attempts are those in the delivery log, the oldest first.
 	Attempts []state.Attempt `json:"attempts,omitempty"`

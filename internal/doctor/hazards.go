@@ -22,16 +22,14 @@ func (e *sourceExam) hazards(ctx context.Context) {
 		e.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "whether statements of the application fail is not known"})
 		return
 	}
+	var refused []cdc.Finding
 	for i := range found {
-		if !found[i].RefusesStatements() {
-			continue // what the rules do with such a table decides, which the check knows
+		if found[i].RefusesStatements() { // of others, what the rules do with the table decides, which the check knows
+			refused = append(refused, found[i].Finding())
 		}
-		f := found[i].Finding()
-		if resolved, err := cdc.ResolveOwners(ctx, e.conn, e.Source.Encoding, f.Statements); err == nil {
-			f.Statements = resolved
-		}
-		e.add(f)
 	}
+	_ = cdc.ResolveFindings(ctx, e.conn, e.Source.Encoding, refused) // without it, the statements do not say who runs them
+	e.add(refused...)
 	if len(all) == 0 {
 		e.say(cdc.SeverityOK, "application.statements", atSource, "no publication makes statements of the application fail")
 	}

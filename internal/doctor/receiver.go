@@ -44,7 +44,7 @@ func (x *examination) state(ctx context.Context) []endpoint.Endpoint {
 	}
 	defer store.Close()
 	x.say(cdc.SeverityOK, "state.reachable", "state", "the state database answers, and its schema is up to date")
-	rows, err := store.Endpoints(asking)
+	rows, err := store.EndpointsOf(asking, "")
 	if err != nil && rows == nil {
 		x.add(cdc.Finding{ID: "state.reachable", Severity: cdc.SeverityProblem, Where: "state", Title: oneLine(err), Why: "stored endpoints are not known"})
 		return nil

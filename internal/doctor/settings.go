@@ -101,8 +101,17 @@ func (e *sourceExam) measureWAL(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+// shortBase is the time below which a mean is of a moment: a load, or the pause before one, may be all that there was.
+const shortBase = time.Hour
+
+// brief reports whether the rate is of a moment.
+func (w walRate) brief() bool { return time.Since(w.since) < shortBase }
+
 // String is the rate, and of when it is.
 func (w walRate) String() string {
+	if w.brief() {
+		return fmt.Sprintf("%s of WAL a day (of the last %s only, since %s)", Bytes(int64(w.perSecond*86400)), span(max(time.Since(w.since), time.Second)), w.what)
+	}
 	return fmt.Sprintf("%s of WAL a day (the mean since %s, at %s)", Bytes(int64(w.perSecond*86400)), w.what, w.since.UTC().Format("2006-01-02 15:04"))
 }
 

@@ -111,7 +111,7 @@ func (e *sourceExam) forecast(s *slotState) {
 		}
 		f.Title = fmt.Sprintf("at %s, %s until max_slot_wal_keep_size if the slot is not read from now on", e.wal, span(left))
 		switch stalled := !s.active || s.unconfirmed > e.LagWarning; {
-		case left < soonLost && stalled:
+		case left < soonLost && stalled && !e.wal.brief(): // of a moment it is a warning
 			f.Severity = cdc.SeverityProblem
 		case left < soonLost || left < lostToday && stalled:
 			f.Severity = cdc.SeverityWarning

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/doctor"
 	"gancho/internal/testservers"
 )
@@ -248,5 +249,29 @@ func TestIDs(t *testing.T) {
 	}
 	if met < 100 {
 		t.Errorf("only %d ids were found", met)
+	}
+}
+
+// TestOwnersOfHazardsAreOneQuestion: however many tables a publication makes refuse statements, who
+// has to run what is asked once.
+func TestOwnersOfHazardsAreOneQuestion(t *testing.T) {
+	t.Parallel()
+	const many = 60
+	dsn := pg.Database(t, "", fmt.Sprintf("do $$ begin for i in 1..%d loop execute format('create table t%%s (id int)', i); end loop; end $$", many), "create publication gancho for all tables")
+	r := doctor.Run(t.Context(), options(t, dsn))
+	refused := found(&r, "application.refused.identity")
+	if len(refused) != many || slices.ContainsFunc(refused, func(f doctor.Finding) bool { return len(f.Statements) == 0 || f.Statements[0].Who == (cdc.Who{}) }) {
+		t.Fatalf("%d findings: %+v", len(refused), refused)
+	}
+	admin := connect(t, dsn)
+	var transactions int
+	queuetest.Eventually(t, "the sessions of doctor have ended", func() bool {
+		var sessions int
+		err := admin.QueryRow(t.Context(), `select (select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()), xact_commit
+			from pg_stat_database where datname = current_database()`).Scan(&sessions, &transactions)
+		return err == nil && sessions == 0
+	})
+	if transactions >= many {
+		t.Errorf("doctor has taken %d transactions for %d tables", transactions, many)
 	}
 }

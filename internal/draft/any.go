@@ -64,7 +64,7 @@ func candidate(t *table) Candidate {
 	if !t.readable && c.Problem == "" {
 		notes = append(notes, "no SELECT: its values are unknown here, and lookups cannot read it")
 	}
-	c.Note = strings.Join(notes, "; ")
+	c.Note = strings.ReplaceAll(strings.Join(notes, "; "), ";; ", "; ")
 	return c
 }
 

@@ -57,6 +57,8 @@ const strange = `
 	create table "` + "quebra\nlinha\ttab" + `" (id int primary key, "` + "c\n1" + `" text);
 	create table "ação" ("código" int primary key, "situação" char(1) check ("situação" in ('A', 'I')));
 	create table gancho (id int primary key);
+	create table caixas (loja_id int not null, n int, primary key (loja_id, n));
+	create table sangrias (lj int, caixa int, n int, volta int, primary key (lj, caixa, n), foreign key (lj, caixa) references caixas, foreign key (lj, caixa, volta) references sangrias);
 	create schema outra; create table outra.vendas (id int primary key, valor numeric); create schema "Outra Ç"; create table "Outra Ç"."T" (id int primary key);
 	create domain cpf as varchar(11); create domain meu_cpf as cpf; create type ponto as (x int, y int); create type fase as enum ('novo', 'it''s', 'fim');
 	create table tipos (id bigint primary key, c meu_cpf, cpf cpf, nr_cpf numeric(11), d int[], e text[], p ponto, ps ponto[], j json, jb jsonb, x xml, b bytea, m money, i inet, r int4range,
@@ -108,7 +110,7 @@ func TestTablesBind(t *testing.T) {
 			t.Errorf("%s waits for %v", draft.File, draft.Statements)
 		}
 	}
-	if len(texts) != 28 {
+	if len(texts) != 30 {
 		t.Errorf("%d files", len(texts))
 	}
 	if err := bind(t, conn, texts); err != nil {
@@ -205,6 +207,8 @@ func TestCandidates(t *testing.T) {
 	for name, want := range map[string]string{
 		"pedidos":   "id|loja_id||",
 		"lojas":     "id|id||",
+		"caixas":    "loja_id,n|loja_id||",
+		"sangrias":  "lj,caixa,n|lj||", // by the key of caixas, whatever the column is called here
 		"unica":     "b,a|||inserts only: its key is not its replica identity; ALTER TABLE public.unica REPLICA IDENTITY USING INDEX unica_b_a_key;",
 		"unica_id":  "a|||",
 		"sem_chave": "|||inserts only: the table has no primary key, and no unique index over columns that are not null; ALTER TABLE public.sem_chave REPLICA IDENTITY FULL;  -- or add a primary key",

@@ -142,12 +142,15 @@ func (d *Draft) without(f *ruleFile, reasons [][]string, parts []part) (*ruleFil
 		d.LeftOut = append(d.LeftOut, left...)
 		return parseFile(f.name, text)
 	}
-	for i := len(reasons) - 1; i >= 0; i-- {
+	for i, why := range reasons {
+		if len(why) > 0 {
+			d.Out = append(d.Out, Out{Event: scalarOf(f.rules[i], "event"), Reasons: why})
+		}
+	}
+	for i := len(reasons) - 1; i >= 0; i-- { // the last one first: the numbers of others stay
 		if len(reasons[i]) == 0 {
 			continue
 		}
-		event := scalarOf(f.rules[i], "event")
-		d.Out = append(d.Out, Out{Event: event, Reasons: reasons[i]})
 		text := f.commentOut(i, reasons[i])
 		if len(f.rules) == 1 {
 			text = strings.Replace(text, "\nrules:\n", "\nrules: []\n", 1)

@@ -27,8 +27,11 @@ type tenantGuess struct {
 }
 
 // tenant guesses the tenant's column; nil: none looks like one.
-func (t *table) tenant() *tenantGuess {
-	var best *tenantGuess
+func (t *table) tenant() *tenantGuess { return t.tenantBut(nil) }
+
+// tenantBut is tenant, without what tables say by which it was reached.
+func (t *table) tenantBut(passed []*table) *tenantGuess {
+	best := t.inheritedTenant(passed)
 	for _, c := range t.columns {
 		guess := tenantGuess{column: c.name}
 		r := t.refers(c.name)
@@ -53,6 +56,30 @@ func (t *table) tenant() *tenantGuess {
 		}
 		if best == nil || guess.score > best.score {
 			best = &guess
+		}
+	}
+	return best
+}
+
+// inheritedTenant is the column by which a key of several columns refers to the tenant of its
+// table: where the tenant is part of all keys, that of an order's item is known by the order.
+func (t *table) inheritedTenant(passed []*table) *tenantGuess {
+	if slices.Contains(passed, t) {
+		return nil
+	}
+	passed = append(slices.Clip(passed), t)
+	var best *tenantGuess
+	for _, r := range t.references {
+		if len(r.columns) == 1 {
+			continue // a key of one column is the row's own
+		}
+		of := r.to.tenantBut(passed)
+		if of == nil {
+			continue
+		}
+		i := slices.Index(r.keys, of.column)
+		if i >= 0 && (best == nil || of.score > best.score) {
+			best = &tenantGuess{r.columns[i], of.score, "it refers to the tenant of " + r.to.written()}
 		}
 	}
 	return best

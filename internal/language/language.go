@@ -31,19 +31,22 @@ var files embed.FS
 // Language speaks one language. It is safe for concurrent use.
 type Language struct {
 	Code    Code
-	texts   map[string]string
+	texts   func() map[string]string // of keys
 	numbers *message.Printer
 }
 
-// spoken are the languages, which are read once.
+// spoken are the languages. The texts of each are read once, when the first is asked for: most commands speak English, as their
+// source does, and a fifth of the time of a short one would be spent on reading what nobody asks for.
 var spoken = sync.OnceValue(func() map[Code]*Language {
 	out := map[Code]*Language{}
 	for _, code := range Codes() {
-		texts, err := read(string(code) + ".yaml")
-		if err != nil {
-			panic(err) // the files are part of the program, and a test reads them
-		}
-		out[code] = &Language{Code: code, texts: texts, numbers: message.NewPrinter(language.MustParse(string(code)))}
+		out[code] = &Language{Code: code, numbers: message.NewPrinter(language.MustParse(string(code))), texts: sync.OnceValue(func() map[string]string {
+			texts, err := read(string(code) + ".yaml")
+			if err != nil {
+				panic(err) // the files are part of the program, and a test reads them
+			}
+			return texts
+		})}
 	}
 	return out
 })
@@ -118,7 +121,7 @@ func ofTag(tag string) (Code, bool) {
 
 // Text returns the text of a key, with its values: names and what stands for them, in turn.
 func (l *Language) Text(key string, values ...any) string {
-	text, ok := l.texts[key]
+	text, ok := l.texts()[key]
 	if !ok {
 		return key
 	}
@@ -154,7 +157,7 @@ func (l *Language) Count(key string, n int64, values ...any) string {
 
 // Word returns the text of prefix.value, the value itself when there is none: a state, a role, what somebody did.
 func (l *Language) Word(prefix string, value any) string {
-	if text, ok := l.texts[fmt.Sprintf("%s.%v", prefix, value)]; ok {
+	if text, ok := l.texts()[fmt.Sprintf("%s.%v", prefix, value)]; ok {
 		return text
 	}
 	return fmt.Sprint(value)
@@ -162,14 +165,14 @@ func (l *Language) Word(prefix string, value any) string {
 
 // Has reports whether there is a text of this key.
 func (l *Language) Has(key string) bool {
-	_, ok := l.texts[key]
+	_, ok := l.texts()[key]
 	return ok
 }
 
 // Keys returns the texts by key; the map is the caller's.
 func (l *Language) Keys() map[string]string {
-	out := make(map[string]string, len(l.texts))
-	for key, text := range l.texts {
+	out := make(map[string]string, len(l.texts()))
+	for key, text := range l.texts() {
 		out[key] = text
 	}
 	return out

@@ -37,7 +37,7 @@ func (l *Language) Translated(group, english string) (string, bool) {
 			}
 			pairs = append(pairs, name, value)
 		}
-		return strings.NewReplacer(pairs...).Replace(l.texts[p.key]), true
+		return strings.NewReplacer(pairs...).Replace(l.texts()[p.key]), true
 	}
 	return english, false
 }
@@ -67,7 +67,7 @@ func patternsOf(group string) []pattern {
 		return known.([]pattern) //nolint:forcetypeassert // nothing else is stored
 	}
 	var out []pattern
-	for key, text := range spoken()[English].texts {
+	for key, text := range spoken()[English].texts() {
 		if strings.HasPrefix(key, group+".") {
 			out = append(out, newPattern(key, text))
 		}

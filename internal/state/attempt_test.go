@@ -3,6 +3,7 @@ package state_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,5 +201,48 @@ func TestHostileTexts(t *testing.T) {
 			same(t, "the job's filter", state.Filter{Key: texts[2]}, j.Filter)
 			same(t, "the job's total", int64(1), j.Total)
 		})
+	}
+}
+
+// TestAttemptsOverDays: pages are the same however the attempts are spread over the spans that are searched one after the other.
+func TestAttemptsOverDays(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	day := now.Truncate(24 * time.Hour)
+	times := []time.Time{
+		now.Add(time.Hour), now, now.Add(-time.Minute), now.Add(-time.Hour), now.Add(-time.Hour - time.Microsecond), day, day.Add(-time.Microsecond),
+		day.AddDate(0, 0, -1), day.AddDate(0, 0, -1).Add(-time.Microsecond), day.AddDate(0, 0, -5), day.AddDate(0, 0, -5).Add(-time.Microsecond), day.AddDate(0, 0, -20),
+	}
+	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	var all []state.Attempt
+	for i, at := range times {
+		a := attempt("crm", i)
+		a.Time = at
+		all = append(all, a)
+	}
+	check(t, s.WriteAttempts(ctx, all))
+	for name, f := range map[string]state.Filter{
+		"all": {}, "an endpoint's": {Endpoint: "crm"}, "from": {From: day.AddDate(0, 0, -5)}, "to": {To: day}, "a span": {From: day.AddDate(0, 0, -1), To: now},
+		"long ago": {To: day.AddDate(0, 0, -4)}, "within the hour": {From: now.Add(-time.Minute), To: now.Add(time.Minute)}, "a pattern": {Events: []string{"*"}}, "the newest": {Latest: true},
+	} {
+		var want, got []time.Time
+		for _, at := range times {
+			if !at.Before(f.From) && (f.To.IsZero() || at.Before(f.To)) {
+				want = append(want, at)
+			}
+		}
+		for cursor := ""; ; {
+			page, next, err := s.Attempts(ctx, f, cursor, 2)
+			check(t, err)
+			for i := range page {
+				got = append(got, page[i].Time)
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		same(t, name, want, got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,39 +15,27 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// Endpoints returns all stored endpoints by name. See EndpointsOf.
-func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) { return s.EndpointsOf(ctx, "") }
-
-// EndpointsOf returns the stored endpoints that are the tenant's alone ("": all) by name. Next to an error that joins
-// *KeyErrors it still returns all; those that could not be decrypted have no
-// Document and no Secrets.
+// EndpointsOf returns the stored endpoints that are the tenant's alone ("": all) by name, of which a [Directory] reads only
+// those that have changed. Next to an error that joins *KeyErrors it still returns all; those that could not be decrypted
+// have no Document and no Secrets.
 func (s *Store) EndpointsOf(ctx context.Context, tenant string) ([]Endpoint, error) {
-	return s.endpointsWhere(ctx, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
-}
-
-// EndpointsPage is EndpointsOf for the first n by name after one ("": from the first): only these are decrypted.
-func (s *Store) EndpointsPage(ctx context.Context, tenant, after string, n int) ([]Endpoint, error) {
-	return s.endpointsWhere(ctx, `where e.id in (select id from gancho.endpoints where name > $2 and ($1 = '' or tenants = array[$1]) order by name limit $3)`,
-		s.text.encode(tenant), s.text.encode(after), n)
-}
-
-func (s *Store) endpointsWhere(ctx context.Context, condition string, args ...any) ([]Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	rows, err := s.readEndpoints(ctx, s.pool, condition, args...)
+	rows, err := s.readEndpoints(ctx, s.pool, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))
 	}
 	out := make([]Endpoint, 0, len(rows))
 	var errs []error
 	for i := range rows {
-		e, err := s.decrypt(&rows[i])
-		sealed, isSealed := errors.AsType[*KeyError](err)
-		if err != nil && !isSealed {
+		e, err := s.decryptOrSeal(&rows[i])
+		if err != nil {
 			return nil, err
 		}
-		e.Sealed = sealed
-		out, errs = append(out, e), append(errs, err)
+		out = append(out, e)
+		if e.Sealed != nil {
+			errs = append(errs, e.Sealed)
+		}
 	}
 	return out, errors.Join(errs...)
 }
@@ -317,15 +306,15 @@ func (s *Store) readEndpoint(ctx context.Context, q querier, name string) (*endp
 	return &rows[0], nil
 }
 
-// readEndpoints reads endpoints with the secrets that sign now, in one
-// statement, so that they belong together.
+// readEndpoints reads endpoints by name with the secrets that sign now, the newest first, in one
+// statement, so that they belong together. They are sorted here: the server would do it on its disk.
 func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, args ...any) ([]endpointRow, error) {
 	rows, _ := q.Query(ctx, `select e.id, e.name, e.tenants, e.state, e.sealed, e.public::text, e.version, e.created, e.updated,
 			s.id, s.sealed, s.public_key, s.created, s.expires
 		from gancho.endpoints e
-		left join gancho.secrets s on s.endpoint_id = e.id and (s.expires is null or s.expires > now())
-		`+condition+` order by e.name, s.id desc`, args...)
+		left join gancho.secrets s on s.endpoint_id = e.id and (s.expires is null or s.expires > now()) `+condition, args...)
 	var out []endpointRow
+	at := map[int64]int{} // where in out, by id
 	var r struct {
 		endpointRow
 		state, public string
@@ -341,7 +330,8 @@ func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, 
 		&r.secret.id, &r.secret.sealed, &r.secret.public, &r.secret.created, &r.secret.expires,
 	}
 	_, err := pgx.ForEachRow(rows, to, func() (err error) {
-		if len(out) == 0 || out[len(out)-1].ID != r.ID {
+		i, ok := at[r.ID]
+		if !ok {
 			e := r.endpointRow
 			e.Name, e.Tenants, e.Public = decode(r.Name), decodeAll(r.Tenants), json.RawMessage(r.public)
 			e.Created, e.Updated = r.Created.UTC(), r.Updated.UTC()
@@ -349,17 +339,21 @@ func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, 
 			if e.State, err = parseState(r.state); err != nil {
 				return err
 			}
-			out = append(out, e)
+			i = len(out)
+			at[r.ID], out = i, append(out, e)
 		}
 		if r.secret.id != nil {
-			last := &out[len(out)-1]
-			last.secrets = append(last.secrets, secretRow{
+			out[i].secrets = append(out[i].secrets, secretRow{
 				id: *r.secret.id, sealed: slices.Clone(r.secret.sealed), public: *r.secret.public,
 				created: utc(r.secret.created), expires: utc(r.secret.expires),
 			})
 		}
 		return nil
 	})
+	for i := range out {
+		slices.SortFunc(out[i].secrets, func(a, b secretRow) int { return cmp.Compare(b.id, a.id) })
+	}
+	slices.SortFunc(out, func(a, b endpointRow) int { return strings.Compare(a.Name, b.Name) })
 	return out, err
 }
 

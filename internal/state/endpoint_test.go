@@ -75,7 +75,7 @@ func TestEndpoints(t *testing.T) {
 			if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "of this name") {
 				t.Errorf("the same name again: %v", err)
 			}
-			all := must[[]state.Endpoint](t)(s.Endpoints(ctx))
+			all := must[[]state.Endpoint](t)(s.EndpointsOf(ctx, ""))
 			if len(all) != 1 {
 				t.Fatalf("%d endpoints, want 1", len(all))
 			}
@@ -276,11 +276,11 @@ func TestRekey(t *testing.T) {
 		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", newEndpoint(name), []endpoint.Secret{secret}))
 	}
 	must[state.Endpoint](t)(before.RotateSecret(ctx, "cli:ana", "erp", secret, 0)) // one that has expired
-	want := must[[]state.Endpoint](t)(before.Endpoints(ctx))
+	want := must[[]state.Endpoint](t)(before.EndpointsOf(ctx, ""))
 
 	var lost *state.KeyError
 	without := open(t, dsn, keys(t, "b"))
-	if _, err := without.Endpoints(ctx); !errors.As(err, &lost) || lost.ID != "a" {
+	if _, err := without.EndpointsOf(ctx, ""); !errors.As(err, &lost) || lost.ID != "a" {
 		t.Errorf("reading without the key: %v", err)
 	}
 	if n, err := without.Rekey(ctx, "cli:ana", parked{}); !errors.As(err, &lost) || n != 0 {
@@ -293,7 +293,7 @@ func TestRekey(t *testing.T) {
 	if n := must[int](t)(both.Rekey(ctx, "cli:ana", parked{})); n != 0 {
 		t.Errorf("%d values were encrypted again the second time", n)
 	}
-	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.Endpoints(ctx)), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
+	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.EndpointsOf(ctx, "")), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
 		t.Errorf("after rekeying, with the new key alone (-want +got):\n%s", diff)
 	}
 	if _, err := before.Endpoint(ctx, "crm"); !errors.As(err, &lost) || lost.ID != "b" {
@@ -305,7 +305,7 @@ func TestRekey(t *testing.T) {
 	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana", parked{}); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
 		t.Errorf("rekeying with a lost key: %v", err)
 	}
-	readable, err := without.Endpoints(ctx)
+	readable, err := without.EndpointsOf(ctx, "")
 	if !errors.As(err, &lost) || len(readable) != 3 || readable[0].Document == nil || readable[2].Name != "loja" || readable[2].Document != nil {
 		t.Errorf("with one that cannot be read: %d endpoints, %v", len(readable), err)
 	}
@@ -384,7 +384,7 @@ func TestNoKeys(t *testing.T) {
 	if !errors.Is(err, state.ErrKeys) {
 		t.Errorf("adding without keys: %v", err)
 	}
-	same(t, "endpoints", []state.Endpoint{}, must[[]state.Endpoint](t)(s.Endpoints(t.Context())))
+	same(t, "endpoints", []state.Endpoint{}, must[[]state.Endpoint](t)(s.EndpointsOf(t.Context(), "")))
 }
 
 // TestConcurrentChanges has ten editors of one endpoint, who each read it

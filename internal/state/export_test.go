@@ -3,13 +3,24 @@ package state
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// ExplainAttempts is the plan of Attempts.
+// ExplainAttempts is the plan of the part of Attempts that comes first.
 func (s *Store) ExplainAttempts(ctx context.Context, f Filter, cursor string, n int) (string, error) {
-	sql, args, err := s.attemptsQuery(ctx, f, cursor, n)
+	var after attemptCursor
+	var err error
+	if cursor != "" {
+		if after, err = parseAttemptCursor(cursor); err != nil {
+			return "", err
+		}
+	}
+	if f.Events, err = s.eventNames(ctx, attemptsTable, &f); err != nil {
+		return "", err
+	}
+	sql, args, err := s.attemptsQuery(ctx, f.parts(time.Now(), after.Time)[0], after, n)
 	if err != nil {
 		return "", err
 	}

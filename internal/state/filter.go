@@ -2,7 +2,10 @@ package state
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +44,24 @@ func (f *Filter) lacks(name string) error {
 	return fmt.Errorf("choose from %s: they have no %s", name, part)
 }
 
+// filterParts are the names of the parts that a stored filter has.
+func filterParts(filter []byte) ([]string, error) {
+	var parts map[string]json.RawMessage
+	err := json.Unmarshal(filter, &parts)
+	return slices.AppendSeq([]string{}, maps.Keys(parts)), err
+}
+
+// knownParts are the names of the parts that this version knows of stored filters.
+func knownParts() []string {
+	var parts []string
+	for field := range reflect.TypeFor[Filter]().Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "-" {
+			parts = append(parts, name)
+		}
+	}
+	return parts
+}
+
 // where returns the conditions of a filter on a table.
 func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, error) {
 	if err := f.lacks(name); err != nil {
@@ -56,12 +77,8 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	w.equal("tenant", f.Tenant)
 	w.anyOf("tenant", f.Tenants)
 	w.equal("key", orNil(f.Key))
-	if len(f.Tags) > 0 {
-		// The planner believes of a value that its statistics do not have that one row in 200 has
-		// it, and would look for a page of these along the time. Conditions that say the same
-		// multiply that: rare values are found by the index of tags, frequent ones along the time.
-		tags := w.text.encodeAll(f.Tags)
-		w.add("tags @> %s::text[] and tags && %s::text[] and %s = any(tags)", tags, tags, tags[0])
+	if err := s.whereTags(ctx, w, name, f.Tags); err != nil {
+		return nil, err
 	}
 	w.given("outcome = %s", f.Outcome)
 	w.given("class = %s", f.Class)
@@ -84,6 +101,28 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 		w.add("event = any(%s::text[])", names)
 	}
 	return w, nil
+}
+
+// whereTags adds that rows have all of the tags, if there are any.
+func (s *Store) whereTags(ctx context.Context, w *where, table string, tags []string) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	all := w.text.encodeAll(tags)
+	w.add("tags @> %s::text[]", all)
+	// Of a value that is not among the frequent ones of its statistics the planner believes that one row in 200 has it, and
+	// would look for a page of these along the time. Conditions that say the same multiply that, so that it takes the index of tags. Of a
+	// frequent one it knows how many there are: there they would have it gather all of them.
+	frequent, err := collect(ctx, s, "read which tags are frequent", `select tag from unnest($2::text[]) tag where exists (select from pg_stats
+		where schemaname = 'gancho' and (tablename = $1 or tablename ~ ('^' || $1 || '_p[0-9]{8}$')) and attname = 'tags' and tag = any(most_common_elems::text::text[]))`,
+		[]any{strings.TrimPrefix(table, "gancho."), all}, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if rare := slices.IndexFunc(all, func(tag string) bool { return !slices.Contains(frequent, tag) }); rare >= 0 {
+		w.add("tags && %s::text[] and %s = any(tags)", all[rare:rare+1], all[rare])
+	}
+	return nil
 }
 
 // events compares names with patterns, if there are any.
@@ -194,14 +233,24 @@ func (w *where) anyOf(column string, texts []string) {
 	}
 }
 
+// indexed is the length of the beginning of a column that its index has.
+const indexed = 128
+
 // equal compares a column of any length, through the index on its beginning;
 // nil: it may be anything.
 func (w *where) equal(column string, value *string) {
 	if value == nil {
 		return
 	}
-	place := w.param(w.text.encode(*value))
-	w.conditions = append(w.conditions, fmt.Sprintf("left(%[1]s, 128) = left(%[2]s, 128) and %[1]s = %[2]s", column, place))
+	text := w.text.encode(*value)
+	place := w.param(text)
+	if len(text) < indexed {
+		// Whatever begins like this, and is no longer, is this. A second condition would have the planner believe
+		// in the square of how rare the value is, and sort all of its rows rather than read the newest along the index.
+		w.conditions = append(w.conditions, fmt.Sprintf("left(%s, %d) = %s", column, indexed, place))
+		return
+	}
+	w.conditions = append(w.conditions, fmt.Sprintf("left(%[1]s, %[3]d) = left(%[2]s, %[3]d) and %[1]s = %[2]s", column, place, indexed))
 }
 
 // between limits a time, to exclusive; zero times do not.

@@ -283,7 +283,7 @@ func TestClaimsReadJobsOnce(t *testing.T) {
 	execute(t, dsn, "analyze gancho.jobs")
 	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(t.Context()))
 	var text []byte
-	check(t, tx.QueryRow(t.Context(), "explain (analyze, format json) "+state.ClaimSQL, "w", time.Hour, []string{"redrive"}, "").Scan(&text))
+	check(t, tx.QueryRow(t.Context(), "explain (analyze, format json) "+state.ClaimSQL, "w", time.Hour, []string{"redrive"}, "", []string{}).Scan(&text))
 	check(t, tx.Rollback(t.Context()))
 	type node struct {
 		Rows    float64 `json:"Actual Rows"`
@@ -762,5 +762,24 @@ func TestSealedParked(t *testing.T) {
 		if _, err := open(); !errors.As(err, new(*state.KeyError)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestJobNeeds: a worker leaves a job alone whose filter has a part that only a newer version knows. What this version stores, it claims.
+func TestJobNeeds(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	d := deadLetter("crm", 1)
+	check(t, s.WriteDead(ctx, []state.DeadLetter{d}))
+	made := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm", Filter: state.Filter{Status: &d.Status, Class: d.Class}}))
+	same(t, "what it needs", []string{"class", "endpoint", "status"}, query[[]string](t, dsn, `select array(select unnest(needs) order by 1) from gancho.jobs`))
+	execute(t, dsn, `update gancho.jobs set needs = needs || '{weather}'::text[]`)
+	if j := must[*state.Job](t)(s.ClaimJob(ctx, "worker", time.Minute)); j != nil {
+		t.Fatalf("a job that it cannot do is claimed: %+v", j)
+	}
+	execute(t, dsn, `update gancho.jobs set needs = array_remove(needs, 'weather')`)
+	if j := must[*state.Job](t)(s.ClaimJob(ctx, "worker", time.Minute)); j == nil || j.ID != made.ID {
+		t.Errorf("one that it can do is not claimed: %+v", j)
 	}
 }

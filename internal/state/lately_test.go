@@ -1,11 +1,9 @@
 package state_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
-	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
@@ -35,28 +33,4 @@ func TestLately(t *testing.T) {
 	got, err = s.Lately(ctx, []string{"crm"}, since, "2")
 	check(t, err)
 	same(t, "a tenant's", map[string]state.Lately{"crm": {Attempts: 1, Delivered: 1, Line: []int64{100}}}, got)
-}
-
-// Endpoints are read in pages by name, a tenant's alone.
-func TestEndpointsPage(t *testing.T) {
-	t.Parallel()
-	s, _ := newStore(t)
-	ctx := t.Context()
-	for i, name := range []string{"a-b", "ab", "a_c", "a0"} {
-		e := endpoint.Endpoint{URL: "https://example.com", Tenants: []string{fmt.Sprint(i % 2)}}
-		_, err := s.AddEndpoint(ctx, "teste", state.Endpoint{Name: name, Tenants: e.Tenants, Document: e.Document(), Public: e.Public()}, nil)
-		check(t, err)
-	}
-	page := func(tenant, after string, n int) (names []string) {
-		t.Helper()
-		found, err := s.EndpointsPage(ctx, tenant, after, n)
-		check(t, err)
-		for _, e := range found {
-			names = append(names, e.Name)
-		}
-		return names
-	}
-	same(t, "the first page", []string{"a-b", "a0", "a_c"}, page("", "", 3))
-	same(t, "the second", []string{"ab"}, page("", "a_c", 3))
-	same(t, "a tenant's", []string{"a-b", "a_c"}, page("0", "", 3))
 }

@@ -68,42 +68,84 @@ func parseAttemptCursor(text string) (c attemptCursor, err error) {
 // ("": from the newest), and the cursor of those that follow ("": none does).
 // From and To of the filter are the attempts' own times. ErrCursor.
 func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (page []Attempt, next string, err error) {
-	sql, args, err := s.attemptsQuery(ctx, f, cursor, n+1)
-	if err != nil || sql == "" {
-		return nil, "", err
+	var after attemptCursor
+	if cursor != "" {
+		if after, err = parseAttemptCursor(cursor); err != nil {
+			return nil, "", err
+		}
 	}
-	page, err = collectMany(ctx, s, "read the delivery log", sql, args, scanAttempt)
-	if err != nil || len(page) <= n {
-		return page, "", err
+	if len(f.Events) > 0 {
+		if f.Events, err = s.eventNames(ctx, attemptsTable, &f); err != nil || len(f.Events) == 0 {
+			return nil, "", err
+		}
 	}
-	page = page[:n]
-	return page, AttemptID(&page[n-1]), nil
+	for _, part := range f.parts(time.Now(), after.Time) {
+		sql, args, err := s.attemptsQuery(ctx, part, after, n+1-len(page))
+		if err != nil {
+			return nil, "", err
+		}
+		found, err := collectMany(ctx, s, "read the delivery log", sql, args, scanAttempt)
+		if err != nil {
+			return nil, "", err
+		}
+		if page = append(page, found...); len(page) > n {
+			page = page[:n]
+			return page, AttemptID(&page[n-1]), nil
+		}
+	}
+	return page, "", nil
 }
 
-// attemptsQuery reads n attempts; "": there are none.
-func (s *Store) attemptsQuery(ctx context.Context, f Filter, cursor string, n int) (sql string, args []any, err error) {
-	var names []string
-	if len(f.Events) > 0 {
-		if names, err = s.eventNames(ctx, attemptsTable, &f); err != nil || len(names) == 0 {
-			return "", nil, err
-		}
-		f.Events = nil
+// parts split a filter of attempts by their time, the newest first: the last hour, the rest of that day, some days, all before. The
+// first are often enough, and whatever plan the server makes for them is cheap: it does not know how often the values of two conditions
+// come together, and may sort all the rows of a month for fifty. What chooses few rows is not split. Rows are those up to until; zero: now.
+func (f *Filter) parts(now, until time.Time) []Filter {
+	if len(f.Webhooks) > 0 || f.Key != "" {
+		return []Filter{*f}
 	}
+	newest := now
+	for _, t := range []time.Time{until, f.To} {
+		if !t.IsZero() && t.Before(newest) {
+			newest = t
+		}
+	}
+	day := newest.UTC().Truncate(24 * time.Hour) // as partitions are
+	starts := []time.Time{newest.Add(-time.Hour), day, day.AddDate(0, 0, -1), day.AddDate(0, 0, -5)}
+	if len(f.Tags) > 0 { // an hour would be read along the time, for a tag that one row has
+		starts = starts[1:]
+	}
+	var parts []Filter
+	rest := *f
+	for _, from := range starts {
+		if !rest.To.IsZero() && !from.Before(rest.To) {
+			continue // the hour is over midnight
+		}
+		if !f.From.IsZero() && !from.After(f.From) {
+			break
+		}
+		part := rest
+		part.From, rest.To = from, from
+		parts = append(parts, part)
+	}
+	return append(parts, rest)
+}
+
+// attemptsQuery reads n attempts behind a cursor, whose time is zero when there is none. The filter's events are names as they are stored.
+func (s *Store) attemptsQuery(ctx context.Context, f Filter, after attemptCursor, n int) (sql string, args []any, err error) {
+	names := f.Events
+	f.Events = nil
 	w, err := s.where(ctx, &f, attemptsTable)
 	if err != nil {
 		return "", nil, err
 	}
-	if cursor != "" {
-		c, err := parseAttemptCursor(cursor)
-		if err != nil {
-			return "", nil, err
-		}
+	if !after.Time.IsZero() {
 		// The first condition is implied; it spares the partitions of later days.
-		w.add("time <= %s", c.Time)
-		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
+		w.add("time <= %s", after.Time)
+		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", after.Time, s.text.encode(after.Endpoint), s.text.encode(after.Entry), int32(after.Number))
 	}
 	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n)
-	if few := f.Key != "" || len(f.Tags)+len(f.Webhooks) > 0; len(names) > 1 && !few {
+	few := f.Key != "" || len(f.Tags)+len(f.Webhooks) > 0 || f.Outcome != "" && f.Outcome != webhook.Delivered.String()
+	if len(names) > 1 && !few {
 		// An index has the rows of one event by time; of several, each has its own newest ones.
 		wanted := w.param(names)
 		w.conditions = append(w.conditions, "event = wanted.name")

@@ -45,12 +45,12 @@ func TestSilentConnection(t *testing.T) {
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	check(t, err)
 	s := open(t, dsn+"&host=127.0.0.1&port="+port, keys(t, "a"))
-	must[[]state.Endpoint](t)(s.Endpoints(t.Context()))
+	must[[]state.Endpoint](t)(s.EndpointsOf(t.Context(), ""))
 	silent.Store(true)
-	if _, err := s.Endpoints(t.Context()); !errors.Is(err, state.ErrUnreachable) {
+	if _, err := s.EndpointsOf(t.Context(), ""); !errors.Is(err, state.ErrUnreachable) {
 		t.Errorf("a silent connection answers: %v", err)
 	}
-	must[[]state.Endpoint](t)(s.Endpoints(t.Context()))
+	must[[]state.Endpoint](t)(s.EndpointsOf(t.Context(), ""))
 }
 
 // muted drops what is written while it is silent.

@@ -233,13 +233,13 @@ func TestServerGoesAway(t *testing.T) {
 	dsn := server.DSN("postgres")
 	must[[]string](t)(migrations.Apply(t.Context(), dsn))
 	s := open(t, dsn, keys(t, "a"))
-	must[[]state.Endpoint](t)(s.Endpoints(t.Context()))
+	must[[]state.Endpoint](t)(s.EndpointsOf(t.Context(), ""))
 
 	server.Stop("immediate")
 	if err := s.WriteAttempts(t.Context(), []state.Attempt{attempt("crm", 1)}); !errors.Is(err, state.ErrUnreachable) {
 		t.Errorf("write: %v, want ErrUnreachable", err)
 	}
-	if _, err := s.Endpoints(t.Context()); !errors.Is(err, state.ErrUnreachable) {
+	if _, err := s.EndpointsOf(t.Context(), ""); !errors.Is(err, state.ErrUnreachable) {
 		t.Errorf("read: %v, want ErrUnreachable", err)
 	}
 	if _, err := s.Authenticate(t.Context(), "gancho_"+strings.Repeat("0", 43)); !errors.Is(err, state.ErrUnreachable) {

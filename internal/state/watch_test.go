@@ -172,7 +172,7 @@ func TestWatchOverRestart(t *testing.T) {
 	s := open(t, dsn, keys(t, "a"))
 	w := watch(t, s)
 	server.Stop("immediate")
-	if _, err := s.Endpoints(t.Context()); !errors.Is(err, state.ErrUnreachable) {
+	if _, err := s.EndpointsOf(t.Context(), ""); !errors.Is(err, state.ErrUnreachable) {
 		t.Fatalf("the server is still there: %v", err)
 	}
 	check(t, server.Start())

@@ -49,8 +49,11 @@ func Client(t testing.TB, r *testservers.Redis) *redis.Client {
 	return c
 }
 
+// server is a Redis, or what leads to one.
+type server interface{ URL() string }
+
 // Open opens the queue and claims it for the usual source.
-func Open(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *queue.Queue {
+func Open(t testing.TB, r server, endpoints ...endpoint.Endpoint) *queue.Queue {
 	t.Helper()
 	q := OpenOnly(t, r, endpoints...)
 	if _, err := q.Claim(t.Context(), Source(), false); err != nil {
@@ -60,7 +63,7 @@ func Open(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *q
 }
 
 // OpenOnly opens the queue without claiming it, as another process does.
-func OpenOnly(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *queue.Queue {
+func OpenOnly(t testing.TB, r server, endpoints ...endpoint.Endpoint) *queue.Queue {
 	t.Helper()
 	q, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: endpoints, Logger: Logger(t)})
 	if err != nil {

@@ -1,0 +1,122 @@
+package state_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/endpoint"
+	"gancho/internal/state"
+)
+
+// TestDirectory: after every kind of change, whoever made it, a directory that has read before says the same as a reading of all.
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	db := must[*pgx.Conn](t)(pgx.Connect(ctx, dsn))
+	t.Cleanup(func() { _ = db.Close(ctx) })
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		_, err := db.Exec(ctx, sql, args...)
+		check(t, err)
+	}
+	ep := endpoint.Endpoint{URL: "https://example.com/a"}
+	add := func(name string) {
+		t.Helper()
+		_, err := s.AddEndpoint(ctx, "teste", state.Endpoint{Name: name, Document: ep.Document(), Public: ep.Public()}, []endpoint.Secret{endpoint.GenerateSecret()})
+		check(t, err)
+	}
+	d := s.Directory()
+	var before []state.Endpoint
+	same := func(what string) {
+		t.Helper()
+		want := must[[]state.Endpoint](t)(s.EndpointsOf(ctx, ""))
+		got := must[[]state.Endpoint](t)(d.Endpoints(ctx))
+		if diff := cmp.Diff(want, got, cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
+			t.Errorf("%s (-all +directory):\n%s", what, diff)
+		}
+		if len(before) > 0 && len(got) > 0 && len(before) == len(got) && &before[0] == &got[0] {
+			t.Errorf("%s: nothing was read", what)
+		}
+		before = got
+	}
+	for _, name := range []string{"a-b", "ab", "a_c", "a0"} {
+		add(name)
+	}
+	same("at first")
+	one := must[state.Endpoint](t)(s.Endpoint(ctx, "ab"))
+	one.Document = []byte(`{"url":"https://example.com/b"}`)
+	must[state.Endpoint](t)(s.UpdateEndpoint(ctx, "teste", one))
+	same("after an edit")
+	must[state.Endpoint](t)(s.SetEndpointState(ctx, "teste", "a0", endpoint.Paused))
+	same("paused")
+	must[state.Endpoint](t)(s.RotateSecret(ctx, "teste", "a_c", endpoint.GenerateSecret(), time.Hour))
+	same("with another secret")
+	exec(`update gancho.secrets set expires = now() - interval '1 second' where expires is not null`)
+	same("when a secret has expired")
+	exec(`update gancho.endpoints set state = 'inactive' where name = 'ab'`)
+	same("by hand, without another version")
+	check(t, s.RemoveEndpoint(ctx, "teste", "a-b", false))
+	same("removed")
+	check(t, s.RemoveEndpoint(ctx, "teste", "a0", false))
+	add("a0")
+	same("removed and added again")
+	exec(`update gancho.endpoints set sealed = '\x00' where name = 'a_c'`)
+	got := must[[]state.Endpoint](t)(d.Endpoints(ctx))
+	if i := slices.IndexFunc(got, func(e state.Endpoint) bool { return e.Name == "a_c" }); i < 0 || got[i].Sealed == nil || got[i].Document != nil {
+		t.Errorf("one that cannot be decrypted: %+v", got)
+	}
+	if again := must[[]state.Endpoint](t)(d.Endpoints(ctx)); &again[0] != &got[0] {
+		t.Error("without a change it is read again")
+	}
+}
+
+// TestDirectoryOnRekey: values that another key has encrypted meanwhile are read again.
+func TestDirectoryOnRekey(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, "")
+	ctx := t.Context()
+	old, both, bare := open(t, dsn, keys(t, "a")), open(t, dsn, keys(t, "b", "a")), open(t, dsn, keys(t, "a"))
+	ep := endpoint.Endpoint{URL: "https://example.com/a"}
+	must[state.Endpoint](t)(old.AddEndpoint(ctx, "teste", state.Endpoint{Name: "a", Document: ep.Document(), Public: ep.Public()}, nil))
+	d, without := both.Directory(), bare.Directory()
+	want := must[[]state.Endpoint](t)(d.Endpoints(ctx))
+	must[[]state.Endpoint](t)(without.Endpoints(ctx))
+	must[int](t)(both.Rekey(ctx, "teste", parked{}))
+	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(d.Endpoints(ctx)), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
+		t.Errorf("a process with both keys (-before +after):\n%s", diff)
+	}
+	if got := must[[]state.Endpoint](t)(without.Endpoints(ctx)); got[0].Sealed == nil || got[0].Sealed.ID != "b" {
+		t.Errorf("a process without the new key: %+v", got)
+	}
+}
+
+// TestDirectoryTogether: many ask while it changes; each sees at least what it has stored itself.
+func TestDirectoryTogether(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	d := s.Directory()
+	ep := endpoint.Endpoint{URL: "https://example.com/a"}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			name := fmt.Sprintf("e%d", i)
+			if _, err := s.AddEndpoint(ctx, "teste", state.Endpoint{Name: name, Document: ep.Document(), Public: ep.Public()}, nil); err != nil {
+				t.Error(err)
+				return
+			}
+			rows, err := d.Endpoints(ctx)
+			if err != nil || !slices.ContainsFunc(rows, func(e state.Endpoint) bool { return e.Name == name }) {
+				t.Errorf("%s is not there: %v", name, err)
+			}
+		})
+	}
+	all.Wait()
+}
