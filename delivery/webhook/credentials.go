@@ -39,15 +39,18 @@ func loginOutcome(err error) *Outcome {
 	return &Outcome{Kind: Retry, Class: ClassLogin, Err: failed}
 }
 
-// retriesWith reports whether an attempt that began at start has another request, because
-// the receiver may take it with other credentials: with a new token if it has refused one
-// that was there before, once; and where a header has one signature, with each of the secrets
-// that sign, while one is being rotated out. limited bounds the attempt.
-func (t *preparedEndpoint) retriesWith(limited context.Context, start time.Time, c *credentials, o *Outcome) bool {
-	if limited.Err() != nil {
+// retriesWith reports whether an attempt that began at start, a login included, has another
+// request, because the receiver may take it with other credentials: with a new token if it has
+// refused one that was there before, once; and where a header has one signature, with each of
+// the secrets that sign, while one is being rotated out.
+func (a *attempt) retriesWith(ctx context.Context, start time.Time, o *Outcome) bool {
+	t, c := a.prepared, &a.draft.with
+	if ctx.Err() != nil || !time.Now().Before(a.deadline) {
 		return false
 	}
 	if t.login != nil && o.Status == http.StatusUnauthorized && o.Class == ClassStatus && c.token.fetched.Before(start) {
+		limited, cancel := context.WithDeadline(ctx, a.deadline)
+		defer cancel()
 		renewed, err := t.login.token(limited, t.timeout, c.token)
 		if err != nil {
 			if failed := loginOutcome(err); failed.Class == ClassLogin {
@@ -92,31 +95,33 @@ func (t *preparedEndpoint) remember(c credentials, o *Outcome) {
 	}
 }
 
-// hide takes the token out of what the receiver has answered.
-func (c credentials) hide(o *Outcome, header http.Header) {
-	if c.token == nil {
+// hide takes the token out of what the receiver has answered; answer is nil if nothing came.
+func (c credentials) hide(o *Outcome, answer *http.Response) {
+	if c.token == nil || answer == nil {
 		return
 	}
 	o.Answer = c.token.mask.body(o.Answer)
-	for name, values := range c.token.mask.header(header) {
-		header[name] = values
-	}
+	answer.Header = c.token.mask.header(answer.Header)
 }
 
-// setVariable sets what differs from request to request beside the standard headers: what
-// templates, the vendors' signatures and the login make of it.
-func (t *preparedEndpoint) setVariable(req *http.Request, c credentials, s *signedParts, ms []*Message) {
-	t.templates.setHeaders(req.Header, ms, s)
+// variable reports whether requests have headers that setVariable sets.
+func (t *preparedEndpoint) variable() bool {
+	return t.login != nil || len(t.vendors)+len(t.templates.headers) > 0
+}
+
+// setVariable sets the headers that differ from request to request beside the standard ones:
+// what templates, the vendors' signatures and the login make of them.
+func (t *preparedEndpoint) setVariable(h http.Header, d *draft) {
+	if !t.variable() {
+		return
+	}
+	s := d.parts()
+	t.templates.setHeaders(h, d.ms, s)
 	for _, v := range t.vendors {
-		req.Header[v.header] = []string{v.headerValue(s, c.key)}
+		h[v.header] = []string{v.headerValue(s, d.with.key)}
 	}
-	if c.token != nil {
-		req.Header["Authorization"] = c.token.authorization
-	}
-	if t.templates.queried {
-		u := *req.URL
-		u.RawQuery = t.templates.queryOf(ms, s)
-		req.URL = &u
+	if d.with.token != nil {
+		h["Authorization"] = d.with.token.authorization
 	}
 }
 

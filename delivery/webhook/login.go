@@ -92,7 +92,7 @@ func (s *Sender) newLogin(ep *endpoint.Endpoint) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial, err := s.dialer(ep)
+	connect, err := s.connector(ep)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *Sender) newLogin(ep *endpoint.Endpoint) (*login, error) {
 	return &login{
 		settings: ep.Auth.OAuth2, origin: u.Scheme + "://" + u.Host, turn: make(chan struct{}, 1),
 		fetcher: &http.Transport{ // a token is fetched so rarely that no connection is kept
-			DialContext: dial, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout, DisableCompression: true,
+			DialContext: connect, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout, DisableCompression: true,
 			DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswerHeader, ForceAttemptHTTP2: true,
 		},
 	}, nil
