@@ -91,7 +91,7 @@ func refusesSignature(o *Outcome) bool {
 // remember has later requests begin with the secret that the receiver took.
 func (t *preparedEndpoint) remember(c credentials, o *Outcome) {
 	if c.tried > 0 && o.Kind == Delivered {
-		t.keyInUse.Store(int32(c.key)) //nolint:gosec // below endpoint.MaxKeys
+		t.keyInUse.Store(int32(c.key))
 	}
 }
 

@@ -29,12 +29,12 @@ func TestProbeWrong(t *testing.T) {
 	}{
 		"careful": {func(w http.ResponseWriter, r *http.Request) {
 			if signed, there := right(r); !there {
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			} else if !signed {
-				w.WriteHeader(401)
+				w.WriteHeader(http.StatusUnauthorized)
 			}
 		}, key, probes{{Kind: "signature", Status: 401}, {Kind: "path", Status: 404}}},
-		"takes everything": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, key,
+		"takes everything": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, key,
 			probes{{Kind: "signature", Status: 204, Accepted: true}, {Kind: "path", Status: 204, Accepted: true}}},
 		"says so in the body": {func(w http.ResponseWriter, r *http.Request) {
 			if signed, there := right(r); !signed || !there {
@@ -45,7 +45,7 @@ func TestProbeWrong(t *testing.T) {
 		}, key, probes{{Kind: "signature", Status: 200, Accepted: true, Success: `success: {body: 'accepted \(1\)'}`}, {Kind: "path", Status: 200, Accepted: true, Success: `success: {body: 'accepted \(1\)'}`}}},
 		"another 2xx": {func(w http.ResponseWriter, r *http.Request) {
 			if _, there := right(r); !there {
-				w.WriteHeader(202)
+				w.WriteHeader(http.StatusAccepted)
 			}
 		}, nil, probes{{Kind: "path", Status: 202, Accepted: true, Success: "success: {status: 200}"}}},
 	} {
