@@ -24,6 +24,8 @@ type Message struct {
 	Unchanged []byte `json:"-"`
 	// Errors is an array or nil.
 	Errors []byte `json:"-"`
+	// Change is what the event was made of, encrypted; nil: it is not kept. It is not sent.
+	Change []byte `json:"-"`
 	// Tags are what the event is found by, each name=value. They are not sent.
 	Tags []string `json:"tags,omitempty"`
 	// Version identifies the rule's text. It is not sent.

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, backfill")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, backfill, backfill-latency")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -69,6 +69,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},
 		{"backfill", l.backfill},
+		{"backfill-latency", l.backfillLatency},
 	} {
 		if only != "" && only != m.name {
 			continue

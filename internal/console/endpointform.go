@@ -141,8 +141,9 @@ func (v *visit) addEndpoint() (reply, error) {
 func (v *visit) settingMistakes(values url.Values, err error) (form, bool) {
 	if values.Has("document") {
 		f, mistaken := v.form(values, err, "name", "document")
-		if mistaken && f.Problems[""] != "" {
-			f.Problems["document"] = err.Error()
+		var invalid *control.InvalidError
+		if mistaken && f.Problems[""] != "" && errors.As(err, &invalid) {
+			f.Problems["document"] = v.problems(invalid)
 			delete(f.Problems, "")
 		}
 		return f, mistaken

@@ -174,6 +174,9 @@ func operations() map[string]operation {
 		"RuleFile": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.RuleFile(ctx, a, "rules/a.yaml"))
 		}},
+		"DraftTest": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.DraftTest(ctx, a, control.WhyQuestion{Table: "cobrancas", Key: "1"}))
+		}},
 		"Simulate": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Simulate(ctx, a, control.Simulation{File: "rules/a.yaml", Text: "rules: []", Table: "cobrancas"}))
 		}},
