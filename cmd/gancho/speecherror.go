@@ -18,6 +18,9 @@ func errorText(l *language.Language, err error) string {
 	if l.Code == language.English {
 		return text
 	}
+	if usage := (usageError{}); errors.As(err, &usage) {
+		err = usage.error // what makes it wrong use says nothing
+	}
 	if inner, said := mistakesText(l, err); inner != "" {
 		text = strings.Replace(text, inner, said, 1)
 		if text == said {
