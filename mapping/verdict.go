@@ -232,7 +232,7 @@ func (m *Mapper) observeLater(c *cdc.Change) {
 	if m.observer == nil || len(m.observation.Verdicts) == 0 {
 		return
 	}
-	if c.Op == cdc.Read { // of which nobody asks
+	if !c.Op.Streamed() { // of which nobody asks
 		m.forgetVerdicts()
 		return
 	}
