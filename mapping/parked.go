@@ -183,6 +183,9 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	if bound == nil {
 		return refuse("the rules no longer have this one (its table, its event and its place among such rules tell)")
 	}
+	if bound.after != nil {
+		return refuse("%s: a change of a rule with after cannot be redriven; the next change of the row sets its timer", bound.place())
+	}
 	for _, name := range k.Denied {
 		if bound.columns[name] != nil {
 			return refuse("%s: the rule uses the column %q, which was not kept: it was in privacy.deny, and the rule did not use it", bound.place(), name)

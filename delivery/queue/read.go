@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 
 	"gancho/delivery/webhook"
@@ -169,6 +170,8 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		err = json.Unmarshal([]byte(value), &m.Tags)
 	case "o":
 		m.Op = value
+	case "l":
+		m.Late, err = strconv.ParseInt(value, 10, 64)
 	case "w":
 		m.ID = value
 	case "s":
