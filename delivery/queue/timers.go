@@ -60,6 +60,15 @@ func (b *Batch) Timer(t *mapping.TimerChange) error {
 	return nil
 }
 
+// HasTimers reports whether something for timers was added.
+func (b *Batch) HasTimers() bool { return !b.lastTimer.IsZero() }
+
+// TimerWebhookID is the webhook-id of the event of a timer: its source is that of the change that has set it.
+func (q *Queue) TimerWebhookID(ctx context.Context, id ID) (string, error) {
+	source, err := q.sources.of(ctx, id.Epoch())
+	return id.WebhookID(source), annotate(err, "name the event of a timer")
+}
+
 func member(n int, key []byte) []byte {
 	return append(append(strconv.AppendInt(nil, int64(n), 10), ':'), key...)
 }
