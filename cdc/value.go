@@ -49,7 +49,7 @@ const (
 )
 
 // Streamed reports whether the stream has the operation: a statement of the application's made it.
-func (o Op) Streamed() bool { return o >= Insert && o <= Truncate }
+func (o Op) Streamed() bool { return o < Read }
 
 // String returns the operation as the rule files spell it.
 func (o Op) String() string {

@@ -68,10 +68,7 @@ func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
 		if b == nil || row == nil {
 			continue
 		}
-		r := m.timedPlan(b)
-		c := &cdc.Change{Position: t.Position, Tx: &cdc.Transaction{Commit: t.Commit, Time: t.Due}, Op: cdc.Timer, Relation: b.table.Relation, New: row}
-		m.load(c)
-		if err := m.apply(r, t.N, c, sink); err != nil {
+		if err := m.fireOn(b, t, row, sink); err != nil {
 			return err
 		}
 		if m.Full() {
@@ -79,6 +76,36 @@ func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
 				return err
 			}
 		}
+	}
+	return m.Resolve(ctx, sink)
+}
+
+// fireOn applies a rule to the row of a timer that is due.
+func (m *Mapper) fireOn(b *boundRule, t *Timer, row []cdc.Datum, sink Sink) error {
+	c := &cdc.Change{Position: t.Position, Tx: &cdc.Transaction{Commit: t.Commit, Time: t.Due}, Op: cdc.Timer, Relation: b.table.Relation, New: row}
+	m.load(c)
+	return m.apply(m.timedPlan(b), t.N, c, sink)
+}
+
+// FireAfter fires a timer on what changes, in order, have made of its row, for who has no table to read it from. The TimerChange is one
+// that this Mapper has given a sink, with slices that are still valid.
+func (m *Mapper) FireAfter(ctx context.Context, t *TimerChange, changes []*cdc.Change, sink Sink) error {
+	keys := columnIndexes(t.rule.table.Relation, t.rule.table.PrimaryKey)
+	is := func(row []cdc.Datum) bool {
+		key, known := m.collector.appendColumns(nil, t.rule.table.Relation, keys, row)
+		return known && string(key) == string(t.Key)
+	}
+	var row []cdc.Datum
+	for _, c := range changes {
+		if c.Relation.OID == t.rule.table.Relation.OID && (is(c.New) || is(c.Old) || c.Op == cdc.Truncate) {
+			row = c.New
+		}
+	}
+	if row == nil {
+		return nil
+	}
+	if err := m.fireOn(t.rule, &Timer{t.Position, t.N, t.Key, t.Due}, row, sink); err != nil {
+		return err
 	}
 	return m.Resolve(ctx, sink)
 }

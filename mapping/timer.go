@@ -21,6 +21,8 @@ type TimerChange struct {
 	Pending bool
 	// Former is the key that the row had before the change, whose timer is canceled; nil: it has the same.
 	Former []byte
+
+	rule *boundRule
 }
 
 // TimerSink is a [Sink] that takes timers, too. To one that does not they are not given.
@@ -61,7 +63,7 @@ func (m *Mapper) setTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
 	if r.broken != nil {
 		return m.park(r, r.n, c, sink, r.broken.Error())
 	}
-	t := &TimerChange{Position: c.Position, N: r.n}
+	t := &TimerChange{Position: c.Position, N: r.n, rule: r.bound}
 	var before, now wait
 	var failed *failure
 	if c.Op != cdc.Insert {
@@ -70,6 +72,9 @@ func (m *Mapper) setTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
 		}
 	}
 	if c.Op != cdc.Delete {
+		if m.coverage != nil {
+			m.coverage.count(m, r, c)
+		}
 		if now, failed = m.waitOf(m.machine, r); failed != nil {
 			return m.park(r, r.n, c, sink, failed.reason(r, c.Relation))
 		}
