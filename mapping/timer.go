@@ -95,8 +95,19 @@ func (m *Mapper) setTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
 		}
 	}
 	if !m.decideTimer(r, c, before, now, t) {
+		switch {
+		case now.is:
+			m.told(r.n, TimerWaits)
+		case c.Op != cdc.Delete:
+			m.refused(r.n)
+		}
 		return nil
 	}
+	outcome := TimerSet
+	if t.Due.IsZero() {
+		outcome = TimerCanceled
+	}
+	m.told(r.n, outcome)
 	return to.Timer(t)
 }
 
@@ -127,10 +138,11 @@ const maxDue = 1<<53 - 1 - micros2000
 // waitOf evaluates when and after on the row that a machine has loaded.
 func (m *Mapper) waitOf(machine *expr.Machine, r *rulePlan) (wait, *failure) {
 	if r.when != nil {
-		value, null, _, err := machine.Decide(r.when)
+		value, null, part, err := machine.Decide(r.when)
 		if err != nil {
 			return wait{}, &failure{expression: r.bound.when, err: err}
 		}
+		m.why = r.reason(part, null)
 		if null || !value {
 			return wait{}, nil
 		}
@@ -152,7 +164,9 @@ func (m *Mapper) waitOf(machine *expr.Machine, r *rulePlan) (wait, *failure) {
 	if err != nil {
 		return wait{}, &failure{expression: r.bound.after, err: err}
 	}
-	w.is = !null && w.due < maxDue
+	if w.is = !null && w.due < maxDue; !w.is {
+		m.why = Verdict{Outcome: Null, Conjunct: NoConjunct}
+	}
 	w.due = max(w.due, -micros2000) // -infinity is long ago
 	return w, nil
 }

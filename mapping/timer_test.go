@@ -143,3 +143,38 @@ rules:
 		`abandonada 1,x {"a":1,"total":10.50,"nome":"Ana","quando":"2026-03-01T12:00:00+00:00"}`,
 	})
 }
+
+// timerVerdicts collects what the rules are told to have made of changes.
+type timerVerdicts struct{ all []mapping.Verdict }
+
+func (v *timerVerdicts) Observe(o *mapping.Observation) { v.all = append(v.all, o.Verdicts...) }
+
+// TestTimerVerdicts: why a change has no event is told of rules with after, too.
+func TestTimerVerdicts(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "drop table pedidos cascade", timedSchema)
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: pedidos, on: [insert, update], when: situacao = '00' and total > 3, after: 1h, columns: [id]}")
+	rel := relation(t, conn, "public", "pedidos")
+	var told timerVerdicts
+	m := mapping.NewMapper(rs, nil, mapping.WithObserver(&told))
+	with := func(situacao, total string) []cdc.Datum {
+		return row(rel, map[string]any{"id": "1", "situacao": situacao, "total": total})
+	}
+	l := &live{}
+	for i, c := range []cdc.Change{
+		{Op: cdc.Insert, New: with("00", "3")},
+		{Op: cdc.Update, Old: with("00", "3"), New: with("00", "4")},
+		{Op: cdc.Update, Old: with("00", "4"), New: with("00", "5")},
+		{Op: cdc.Update, Old: with("00", "5"), New: with("09", "5")},
+		{Op: cdc.Delete, Old: with("09", "5")},
+	} {
+		c.Position, c.Tx, c.Relation = cdc.Position{Commit: cdc.LSN(1 + i)}, &cdc.Transaction{Commit: cdc.LSN(1 + i), Time: time.Now()}, rel
+		if err := m.Map(&c, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := told.all[0].Rule
+	diff(t, "verdicts", told.all, []mapping.Verdict{
+		{Rule: n, Outcome: mapping.False, Conjunct: 1}, {Rule: n, Outcome: mapping.TimerSet}, {Rule: n, Outcome: mapping.TimerWaits}, {Rule: n, Outcome: mapping.TimerCanceled},
+	})
+}

@@ -25,6 +25,10 @@ const (
 	WhyNothing   = "no_change"  // the transaction left the row as it was
 	WhyGrouped   = "collapsed"  // one event is made of the rows with its collapse key
 	WhyRoot      = "root_only"  // its parent was deleted in the same transaction
+
+	WhyTimerSet      = "timer_set"      // the row's timer was set, moved or begun again
+	WhyTimerCanceled = "timer_canceled" // the row's timer was canceled, if one was pending
+	WhyTimerWaits    = "timer_waits"    // the row's timer stays as it is
 )
 
 // MaxWhyChanges is how many changes of a row Why tells of: the newest ones.
@@ -95,7 +99,7 @@ type WhyRule struct {
 	Number   int    `json:"conjunct_number,omitempty"`
 	Of       int    `json:"conjuncts,omitempty"`
 	Conjunct string `json:"conjunct,omitempty"`
-	// WebhookID is that of the event, or the one that the event of a parked change would have.
+	// WebhookID is that of the event, of the one that a timer makes when it is due, or the one that the event of a parked change would have.
 	WebhookID string `json:"webhook_id,omitempty"`
 	// Parked is the reason; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
@@ -204,7 +208,7 @@ func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
 			}
 			r.Endpoints = slices.DeleteFunc(r.Endpoints, func(e WhyEndpoint) bool { return !a.sees(e.Tenants) })
 			switch {
-			case r.Outcome == WhyEvent:
+			case r.Outcome == WhyEvent || r.Outcome == WhyTimerSet:
 				events = append(events, r.WebhookID)
 			case r.Outcome == WhyParked && a.Tenant == "":
 				parked = append(parked, r.WebhookID)
