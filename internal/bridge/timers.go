@@ -26,9 +26,12 @@ const (
 	// timersIdle is the most time between two looks at when the next timer is due, and timersSoon the least after a failure.
 	timersIdle = time.Minute
 	timersSoon = 100 * time.Millisecond
-	// askEvery is how often the source is asked how far the stream is, nudgeAfter after how long it is made to move: what
+	// timersAway is the time between two looks whether this process captures.
+	timersAway = time.Second
+	// askFirst and askMost are the time between two questions to the source how far the stream is, and nudgeAfter after how long it is made to move: what
 	// it has written last may be nothing that the stream ends at.
-	askEvery   = 25 * time.Millisecond
+	askFirst   = 25 * time.Millisecond
+	askMost    = time.Second
 	nudgeAfter = 2 * time.Second
 )
 
@@ -62,7 +65,9 @@ func (c *capture) runTimers(ctx context.Context) error {
 		}
 		timer.Stop()
 		if !c.capturing() || !c.stage.handles(1) {
-			wait = timersSoon
+			if wait = timersAway; c.capturing() {
+				c.reader.Ask() // how far the stream is
+			}
 			continue
 		}
 		next, err := t.turn(ctx)
@@ -141,7 +146,8 @@ func (t *timers) fireUpTo(ctx context.Context, mark cdc.Mark) error {
 // await waits until every change before a position has been mapped.
 func (t *timers) await(ctx context.Context, lsn cdc.LSN) error {
 	nudge := time.Now().Add(nudgeAfter)
-	for !t.stage.handles(lsn) {
+	asks := retry.Backoff{Min: askFirst, Max: askMost}
+	for tries := 1; !t.stage.handles(lsn); tries++ {
 		if !t.stage.handles(1) {
 			return queue.ErrRestarted // capture goes back
 		}
@@ -153,7 +159,7 @@ func (t *timers) await(ctx context.Context, lsn cdc.LSN) error {
 			t.reads.nudge(ctx)
 			nudge = time.Now().Add(nudgeAfter)
 		}
-		if err := retry.Wait(ctx, askEvery); err != nil {
+		if err := retry.Wait(ctx, asks.Delay(tries)); err != nil {
 			return err
 		}
 	}
