@@ -400,6 +400,7 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 	if err := b.bindTransaction(ctx, bound, c); err != nil {
 		return nil, err
 	}
+	b.bindAfter(bound, c)
 	b.errors = append(b.errors, c.mistakes...)
 	b.checkMovingTenant(bound, c.uses)
 	for _, u := range c.uses {

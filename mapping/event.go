@@ -59,7 +59,7 @@ type EventType struct {
 type EventRule struct {
 	Place string `json:"rule"`  // file:line
 	Table string `json:"table"` // as written: its schema may be missing
-	On    string `json:"on"`    // insert or update
+	On    string `json:"on"`    // insert or update; with after: insert or update, after 1h
 	// Fields are the names at the top of the event's data, in the file's order.
 	Fields  []string `json:"fields,omitempty"`
 	Version string   `json:"version"` // of the rule's text
@@ -95,9 +95,17 @@ func (r *Rules) EventTypes() []EventType {
 				*text.to = strings.TrimSpace(text.from.Raw())
 			}
 		}
-		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.table.String(), On: rule.ops.String(), Fields: rule.fields(), Version: rule.version})
+		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.table.String(), On: rule.occasion(), Fields: rule.fields(), Version: rule.version})
 	}
 	return out
+}
+
+// occasion says when the rule makes its event.
+func (r *rule) occasion() string {
+	if r.after == nil {
+		return r.ops.String()
+	}
+	return r.ops.String() + ", after " + r.after.value.Raw()
 }
 
 func (r *rule) fields() []string {

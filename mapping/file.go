@@ -155,7 +155,7 @@ func parseRules(v strictyaml.Value, each func(item strictyaml.Value)) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root, backfill value
+	var on, previous, data, columns, children, root, backfill, restart, late value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
@@ -164,6 +164,9 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Required("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
 		strictyaml.Required("on", func(v value) { on, r.ops = v, operationSet(v) }),
 		strictyaml.Optional("when", func(v value) { r.when = parseExpression(v, "when") }),
+		strictyaml.Optional("after", func(v value) { r.after = parseAfter(v) }),
+		strictyaml.Optional("restart", func(v value) { restart, r.restart = v, v.Bool() }),
+		strictyaml.Optional("max_late", func(v value) { late, r.maxLate = v, v.Duration(time.Second, maxLateMost) }),
 		strictyaml.Optional("tenant", func(v value) { r.tenant = parseExpression(v, "tenant") }),
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
@@ -202,6 +205,7 @@ func parseRule(v strictyaml.Value) *rule {
 	}
 	r.check(on, previous)
 	r.checkTransaction(on, children, root)
+	r.checkAfter(on, restart, late, previous)
 	r.version = fingerprint(r.value)
 	return r
 }

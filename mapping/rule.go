@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -46,6 +47,11 @@ type rule struct {
 	noBackfill bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool
+	// after is when the event is due, nil without; restart: every change that leaves when true begins its interval
+	// again. What is later than maxLate is dropped; 0: nothing is.
+	after   *expression
+	restart bool
+	maxLate time.Duration
 }
 
 func (r *rule) place() string { return r.value.Place() }

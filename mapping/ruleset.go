@@ -17,6 +17,9 @@ func (r *Rules) Tables() []cdc.TableNeed {
 	var c needs
 	for _, r := range r.rules {
 		c.add(r.table, r.ops)
+		if r.after != nil {
+			c.add(r.table, rowOps())
+		}
 		for _, child := range r.children {
 			c.add(child.table, rowOps())
 		}

@@ -40,6 +40,11 @@ func (rs *Ruleset) Payloads() []Payload {
 	var out []Payload
 	for _, b := range slices.Concat(rs.rules, rs.heirs) {
 		var plans [groups]*rulePlan
+		if b.after != nil {
+			s := shaper{bound: b, op: cdc.Timer}
+			out = append(out, s.payload(newRulePlan(rs, b, b.table.Relation, false, groupWrite).program))
+			continue
+		}
 		for _, op := range b.ops.list() {
 			g := groupOf(op)
 			if plans[g] == nil {

@@ -258,6 +258,9 @@ func sideFields(m *webhook.Message, replay bool) []any {
 	optional("u", m.Unchanged)
 	optional("e", m.Errors)
 	optional("o", []byte(m.Op))
+	if m.Late != 0 {
+		args = append(args, "l", m.Late)
+	}
 	if len(m.Tags) > 0 {
 		args = append(args, "g", jsontext.AppendStrings(nil, m.Tags))
 	}

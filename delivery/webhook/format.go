@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -104,6 +105,7 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 	if m.Op != "" {
 		dst = jsontext.AppendString(append(dst, `,"op":`...), m.Op)
 	}
+	dst = m.appendTimer(dst)
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
 	if len(m.Previous) > 0 {
@@ -116,6 +118,18 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 		dst = append(append(dst, `,"errors":`...), m.Errors...)
 	}
 	return append(dst, '}')
+}
+
+// timed reports whether time has made the event.
+func (m *Message) timed() bool { return m.Op == OpTimer }
+
+// appendTimer appends, of an event of a timer, when it was due, and how many seconds after that it was queued.
+func (m *Message) appendTimer(dst []byte) []byte {
+	if !m.timed() {
+		return dst
+	}
+	dst = m.Time.In(time.UTC).AppendFormat(append(dst, `,"due":"`...), timeLayout)
+	return strconv.AppendInt(append(dst, `","late":`...), m.Late, 10)
 }
 
 // appendValue appends a JSON value, or null where there is none.

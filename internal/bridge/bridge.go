@@ -343,6 +343,7 @@ func (b *bridge) run(ctx context.Context) error {
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
 		group.Go(func() error { return b.capture.watchTables(ctx) })
+		group.Go(func() error { return b.capture.runTimers(ctx) })
 		group.Go(func() error { return b.capture.reads.tend(ctx) })
 		group.Go(func() error { return b.watchHazards(ctx) })
 	} else if b.refused == nil {
