@@ -35,7 +35,7 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	}
 	from := "the state database"
 	if e.From == control.FromFile {
-		from = s.config.File
+		from = s.file
 	}
 	t.row("from", from)
 	if e.Version > 0 {
