@@ -15,16 +15,44 @@ func (s *Sender) Pools() int {
 
 // Age makes the connections older.
 func (s *Sender) Age(by time.Duration) {
+	s.eachPool(func(p *pool) { p.current.since = p.current.since.Add(-by) })
+}
+
+// eachPool calls f for each pool that has connections, with its mutex held.
+func (s *Sender) eachPool(f func(*pool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pools {
 		p.mu.Lock()
 		if p.current != nil {
-			p.current.since = p.current.since.Add(-by)
+			f(p)
 		}
 		p.mu.Unlock()
 	}
 }
+
+// Blind has what the idle connections' receivers have said or done not be seen until a request was
+// written, as if it arrived in that moment.
+func (s *Sender) Blind() {
+	s.eachPool(func(p *pool) {
+		for _, c := range p.current.idle {
+			w := c.wire
+			w.from = func(uintptr) bool {
+				w.n, w.err = 0, errNothingYet
+				return true
+			}
+		}
+	})
+}
+
+// Idle is how many connections are idle.
+func (s *Sender) Idle() (n int) {
+	s.eachPool(func(p *pool) { n += len(p.current.idle) })
+	return n
+}
+
+// Expire has the connections' time be over.
+func (s *Sender) Expire() { s.eachPool(func(p *pool) { p.current.expiry.Reset(0) }) }
 
 // PreparedEndpoints is how many endpoints the sender remembers.
 func (s *Sender) PreparedEndpoints() (n int) {
