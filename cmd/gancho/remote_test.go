@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,6 @@ var changing = []struct {
 	{regexp.MustCompile(`"(id|timestamp)":"[^"]+"`), `"$1":"X"`},
 	{regexp.MustCompile(`\b(cli:\w+|token:mesa)\b`), "WHO"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
-	{regexp.MustCompile(`(novo|mesa-?|chave)-(local|remote)`), "$1-NAME"},
 	{regexp.MustCompile(`(unconfirmed_bytes|held_bytes|used|queued_bytes)": \d+`), `$1": N`},
 	{regexp.MustCompile(`\d+(\.\d+)? [kMG]B\b`), "N BYTES"},
 	{regexp.MustCompile(`\b\d+ bytes\b`), "N BYTES"},
@@ -51,6 +51,9 @@ var changing = []struct {
 	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} [0-9:]+ GMT`), "TIME"},
 	{regexp.MustCompile(`'\d+GB'`), "'N GB'"}, // of other tests' WAL, too, as are senders
 	{regexp.MustCompile(`\d+ of \d+ (WAL senders|replication slots)`), "N of N $1"},
+	{regexp.MustCompile(`\d+ (seconds|transactions)`), "N $1"},
+	{regexp.MustCompile(`matched_per_minute": [0-9.]+`), `matched_per_minute": N`},
+	{regexp.MustCompile(`(?m)\d+\.\d +\d+$`), "N"},
 	{regexp.MustCompile(`"id": \d+`), `"id": N`},
 	{regexp.MustCompile(` +`), " "},
 }
@@ -92,6 +95,11 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d.login(d.address, "mesa", "admin")
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(s.ok("status"), "EVENTS/MIN") { // what rules have seen is written now and then
+		<-tick.C
+	}
 	return d
 }
 
@@ -114,27 +122,13 @@ func (d *desk) far(args ...string) (code int, stdout, stderr string) {
 func (d *desk) same(want int, args ...string) {
 	d.t.Helper()
 	for _, more := range [][]string{nil, {"--json"}} {
-		outputs := map[string]string{}
-		for _, where := range []string{"local", "remote"} {
-			var line []string
-			for _, a := range slices.Concat(args, more) {
-				line = append(line, strings.ReplaceAll(a, "WHERE", where+strings.Join(more, "")))
-			}
-			run := d.gancho
-			switch {
-			case where == "remote":
-				run = d.far
-			case args[0] == "why": // the configuration's port is chosen anew by each process
-				line = append(line, "--url", d.address)
-			}
-			code, stdout, stderr := run(line...)
-			if code != want {
-				d.t.Errorf("%s: gancho %s: exit %d, want %d\n%s%s", where, strings.Join(line, " "), code, want, stdout, stderr)
-			}
-			outputs[where] = steady(strings.ReplaceAll(stdout+"---\n"+stderr, where+strings.Join(more, ""), "WHERE"))
+		line := slices.Concat(args, more)
+		diff := d.compare(want, line)
+		for again := 0; diff != "" && again < 3 && !strings.Contains(strings.Join(line, " "), "WHERE"); again++ {
+			diff = d.compare(want, line) // something may have moved between the two: a minute has passed, a server has worked
 		}
-		if diff := cmp.Diff(outputs["local"], outputs["remote"]); diff != "" {
-			d.t.Errorf("gancho %s: (-local +remote)\n%s", strings.Join(slices.Concat(args, more), " "), diff)
+		if diff != "" {
+			d.t.Errorf("gancho %s: (-local +remote)\n%s", strings.Join(line, " "), diff)
 		}
 	}
 	var path []string
@@ -147,6 +141,32 @@ func (d *desk) same(want int, args ...string) {
 	for i := range path {
 		d.tried[strings.Join(path[:i+1], " ")] = true
 	}
+}
+
+// compare is what differs between a command here and over the API, exit codes included.
+func (d *desk) compare(want int, args []string) string {
+	d.t.Helper()
+	outputs := map[string]string{}
+	for _, where := range []string{"local", "remote"} {
+		name := where + strconv.FormatBool(slices.Contains(args, "--json"))
+		var line []string
+		for _, a := range args {
+			line = append(line, strings.ReplaceAll(a, "WHERE", name))
+		}
+		run := d.gancho
+		switch {
+		case where == "remote":
+			run = d.far
+		case args[0] == "why": // the configuration's port is chosen anew by each process
+			line = append(line, "--url", d.address)
+		}
+		code, stdout, stderr := run(line...)
+		if code != want {
+			d.t.Errorf("%s: gancho %s: exit %d, want %d\n%s%s", where, strings.Join(line, " "), code, want, stdout, stderr)
+		}
+		outputs[where] = steady(strings.ReplaceAll(stdout+"---\n"+stderr, name, "WHERE"))
+	}
+	return cmp.Diff(outputs["local"], outputs["remote"])
 }
 
 // TestRemoteCommands: over the API each command prints what it prints beside the bridge, and ends with the same code.
