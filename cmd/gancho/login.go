@@ -17,7 +17,7 @@ import (
 func newLoginCommand() *cobra.Command {
 	var f sessionFlags
 	cmd := &cobra.Command{
-		Use: "login --api ADDRESS", Short: "Keep a token, for commands that ask a bridge from another machine", Args: noArguments,
+		Use: "login", Short: "Keep a token, for commands that ask a bridge from another machine", Args: noArguments,
 		Long: `Read a token from $GANCHO_TOKEN or the standard input, show it to the bridge, and keep it for
 commands with the same --api: in the user's configuration directory, in a file that nobody else
 may read. Somebody at the bridge creates the token: gancho tokens create NAME --role operator.
@@ -60,7 +60,7 @@ A token is sent over https only, or to this machine.`,
 func newLogoutCommand() *cobra.Command {
 	var f sessionFlags
 	cmd := &cobra.Command{
-		Use: "logout --api ADDRESS", Short: "Forget the token of a bridge", Args: noArguments,
+		Use: "logout", Short: "Forget the token of a bridge", Args: noArguments,
 		Long: "Forget the token that gancho login has kept. The token stays valid until it expires or is revoked:\ngancho tokens revoke NAME.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			address, err := f.address()
