@@ -31,7 +31,7 @@ help: ## List the targets
 
 .PHONY: deps
 deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages, a browser
-	@.ci/deps postgresql redis gcc node python php chromium npm-packages locale
+	@.ci/deps postgresql redis gcc node python php webhook chromium npm-packages locale
 
 .PHONY: build
 build: ## Build the static binary bin/gancho, and bin/gancho-demo beside it

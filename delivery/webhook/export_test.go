@@ -74,3 +74,40 @@ func BodyWriter(ep *endpoint.Endpoint) func(dst []byte, m *Message) []byte {
 	f := newBodyShape(ep)
 	return f.appendBody
 }
+
+// VendorSignature is the value of the header of the endpoint's first signature.
+func VendorSignature(ep *endpoint.Endpoint, id, stamp, body string) string {
+	signers, _ := newVendorSigners(ep)
+	return signers[0].headerValue(&signedParts{id, stamp, []byte(body)}, 0)
+}
+
+// AgeTokens makes the access tokens older.
+func (s *Sender) AgeTokens(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.logins {
+		l.mu.Lock()
+		if l.current != nil {
+			older := *l.current
+			older.expires, older.fetched = older.expires.Add(-by), older.fetched.Add(-by)
+			l.current = &older
+		}
+		l.mu.Unlock()
+	}
+}
+
+// Logins is how many logins the sender remembers.
+func (s *Sender) Logins() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.logins)
+}
+
+// ForgetPrepared has the next endpoint that is added find all others unused.
+func (s *Sender) ForgetPrepared() {
+	s.prepared.Range(func(_, v any) bool {
+		t, _ := v.(*preparedEndpoint)
+		t.used.Store(0)
+		return true
+	})
+}

@@ -66,6 +66,7 @@ const (
 	ClassTLS        = "tls"             // handshake or certificate
 	ClassProxy      = "proxy"           // the endpoint's proxy: not reached, or it refused
 	ClassProtocol   = "protocol"        // what came back is not HTTP
+	ClassLogin      = "login"           // no access token; nothing was sent
 	ClassConfig     = "config"          // the endpoint cannot be used as it is set; nothing was sent
 	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
 )

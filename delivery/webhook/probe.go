@@ -29,6 +29,8 @@ type Exchange struct {
 	Protocol string `json:"protocol,omitempty"` // the answer's version of HTTP, such as HTTP/2.0
 	TLS      string `json:"tls,omitempty"`      // the connection's version of TLS, such as TLS 1.3; empty: none
 	Timing   Timing `json:"timing"`
+	// Wrong is what the receiver said to wrong requests, of a test that was delivered.
+	Wrong []WrongProbe `json:"wrong,omitempty"`
 }
 
 // ExchangeRequest is a request without what is secret in it.
@@ -85,18 +87,31 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	if t.err == nil {
 		p, t.err = s.newPool(ep, ep.HTTP1)
 	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginOf(ep)
+	}
 	if err := t.usable(ep, ms, list); err != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
 		return nothing
 	}
-	a := attempt{prepared: t, draft: t.draft(ms, list, start), deadline: start.Add(t.timeout)}
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
+		nothing.end(*failed, time.Since(start))
+		return nothing
+	}
+	a := t.begin(with, ms, list)
 	defer a.draft.free()
 	shown, o := a.probe(ctx, ep, p)
 	if requiresHTTP1(o.Err) && !ep.HTTP1 {
-		if p, err := s.newPool(ep, true); err == nil {
+		if p1, err := s.newPool(ep, true); err == nil {
+			p = p1
 			shown, o = a.probe(ctx, ep, p)
 		}
+	}
+	for a.retriesWith(ctx, start, &o) {
+		shown, o = a.probe(ctx, ep, p)
 	}
 	shown.end(o, time.Since(start))
 	return shown

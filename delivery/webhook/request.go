@@ -27,6 +27,7 @@ type draft struct {
 	ms   []*Message
 	list bool
 	id   string
+	with credentials
 
 	signed     []byte // "id.timestamp.body"
 	stamp      []byte // a part of it
@@ -69,7 +70,7 @@ func (t *preparedEndpoint) draft(ms []*Message, list bool, start time.Time) *dra
 
 // free gives the draft's memory back.
 func (d *draft) free() {
-	d.ms, d.stamp, d.body = nil, nil, nil
+	d.ms, d.stamp, d.body, d.with = nil, nil, nil, credentials{}
 	if cap(d.signed) > maxDraft {
 		d.signed = nil
 	}
@@ -86,8 +87,10 @@ func (t *preparedEndpoint) header(d *draft) http.Header {
 	maps.Copy(h, t.base.Header)
 	h["Content-Type"] = t.contentType(d.list)
 	t.setHeaders(h, d)
-	h[endpoint.HeaderID] = []string{d.id}
-	h[endpoint.HeaderTimestamp] = []string{string(d.stamp)}
+	if t.standard {
+		h[endpoint.HeaderID] = []string{d.id}
+		h[endpoint.HeaderTimestamp] = []string{string(d.stamp)}
+	}
 	if len(d.signatures) > 0 {
 		h[endpoint.HeaderSignature] = []string{string(d.signatures)}
 	}
@@ -109,6 +112,7 @@ func (t *preparedEndpoint) setHeaders(h http.Header, d *draft) {
 	if t.shape.format == endpoint.FormatCloudEventsBinary {
 		t.shape.setCloudHeaders(h, d.ms[0])
 	}
+	t.setVariable(h, d)
 }
 
 func (d *draft) replay() bool {
@@ -119,7 +123,7 @@ func (d *draft) replay() bool {
 // the connection after it.
 func (t *preparedEndpoint) writeHead(d *draft, last bool) {
 	head := d.head[:0]
-	head = append(head, t.head...)
+	head = t.appendStaticHead(head, d)
 	field := func(name string) {
 		head = append(append(head, name...), ':', ' ')
 	}
@@ -133,18 +137,20 @@ func (t *preparedEndpoint) writeHead(d *draft, last bool) {
 	field("Content-Type")
 	head = append(head, t.contentType(d.list)[0]...)
 	line()
-	field(endpoint.HeaderID)
-	head = append(head, d.id...)
-	line()
-	field(endpoint.HeaderTimestamp)
-	head = append(head, d.stamp...)
-	line()
+	if t.standard {
+		field(endpoint.HeaderID)
+		head = append(head, d.id...)
+		line()
+		field(endpoint.HeaderTimestamp)
+		head = append(head, d.stamp...)
+		line()
+	}
 	if len(d.signatures) > 0 {
 		field(endpoint.HeaderSignature)
 		head = append(head, d.signatures...)
 		line()
 	}
-	if t.shape.format == endpoint.FormatCloudEventsBinary || d.replay() {
+	if t.shape.format == endpoint.FormatCloudEventsBinary || t.variable() || d.replay() {
 		rare := http.Header{}
 		t.setHeaders(rare, d)
 		var text bytes.Buffer
@@ -155,12 +161,36 @@ func (t *preparedEndpoint) writeHead(d *draft, last bool) {
 	d.head = head
 }
 
+// appendStaticHead appends what is the same each time, with the query of this request if
+// that is not.
+func (t *preparedEndpoint) appendStaticHead(head []byte, d *draft) []byte {
+	if !t.templates.queried {
+		return append(head, t.head...)
+	}
+	_, fields, _ := bytes.Cut(t.head, []byte("\r\n"))
+	head = append(append(head, "POST "...), t.url(d).RequestURI()...)
+	return append(append(head, " HTTP/1.1\r\n"...), fields...)
+}
+
+// url returns the URL of this request.
+func (t *preparedEndpoint) url(d *draft) *url.URL {
+	if !t.templates.queried {
+		return t.base.URL
+	}
+	u := *t.base.URL
+	u.RawQuery = t.templates.queryOf(d.ms, d.parts())
+	return &u
+}
+
+// parts are what signatures and templates can name.
+func (d *draft) parts() *signedParts { return &signedParts{d.id, string(d.stamp), d.body} }
+
 // request is the draft for net/http, which may still write the body when the attempt is over:
 // it has a copy.
 func (t *preparedEndpoint) request(ctx context.Context, d *draft) *http.Request {
 	body := bytes.Clone(d.body)
 	req := t.base.WithContext(ctx)
-	req.Header = t.header(d)
+	req.Header, req.URL = t.header(d), t.url(d)
 	req.ContentLength = int64(len(body))
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	// net/http asks for the body again when an HTTP/2 receiver says that it has not
@@ -207,8 +237,8 @@ func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) htt
 	if user != nil {
 		h.Set("Authorization", "Basic "+basicCredentials(user))
 	}
-	for name, value := range ep.Headers {
-		h[headerKey(name)] = []string{value.Reveal()}
+	if fixed := ep.Auth.Fixed(); fixed != "" {
+		h.Set("Authorization", fixed)
 	}
 	if ep.Format == endpoint.FormatCloudEventsBinary {
 		setStaticCloudHeaders(h, ep)

@@ -52,13 +52,14 @@ type Sender struct {
 	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
 	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
-	mu    sync.Mutex
-	pools map[poolKey]*pool
+	mu     sync.Mutex
+	pools  map[poolKey]*pool
+	logins map[string]*login // by loginKey
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
-	s := &Sender{options: o, pools: map[poolKey]*pool{}}
+	s := &Sender{options: o, pools: map[poolKey]*pool{}, logins: map[string]*login{}}
 	closed, cancel := context.WithCancel(context.Background())
 	s.stopDialing = cancel
 	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -84,17 +85,20 @@ func (s *Sender) Close() {
 	}
 }
 
-// Redial has the next attempt at the endpoint make a new connection: somebody has
+// Redial has the next attempt at the endpoint make a new connection, and log in: somebody has
 // changed something. Those in flight end over theirs.
 func (s *Sender) Redial(ep *endpoint.Endpoint) {
 	if t := s.preparedFor(ep, time.Now()); t.err == nil {
 		t.pool.Load().giveUp()
+		if t.login != nil {
+			t.login.forget()
+		}
 	}
 }
 
 // Send makes one attempt and says how it ended. The message's bytes are free
 // again when it returns. The endpoint's timeout covers everything from the
-// dial to the end of the answer's body; when ctx ends first, the outcome's
+// dial to the end of the answer's body, and a login before it as long again; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
 // What counts as delivered is what Endpoint.Success says, of an answer that
@@ -119,7 +123,12 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err, Duration: time.Since(start)}
 	}
-	a := attempt{prepared: t, draft: t.draft(ms, list, start), deadline: start.Add(t.timeout)}
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		failed.Duration = time.Since(start)
+		return *failed
+	}
+	a := t.begin(with, ms, list)
 	defer a.draft.free()
 	if s.options.Keep != KeepNone {
 		a.steps = &trace{}
@@ -129,6 +138,10 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
 		o = a.post(ctx, t.pool.Load())
 	}
+	for a.retriesWith(ctx, start, &o) {
+		o = a.post(ctx, t.pool.Load())
+	}
+	t.remember(a.draft.with, &o)
 	o.Duration = time.Since(start)
 	o.Detail = s.detail(&a, ep, &o)
 	return o
@@ -144,6 +157,14 @@ type attempt struct {
 	answer *http.Response // nil: none came
 }
 
+// begin begins an attempt, whose timeout runs from now on. The caller frees its draft.
+func (t *preparedEndpoint) begin(with credentials, ms []*Message, list bool) attempt {
+	now := time.Now()
+	a := attempt{prepared: t, draft: t.draft(ms, list, now), deadline: now.Add(t.timeout)}
+	a.draft.with = with
+	return a
+}
+
 // post makes a request over one of the pool's connections and judges what comes back.
 func (a *attempt) post(ctx context.Context, p *pool) Outcome {
 	if ctx.Err() != nil {
@@ -153,6 +174,7 @@ func (a *attempt) post(ctx context.Context, p *pool) Outcome {
 	r := c.roundTrip(ctx, a, idle)
 	a.answer = r.answer
 	o := a.prepared.outcome(ctx, a.deadline, &r)
+	a.draft.with.hide(&o, r.answer)
 	p.release(c, r.keep, &o, time.Now())
 	return o
 }
@@ -224,10 +246,14 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 			delete(s.pools, key)
 		}
 	}
+	s.forgetLoginsLocked()
 	if t.err == nil {
 		var p *pool
 		p, t.err = s.poolLocked(ep, t.key)
 		t.pool.Store(p)
+	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginLocked(ep)
 	}
 	t.used.Store(time.Now().Unix())
 	v, _ := s.prepared.LoadOrStore(ep, t)
@@ -256,15 +282,21 @@ type preparedEndpoint struct {
 	single  []string // the content types, as header values
 	list    []string
 	signers []*signer
-	timeout time.Duration
-	success [][2]int
-	body    *regexp.Regexp // nil: any
-	reach   int            // how many bytes of an answer body is matched against
-	mask    answerMask
-	key     poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
-	pool    atomic.Pointer[pool]
-	err     error        // why nothing can be sent
-	used    atomic.Int64 // Unix seconds
+	vendors []*vendorSigner
+	// standard: the headers of Standard Webhooks are sent.
+	standard  bool
+	templates templates
+	login     *login       // nil: requests have no access token
+	keyInUse  atomic.Int32 // the number of the HMAC secret that makes single signatures
+	timeout   time.Duration
+	success   [][2]int
+	body      *regexp.Regexp // nil: any
+	reach     int            // how many bytes of an answer body is matched against
+	mask      answerMask
+	key       poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
+	pool      atomic.Pointer[pool]
+	err       error        // why nothing can be sent
+	used      atomic.Int64 // Unix seconds
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
@@ -275,8 +307,10 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 		return t
 	}
 	u, _ := url.Parse(ep.URL) // Check has parsed it
-	for _, s := range ep.Secrets {
-		t.signers = append(t.signers, newSigner(s))
+	if t.standard = !ep.NoStandard; t.standard {
+		for _, s := range ep.Secrets {
+			t.signers = append(t.signers, newSigner(s))
+		}
 	}
 	if ep.Success.Body != "" {
 		t.body, t.err = regexp.Compile(ep.Success.Body)
@@ -287,7 +321,11 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	t.origin = u.Scheme + "://" + u.Host
 	t.key = poolKeyOf(ep, t.origin, ep.HTTP1)
-	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: staticHeader(ep, version, user), Host: u.Host}).WithContext(context.Background())
+	header := staticHeader(ep, version, user)
+	var others map[string]string
+	t.vendors, others = newVendorSigners(ep)
+	t.templates = newTemplates(ep, others, header, u)
+	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: header, Host: u.Host}).WithContext(context.Background())
 	if t.err == nil {
 		t.head, t.err = staticHead(t.base)
 	}

@@ -45,13 +45,9 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: its url is malformed", ep.Name) // err would show it
 	}
-	g := guardOf(ep)
-	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
-	switch proxy, err := ep.ProxyURL(); {
-	case err != nil:
-		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
-	case proxy != nil:
-		connect = newTunnel(&s.options, g, proxy).connect
+	connect, err := s.connector(ep)
+	if err != nil {
+		return nil, err
 	}
 	host := hostName(u)
 	p := &pool{sender: s, address: net.JoinHostPort(host, portOf(u)), connect: connect}
@@ -64,6 +60,18 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 		p.tls = config
 	}
 	return p, nil
+}
+
+// connector makes the endpoint's connections: guarded, and through its proxy.
+func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	g := guardOf(ep)
+	switch proxy, err := ep.ProxyURL(); {
+	case err != nil:
+		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	case proxy != nil:
+		return newTunnel(&s.options, g, proxy).connect, nil
+	}
+	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
 }
 
 // hostName is the URL's host as it is looked up, which net/http does alike.

@@ -55,10 +55,12 @@ func (v *visit) settingField(f form, s *setting) field {
 	switch s.kind {
 	case pairs:
 		out.Lines = 3
-	case longText:
+	case longText, inYAML:
 		out.Lines = 4
 	case aSwitch:
 		out.Options = []option{{"", v.text("settings.no"), out.Value == ""}, {"true", v.text("settings.yes"), out.Value == "true"}}
+	case aSwitchOff:
+		out.Options = []option{{"", v.text("settings.yes"), out.Value == ""}, {"false", v.text("settings.no"), out.Value == "false"}}
 	case aChoice:
 		usual := v.text("settings.none")
 		if s.usual != "" {
