@@ -95,7 +95,7 @@ func (c *Client) refused(ctx context.Context, r *request, answer *http.Response,
 func (c *Client) older(ctx context.Context, r *request, e *AnswerError) error {
 	answer, err := c.send(ctx, &request{method: http.MethodGet, path: "/openapi.json"})
 	if err != nil {
-		return e //nolint:nilerr // the answer that there is says more
+		return e // the answer that there is says more
 	}
 	defer func() { _ = answer.Body.Close() }() // it is read only
 	var document struct {
