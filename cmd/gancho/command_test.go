@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,13 @@ import (
 // command runs the command line in this process.
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return commandOn(strings.NewReader(""), args...)
+}
+
+// commandOn is command with a standard input.
+func commandOn(stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = main.Main(context.Background(), args, strings.NewReader(""), &out, &errs)
+	code = main.Main(context.Background(), args, stdin, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -48,7 +48,7 @@ The ids are explained in docs/operations.md.`,
 			if err := checkPatterns(only); err != nil {
 				return err
 			}
-			report, err := examine(cmd.Context(), f.config)
+			report, err := f.examine(cmd)
 			if err != nil {
 				return err
 			}
@@ -90,6 +90,18 @@ func matches(id string, patterns []string) bool {
 		ok, _ := path.Match(p, id) // checkPatterns has checked the pattern
 		return ok
 	})
+}
+
+// examine looks at everything that the configuration names, or has the bridge look that is asked.
+func (f *sessionFlags) examine(cmd *cobra.Command) (report doctor.Report, err error) {
+	if f.api == "" {
+		return examine(cmd.Context(), f.config)
+	}
+	err = f.run(cmd, 0, func(ctx context.Context, s *session) (err error) {
+		report, err = s.Doctor(ctx, s.actor)
+		return err
+	})
+	return report, err
 }
 
 // examine looks at everything that the configuration names.

@@ -50,6 +50,9 @@ version control: gancho check --compatible-with says which changes would break r
 		Example: "  gancho events\n  gancho events --format jsonschema -o contract\n  gancho events --format openapi --endpoint crm-centro > crm.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.format != "" {
+				if err := f.session.onlyHere("gancho events --format"); err != nil {
+					return err
+				}
 				return f.describe(cmd)
 			}
 			for _, name := range []string{"output", "dsn", "endpoint"} {
@@ -70,11 +73,13 @@ version control: gancho check --compatible-with says which changes would break r
 }
 
 func listEvents(ctx context.Context, s *session) error {
-	rules, err := parseRules(s.config)
-	if err != nil {
-		return err
+	if s.local != nil {
+		rules, err := parseRules(s.config)
+		if err != nil {
+			return err
+		}
+		s.local.Catalogue = rules.EventTypes
 	}
-	s.Catalogue = rules.EventTypes
 	events, err := s.EventTypes(ctx, s.actor)
 	if err != nil {
 		return err

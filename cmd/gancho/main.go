@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,10 +86,12 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          noArguments,
 		// Of every command: none has one of its own.
-		PersistentPreRunE: refuseEmpty,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error { return cmp.Or(refuseEmpty(cmd, args), refuseAPI(cmd)) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.PersistentFlags().String(apiFlag, "", "")
+	_ = root.PersistentFlags().MarkHidden(apiFlag) // it is there
 	root.AddCommand(
 		newRunCommand(),
 		newInitCommand(),
@@ -113,6 +116,8 @@ func newRootCommand() *cobra.Command {
 		newReplayCommand(),
 		newForgetCommand(),
 		newTokensCommand(),
+		newLoginCommand(),
+		newLogoutCommand(),
 		newAuditCommand(),
 		newConsoleCommand(),
 		newListenCommand(),

@@ -133,6 +133,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		TotalRequests:     c.Quotas.Total.Requests,
 		Shutdown:          c.Shutdown,
 		Version:           version,
+		ConfigFile:        c.File,
 		Log:               log,
 		LagWarning:        c.Source.LagWarning,
 		WALBudget:         c.Source.WALBudget,

@@ -37,7 +37,16 @@ func TestMain(m *testing.M) {
 		os.Exit(main.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	_ = os.Setenv("LC_ALL", "C") // whatever the developer's language, which the commands would speak
-	os.Exit(testservers.Main(m, &pg))
+	logins, err := os.MkdirTemp("", "gancho-logins-") // not the developer's
+	if err == nil {
+		err = os.Setenv("XDG_CONFIG_HOME", logins)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := testservers.Main(m, &pg)
+	_ = os.RemoveAll(logins)
+	os.Exit(code)
 }
 
 // commandEnv is the environment of this binary as the command. The race detector

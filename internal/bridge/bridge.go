@@ -76,7 +76,9 @@ type Options struct {
 	Requests, TotalRequests int
 	Shutdown                time.Duration // how long requests in flight may take at the end
 	Version                 string
-	Log                     zerolog.Logger
+	// ConfigFile is the path of gancho.yaml, for people.
+	ConfigFile string
+	Log        zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
 	// are warned.
 	LagWarning int64

@@ -86,6 +86,9 @@ type Options struct {
 	Unlogged bool
 	Zone     *time.Location
 	Version  string
+	// ConfigFile is the path of gancho.yaml as it was given; KeepEvents how long events are kept after their commit, 0: they are not.
+	ConfigFile string
+	KeepEvents time.Duration
 	// Console is the address of the console's listener, such as https://webhooks.example.com. Empty: there is no console.
 	Console string
 	// Screens are those of vendors.
