@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -94,7 +93,7 @@ func matches(id string, patterns []string) bool {
 
 // examine looks at everything that the configuration names.
 func examine(ctx context.Context, file string) (doctor.Report, error) {
-	c, mistakes := config.Inspect(file, os.LookupEnv)
+	c, mistakes := config.Inspect(file, variable)
 	if c == nil {
 		return doctor.Report{}, mistakes
 	}

@@ -45,7 +45,7 @@ func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error
 	registerConfig(cmd.Flags(), &path)
 	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := config.Load(path, os.LookupEnv)
+		c, err := config.Load(path, variable)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ type session struct {
 // connect reads the configuration and connects to what the command needs. The
 // caller closes the session.
 func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err error) {
-	c, err := config.Load(f.config, os.LookupEnv)
+	c, err := config.Load(f.config, variable)
 	if err != nil {
 		return nil, err
 	}
