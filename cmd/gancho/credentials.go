@@ -14,7 +14,7 @@ import (
 
 // credentialsVariable names the directory with the credentials of a service: systemd's
 // (LoadCredential=), or that of a mounted secret.
-const credentialsVariable = "CREDENTIALS_DIRECTORY" //nolint:gosec // the name of a variable
+const credentialsVariable = "CREDENTIALS_DIRECTORY"
 
 // variable looks up what ${NAME} stands for in files: the environment variable, or else the
 // credential of that name, without the line's end.
@@ -26,7 +26,7 @@ func variable(name string) (string, bool) {
 	if directory == "" || !credentialName.MatchString(name) {
 		return "", false
 	}
-	text, err := os.ReadFile(filepath.Join(directory, name))
+	text, err := os.ReadFile(filepath.Join(directory, name)) //nolint:gosec // whoever starts the process names the directory
 	if err != nil {
 		return "", false // it is not there: readableCredentials has seen the others
 	}
@@ -51,7 +51,7 @@ func readableCredentials() error {
 			continue
 		}
 		var f *os.File
-		if f, err = os.Open(filepath.Join(directory, e.Name())); err == nil {
+		if f, err = os.Open(filepath.Join(directory, e.Name())); err == nil { //nolint:gosec // as above
 			err = f.Close()
 		}
 	}
