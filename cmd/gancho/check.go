@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -44,7 +43,7 @@ endpoints that get the event, and the exit code is 1. With --offline, too, what 
 must know of the source is then in catalogue.yaml.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Inspect(path, os.LookupEnv)
+			c, err := config.Inspect(path, variable)
 			k.language, _ = language.From(cmd.Context())
 			if c == nil {
 				return err

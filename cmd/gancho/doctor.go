@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -106,7 +105,7 @@ func (f *sessionFlags) examine(cmd *cobra.Command) (report doctor.Report, err er
 
 // examine looks at everything that the configuration names.
 func examine(ctx context.Context, file string) (doctor.Report, error) {
-	c, mistakes := config.Inspect(file, os.LookupEnv)
+	c, mistakes := config.Inspect(file, variable)
 	if c == nil {
 		return doctor.Report{}, mistakes
 	}

@@ -136,10 +136,10 @@ func (f *eventsFlags) describe(cmd *cobra.Command) error {
 func (f *eventsFlags) configuration() (*config.Config, *endpoint.Endpoint, error) {
 	none := &endpoint.Endpoint{}
 	if f.endpoint == "" {
-		c, err := config.LoadRules(f.session.config, os.LookupEnv)
+		c, err := config.LoadRules(f.session.config, variable)
 		return c, none, err
 	}
-	c, err := config.Load(f.session.config, os.LookupEnv)
+	c, err := config.Load(f.session.config, variable)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -190,7 +190,7 @@ func (f *eventsFlags) events(cmd *cobra.Command, c *config.Config) ([]contract.E
 	}
 	dsn := f.dsn
 	if dsn == "" {
-		whole, err := config.Load(f.session.config, os.LookupEnv)
+		whole, err := config.Load(f.session.config, variable)
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s does not exist, so that the source is asked; to do without it, write the file once with: gancho catalogue save", err, cataloguePath(f.session.config))
 		}

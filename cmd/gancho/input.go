@@ -211,7 +211,7 @@ func (f *secretFlags) read(stdin io.Reader) (*endpoint.Secret, error) {
 	var text, from string
 	switch {
 	case f.env != "":
-		value, ok := os.LookupEnv(f.env)
+		value, ok := variable(f.env)
 		if !ok {
 			return nil, usageError{fmt.Errorf("--secret-env: the environment variable %s is not set", f.env)}
 		}

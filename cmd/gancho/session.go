@@ -47,7 +47,7 @@ func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error
 	registerConfig(cmd.Flags(), &path)
 	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := config.Load(path, os.LookupEnv)
+		c, err := config.Load(path, variable)
 		if err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	if f.api != "" {
 		return f.connectAPI(cmd)
 	}
-	c, err := config.Load(f.config, os.LookupEnv)
+	c, err := config.Load(f.config, variable)
 	if err != nil {
 		return nil, err
 	}

@@ -72,8 +72,9 @@ type world struct {
 	binary   string // of the command; empty: the test's own
 	source   string // additional lines of the source section
 	rules    string
-	http     string // additional lines of the http section
-	extra    string // additional top-level sections
+	http     string   // additional lines of the http section
+	extra    string   // additional top-level sections
+	env      []string // additional variables of the commands that are started
 	// endpoints are the lines of the endpoints section.
 	endpoints []string
 	// sessions are those of exec that are kept.
@@ -268,7 +269,7 @@ func (w *world) startCommand(path string, args ...string) *bridge {
 	w.t.Helper()
 	b := &bridge{t: w.t, line: make(chan struct{}, 1), done: make(chan struct{})}
 	b.cmd = exec.Command(path, args...)
-	b.cmd.Env = commandEnv()
+	b.cmd.Env = commandEnv(w.env...)
 	if path != os.Args[0] { // its memory is measured as users have it, whatever the tests run with
 		b.cmd.Env = append(b.cmd.Env, "GOGC=100")
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -123,6 +124,14 @@ func newMetrics() *metrics {
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// build adds what the process was built from.
+func (m *metrics) build(version, revision string) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "gancho", Name: "build_info", Help: "1, with the version, the commit and the Go that the process was built from.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	}, func() float64 { return 1 }))
 }
 
 // forget removes what is measured of an endpoint that is no more.
