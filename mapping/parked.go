@@ -204,7 +204,7 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	}
 	c.Relation = r.plan.relation
 	op := c.Op
-	if op == cdc.Read {
+	if !op.Streamed() { // a row that was read
 		op = cdc.Insert
 	}
 	plan, group := r.plan.ruleOf(bound, op)

@@ -16,7 +16,8 @@ type Message struct {
 	Time time.Time `json:"committed"`
 	// Sequence rises with commit order; a receiver compares it as text.
 	Sequence string `json:"sequence,omitempty"`
-	// Op is insert, update, delete or truncate; empty when the event is of no change.
+	// Op is that of [cdc.Op]: insert, update, delete or truncate, read for a row that was there already, timer or
+	// schedule for one that was read at a time; empty for events that are of no row.
 	Op string `json:"op,omitempty"`
 	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
 	Data      []byte `json:"-"`
