@@ -54,6 +54,9 @@ func (rs *Ruleset) Payloads() []Payload {
 			}
 		}
 	}
+	for _, s := range rs.schedules {
+		out = append(out, s.payload())
+	}
 	return out
 }
 
