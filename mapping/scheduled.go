@@ -181,3 +181,6 @@ func (s *Scheduled) payload() Payload {
 	p.Op, p.Table = cdc.Schedule, ""
 	return p
 }
+
+// Columns is how many columns a row of Run has.
+func (s *Scheduled) Columns() int { return len(s.query.columns) }

@@ -122,6 +122,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.State == nil && len(bound.Schedules()) > 0 {
+		return nil, nil, errScheduleState
+	}
 	for _, f := range bound.Findings() {
 		c.warn(f)
 	}
