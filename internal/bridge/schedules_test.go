@@ -28,12 +28,12 @@ import (
 type scheduleWorld struct {
 	bridge.SchedulesWorld
 
-	t      *testing.T
+	t      testing.TB
 	conn   *pgx.Conn // to the source
 	client *redis.Client
 }
 
-func newScheduleWorld(t *testing.T, rule string) *scheduleWorld {
+func newScheduleWorld(t testing.TB, rule string) *scheduleWorld {
 	t.Helper()
 	ctx := t.Context()
 	w := &scheduleWorld{t: t}
