@@ -98,6 +98,9 @@ func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 		if s.Store, err = s.connectStore(cmd.Context()); err != nil {
 			s.failed["state"] = err
 		}
+		if rules, err := parseRules(s.config); err == nil { // gancho check says what is wrong with them
+			s.Catalogue = rules.EventTypes
+		}
 	}
 	if s.Queue, err = s.connectQueue(cmd.Context(), s.Store); err != nil {
 		s.failed["queue"] = err
@@ -187,7 +190,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(j))
 	}
-	if err := errors.Join(t.end(), s.ruleText(v.Rules)); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.ruleText(v.Rules), s.scheduleText(v.Schedules)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {

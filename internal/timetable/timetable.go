@@ -33,13 +33,16 @@ const (
 // Hint is what can be written.
 const Hint = "write every 5m, hourly, daily 08:00, weekly mon 08:00, monthly 1 08:00, or {cron: \"0 8 * * 1-5\"}"
 
-// Parse reads a timetable as people write it. Its error says what is wrong; Hint, what can be written.
+// Parse reads a timetable as people write it, and as String returns it. Its error says what is wrong; Hint, what can be written.
 func Parse(text string) (Timetable, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		return Timetable{}, errors.New("it is empty")
 	}
 	of, args := words[0], words[1:]
+	if of == "cron" {
+		return ParseCron(strings.Join(args, " "))
+	}
 	wanted := map[string]int{"every": 1, "hourly": 0, "daily": 1, "weekly": 2, "monthly": 2}
 	n, known := wanted[of]
 	if !known {
