@@ -31,7 +31,7 @@ help: ## List the targets
 
 .PHONY: deps
 deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages, a browser
-	@.ci/deps postgresql redis gcc node python php chromium npm-packages locale
+	@.ci/deps postgresql redis gcc node python php webhook chromium npm-packages locale
 
 .PHONY: build
 build: ## Build the static binary bin/gancho, and bin/gancho-demo beside it
@@ -47,10 +47,13 @@ build-all: build ## Build for Linux, and see that macOS and Windows build too
 test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
 	$(RACE) -timeout 15m $(TESTFLAGS) $(PKG)
 
+WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m
+
+# Two packages have other tests than those, which would take minutes more.
 .PHONY: test-whole
 test-whole: deps ## Test without the race detector where make test runs a sample of the cases: all of them
-	$(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m $(TESTFLAGS) \
-		$$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u)
+	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxE './(cmd/gancho|internal/console)')
+	$(WHOLE) -run '^Test(BreakingCombinations|EveryPage)$$' $(TESTFLAGS) ./cmd/gancho ./internal/console
 
 .PHONY: test-matrix
 test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache

@@ -109,6 +109,8 @@ type State struct {
 	// not at all, which is the default in the source's own database, whose disk is
 	// not Gancho's.
 	KeepEvents time.Duration
+	// KeepChanges keeps the change beside each kept event, with which it can run through other rules.
+	KeepChanges bool
 	// KeepLog is how long the delivery log is kept; 0: none is written.
 	KeepLog time.Duration
 	// KeepAnswers says of which attempts the delivery log has the receiver's

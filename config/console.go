@@ -106,7 +106,7 @@ const screenEnding = ".screen.yaml"
 
 func decodeScreen(v value, file string) string {
 	if v.IsText() && !strings.HasSuffix(v.Text(), screenEnding) {
-		return v.Choice("pacto", "superlogica", "iset")
+		return v.ChoiceOr("the path of a NAME"+screenEnding, "pacto", "superlogica", "iset")
 	}
 	name := v.Text()
 	if name != "" && !filepath.IsAbs(name) {

@@ -203,11 +203,13 @@ func (s *State) decode(v value) {
 		}
 		return v.Duration(0, maxKeep)
 	}
+	var changes value
 	events := false
 	v.Map(
 		strictyaml.Optional("dsn", func(v value) { s.DSN = decodeDSN(v) }),
 		strictyaml.Optional("key", func(v value) { s.Key, s.KeyLine = Secret(v.Text()), v.Line() }),
 		strictyaml.Optional("keep_events", func(v value) { s.KeepEvents, events = keep(v), true }),
+		strictyaml.Optional("keep_changes", func(v value) { s.KeepChanges, changes = v.Bool(), v }),
 		strictyaml.Optional("keep_log", func(v value) { s.KeepLog = keep(v) }),
 		strictyaml.Optional("keep_answers", func(v value) { s.KeepAnswers = v.Choice("failed", "all", "off") }),
 		strictyaml.Optional("keep_dead", func(v value) { s.KeepDead = keepFailed(v) }),
@@ -217,6 +219,9 @@ func (s *State) decode(v value) {
 	}
 	if !events && s.DSN != "" {
 		s.KeepEvents = defaultKeepEvents
+	}
+	if s.KeepChanges && s.KeepEvents == 0 {
+		changes.Errorf("write keep_events: 7d beside it, or leave out keep_changes", "changes are kept beside kept events, and none are kept")
 	}
 }
 

@@ -39,6 +39,9 @@ type Event struct {
 	Errors []byte
 	// Tags is a JSON array of the rule's tags, each a name=value; nil: there are none.
 	Tags []byte
+	// Change is what a Redriver needs of the change, as WithEventChanges has it kept: the whole row, whatever the
+	// rule shows of it. It is not to be stored as it is. Nil: it was not kept.
+	Change []byte
 }
 
 // EventType is an event that rules make, as far as their files say it. Group,

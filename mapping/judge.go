@@ -73,7 +73,7 @@ const maxJudgedValue = 200
 func (rs *Ruleset) Judge(ctx context.Context, s *Source, table cdc.Name, key string, hide func(column string) bool) (*RowJudgement, error) {
 	bound := rs.byTable[table]
 	if len(bound) == 0 {
-		return nil, fmt.Errorf("rules take changes of %s as changes of their parents: ask for the parent's row", table)
+		return nil, errChild(table)
 	}
 	s.path = rs.path
 	j := &judge{rs: rs, table: bound[0].table, hide: hide, mapper: NewMapper(rs, nil, WithSource(s), WithPast())}
@@ -91,6 +91,10 @@ func (rs *Ruleset) Judge(ctx context.Context, s *Source, table cdc.Name, key str
 		out.Rules = append(out.Rules, r)
 	}
 	return out, nil
+}
+
+func errChild(table cdc.Name) error {
+	return fmt.Errorf("rules take changes of %s as changes of their parents: ask for the parent's row", table)
 }
 
 // judge evaluates conditions on a row.

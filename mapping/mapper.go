@@ -55,6 +55,8 @@ type Mapper struct {
 	// keeps: parked changes are kept whole. redrives: what is mapped was parked before,
 	// and what no longer fits is parked again under any policy.
 	keeps, redrives bool
+	// keepsEvents: events have their change with them.
+	keepsEvents bool
 	// unreadParent: what is parked is a parent of which the key alone is known.
 	unreadParent bool
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
@@ -448,6 +450,9 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	*e = Event{
 		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Version: r.bound.version,
 		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Op: c.Op, Data: m.data,
+	}
+	if m.keepsEvents {
+		e.Change, _ = m.keep(r, n, c) // an event without is sent all the same
 	}
 	if len(m.unchanged) > 0 {
 		m.unchanged = append(m.unchanged, ']')

@@ -44,7 +44,13 @@ const maxKept = 1 << 20
 // WithKeptChanges has parked changes kept whole, in Parked.Change.
 func WithKeptChanges() MapperOption { return func(m *Mapper) { m.keeps = true } }
 
-// kept is a parked change with all that mapping it again depends on. Its JSON is
+// WithEventChanges has events have the change with them that they were made of, in Event.Change, and parked changes
+// kept whole, too.
+func WithEventChanges() MapperOption {
+	return func(m *Mapper) { m.keeps, m.keepsEvents = true, true }
+}
+
+// kept is a change, of a parked one or an event, with all that mapping it again depends on. Its JSON is
 // stored: names and numbers in it, those of cdc.Change included, keep their meaning.
 type kept struct {
 	Rule string // its identity, as in Ruleset.Identities
@@ -54,6 +60,9 @@ type kept struct {
 	// Parent: a child of the row has changed, and the row, of which this has the key, could
 	// not be read.
 	Parent bool `json:",omitempty"`
+	// Net: a rule that is decided at the commit has taken it, on the net change of a row. Row is the primary key, as text.
+	Net bool     `json:",omitempty"`
+	Row []string `json:",omitempty"`
 	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
 	Denied []string `json:",omitempty"`
 	Change *cdc.Change
@@ -116,6 +125,9 @@ func (m *Mapper) keep(r *rulePlan, n int, c *cdc.Change) (change []byte, unkept 
 	}
 	whole := *c
 	k := kept{Rule: identity, N: n, Child: m.childChanged || m.unreadParent, Parent: m.unreadParent, Change: &whole}
+	if m.keepsEvents {
+		k.Net, k.Row = r.bound.perTransaction(), rowOf(c, r.bound.table.PrimaryKey)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.bound.denied)) {
 		i := c.Relation.Column(name)
 		if _, used := r.bound.columns[name]; used || i < 0 {
@@ -168,12 +180,9 @@ func NewRedriver(rs *Ruleset, source *Source) *Redriver {
 // captured with describes it. Its errors are the sink's, that the context has ended, and
 // that the change cannot be read.
 func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
-	var k kept
-	if err := json.Unmarshal(change, &k); err != nil {
-		return fmt.Errorf("read a parked change: %w", err)
-	}
-	if k.Change == nil || k.Change.Relation == nil || k.Change.Tx == nil {
-		return errors.New("read a parked change: it is not what Gancho has kept")
+	k, err := readKept(change)
+	if err != nil {
+		return err
 	}
 	c, m := k.Change, r.mapper
 	refuse := func(format string, args ...any) error {
@@ -183,10 +192,8 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	if bound == nil {
 		return refuse("the rules no longer have this one (its table, its event and its place among such rules tell)")
 	}
-	for _, name := range k.Denied {
-		if bound.columns[name] != nil {
-			return refuse("%s: the rule uses the column %q, which was not kept: it was in privacy.deny, and the rule did not use it", bound.place(), name)
-		}
+	if reason := k.lacks(bound); reason != "" {
+		return refuse("%s", reason)
 	}
 	if k.Parent {
 		reason, err := m.readParent(ctx, bound, c)
@@ -199,14 +206,7 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 			return nil // deleted since then, which is another event
 		}
 	}
-	if r.plan == nil || !reflect.DeepEqual(r.plan.relation, c.Relation) {
-		r.plan = newTablePlan(m.rules, c.Relation, true, func(*SchemaError) {})
-	}
-	c.Relation = r.plan.relation
-	op := c.Op
-	if !op.Streamed() { // a row that was read
-		op = cdc.Insert
-	}
+	op := r.bind(c)
 	plan, group := r.plan.ruleOf(bound, op)
 	if plan == nil {
 		if table := c.Relation.TableName(); !m.rules.applies(bound, table) {
@@ -214,19 +214,62 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 		}
 		return nil
 	}
-	m.load(c)
-	m.childChanged = k.Child
 	defer m.Reset()
-	if group != nil && plan.broken == nil {
-		if _, _, failed := m.inputsOf(nil, group); failed != nil {
-			return m.park(plan, k.N, c, sink, failed.reason(plan, c.Relation))
-		}
-	}
-	if err := m.apply(plan, k.N, c, sink); err != nil {
+	if err := r.apply(plan, group, k.N, &k, sink); err != nil {
 		return err
 	}
-	m.waiting.transactions = nil // it is visible for long, and its number may be another's by now
-	return m.Resolve(ctx, sink)
+	return r.resolve(ctx, sink)
+}
+
+// readKept reads what keep has written.
+func readKept(change []byte) (k kept, err error) {
+	if err := json.Unmarshal(change, &k); err != nil {
+		return k, fmt.Errorf("read a kept change: %w", err)
+	}
+	if k.Change == nil || k.Change.Relation == nil || k.Change.Tx == nil {
+		return k, errors.New("read a kept change: it is not what Gancho has kept")
+	}
+	return k, nil
+}
+
+// lacks is why a rule cannot be applied to the change; "": it can.
+func (k *kept) lacks(bound *boundRule) string {
+	for _, name := range k.Denied {
+		if bound.columns[name] != nil {
+			return fmt.Sprintf("%s: the rule uses the column %q, which was not kept: it was in privacy.deny, and the rule did not use it", bound.place(), name)
+		}
+	}
+	return ""
+}
+
+// bind has r.plan be that of the change's relation, and returns the operation by which rules take the change.
+func (r *Redriver) bind(c *cdc.Change) cdc.Op {
+	if r.plan == nil || !reflect.DeepEqual(r.plan.relation, c.Relation) {
+		r.plan = newTablePlan(r.mapper.rules, c.Relation, true, func(*SchemaError) {})
+	}
+	c.Relation = r.plan.relation
+	if c.Op == cdc.Read {
+		return cdc.Insert
+	}
+	return c.Op
+}
+
+// apply applies one rule as the number n to the change.
+func (r *Redriver) apply(plan *rulePlan, group *transactionPlan, n int, k *kept, sink Sink) error {
+	c, m := k.Change, r.mapper
+	m.load(c)
+	m.childChanged = k.Child
+	if group != nil && plan.broken == nil {
+		if _, _, failed := m.inputsOf(nil, group); failed != nil {
+			return m.park(plan, n, c, sink, failed.reason(plan, c.Relation))
+		}
+	}
+	return m.apply(plan, n, c, sink)
+}
+
+func (r *Redriver) resolve(ctx context.Context, sink Sink) error {
+	r.mapper.waiting.transactions = nil // it is visible for long, and its number may be another's by now
+	return r.mapper.Resolve(ctx, sink)
 }
 
 // readParent reads the row of a parked change that has its key alone, as it is now: no row

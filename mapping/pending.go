@@ -161,7 +161,7 @@ func (w *waiting) event(e *Event) {
 	*kept = *e
 	kept.Tenant, kept.Key = w.keep(e.Tenant), w.keep(e.Key)
 	kept.Data, kept.Previous, kept.Unchanged = w.keep(e.Data), w.keep(e.Previous), w.keep(e.Unchanged)
-	kept.Errors, kept.Tags = w.keep(e.Errors), w.keep(e.Tags)
+	kept.Errors, kept.Tags, kept.Change = w.keep(e.Errors), w.keep(e.Tags), w.keep(e.Change)
 }
 
 func (w *waiting) park(p *Parked) {

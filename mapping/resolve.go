@@ -54,7 +54,13 @@ func (m *Mapper) releaseWaiting(e *entry, sink Sink) error {
 	if reason != "" {
 		return m.parkEntry(e, sink, reason)
 	}
+	child := m.childChanged // of the change that is being applied
+	m.childChanged = e.child
 	failed := m.build(e.rule, e.n, &e.change)
+	m.childChanged = child
+	if e.unkept != "" { // the entry has a part of it
+		m.event.Change = nil
+	}
 	if failed != nil {
 		return m.parkEntry(e, sink, failed.reason(e.rule, e.change.Relation))
 	}

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
+	"gancho/config"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -26,6 +28,7 @@ type backfillFlags struct {
 	endpoint string
 	tenant   string
 	all      bool
+	diff     bool
 	cmd      *cobra.Command
 }
 
@@ -37,6 +40,7 @@ func (f *backfillFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.where, "where", "", "rows for which an `expression` is true, as in when: of a rule")
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", "the one `endpoint` to send to (default: all that get the events)")
 	flags.StringVar(&f.tenant, "tenant", "", "events of this `tenant`")
+	flags.BoolVar(&f.diff, "diff", false, "compare with what was last sent, and send nothing")
 	flags.BoolVar(&f.all, "all", false, "all rules that are on insert, and all their tables")
 }
 
@@ -73,8 +77,14 @@ written into the WAL of the source, encrypted, about as large as they are. There
 backfill at a time.
 
 It slows down while capture lags, Redis fills, a quota is passed, or the source answers
-slowly; --rate limits it in rows. Begin with --dry-run, which shows what some rows lead to.`,
+slowly; --rate limits it in rows. Begin with --dry-run, which shows what some rows lead to.
+
+With --diff nothing is sent: every event is compared with what was last sent of the same
+event and key, where events are kept (state.keep_events): the same, changed (which fields,
+values masked), new, or gone, when no row leads to it now. The exit code is 3 when an event
+is changed, gone or would be parked.`,
 		Example: `  gancho backfill --rule cliente.novo --dry-run
+  gancho backfill --rule cliente.novo --diff
   gancho backfill --table clientes --where "criado_em >= '2026-01-01'" --rate 500/s --wait
   gancho backfill --all --endpoint crm-novo`,
 		Args: noArguments,
@@ -87,7 +97,13 @@ slowly; --rate limits it in rows. Begin with --dry-run, which shows what some ro
 			if err != nil {
 				return err
 			}
+			if err := choice.checkDiff(&job); err != nil {
+				return err
+			}
 			r.Rate, r.DryRun = rate, job.dryRun
+			if choice.diff {
+				return f.run(cmd, withStore, func(ctx context.Context, s *session) error { return s.diffBackfill(ctx, r.Filter) })
+			}
 			return f.run(cmd, withStore|withQueue|withRules, func(ctx context.Context, s *session) error {
 				v, err := s.CreateBackfill(ctx, s.actor, r)
 				switch {
@@ -168,22 +184,51 @@ func backfillText(j *state.Job) string {
 
 // planBackfill plans a backfill by the rules of the files.
 func (s *session) planBackfill(ctx context.Context, f state.Filter, show bool) (control.BackfillPlan, error) {
-	c := s.config
+	r, err := s.readRules(ctx)
+	if err != nil {
+		return control.BackfillPlan{}, err
+	}
+	defer r.close(ctx)
+	return bridge.PlanBackfill(ctx, r.options, r.conn, r.rules, r.lookup, &f, show)
+}
+
+// ruleReading is what rows are read with by the rules.
+type ruleReading struct {
+	options cdc.Options
+	conn    *pgx.Conn
+	rules   *mapping.Ruleset
+	lookup  *mapping.Source
+}
+
+// readRules binds the rules of the files to the source. The caller closes what it returns.
+func (s *session) readRules(ctx context.Context) (*ruleReading, error) {
+	return s.readRulesOf(ctx, s.config)
+}
+
+func (s *session) readRulesOf(ctx context.Context, c *config.Config) (*ruleReading, error) {
 	parsed, err := parseRules(c)
 	if err != nil {
-		return control.BackfillPlan{}, err
+		return nil, err
 	}
-	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
-	if err != nil {
-		return control.BackfillPlan{}, fmt.Errorf("connect to the source: %w", err)
+	r := &ruleReading{options: cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding), Log: zerolog.Nop()}}
+	if r.conn, err = cdc.Connect(ctx, c.Source.DSN.Reveal()); err != nil {
+		return nil, fmt.Errorf("connect to the source: %w", err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rules, err := parsed.Bind(ctx, conn)
-	if err != nil {
-		return control.BackfillPlan{}, err
+	r.lookup = mapping.NewSource(s.lookupDSN(), r.options.Encoding, zerolog.Nop())
+	if r.rules, err = parsed.Bind(ctx, r.conn); err != nil {
+		r.close(ctx)
+		return nil, err
 	}
-	o := cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding)}
-	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), o.Encoding, zerolog.Nop())
-	defer lookup.Close(context.WithoutCancel(ctx))
-	return bridge.PlanBackfill(ctx, o, conn, rules, lookup, &f, show)
+	return r, nil
+}
+
+// lookupDSN is where rules look things up.
+func (s *session) lookupDSN() string {
+	return cmp.Or(s.config.Source.LookupDSN, s.config.Source.DSN).Reveal()
+}
+
+func (r *ruleReading) close(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	r.lookup.Close(ctx)
+	_ = r.conn.Close(ctx) // what was not committed does not count
 }

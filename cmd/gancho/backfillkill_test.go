@@ -154,7 +154,7 @@ func TestBackfillKilledAtItsEnds(t *testing.T) {
 	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
-	c := startChurn(t, s.dsn, random, rows, 5*time.Millisecond)
+	c := startChurn(t, s.dsn, random, rows, 20*time.Millisecond)
 	for round := range 2 {
 		id := s.startBackfill()
 		queuetest.Eventually(t, "a backfill that is being opened", func() bool { return s.openReads() != "" })

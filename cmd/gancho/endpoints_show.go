@@ -100,7 +100,9 @@ func newEndpointsTestCommand(f *sessionFlags) *cobra.Command {
 		Use: "test NAME", Short: "Send a signed ping to an endpoint, and show request and answer",
 		Long: `Send a signed event of type ping to an endpoint, whatever its state, and print the
 request, the answer and how long it took. The queue is not touched. The exit code is
-1 when the answer would not count as delivered.`,
+1 when the answer would not count as delivered. When it does, the same event is sent
+once more with a wrong signature, and to a path that does not exist: a receiver that
+takes those loses events without notice, and is warned of.`,
 		Args: oneName("endpoint"),
 		RunE: f.onEndpoint(withStore|withSender, func(ctx context.Context, s *session, name string) error {
 			x, err := s.Test(ctx, s.actor, name)
@@ -139,7 +141,23 @@ func exchangeText(x *webhook.Exchange) string {
 	fmt.Fprintf(&out, "%s: %s\n", x.Outcome, orDash(way))
 	fmt.Fprintf(&out, "dns %s, connect %s, tls %s, first byte %s, total %s\n",
 		ms(x.Timing.DNS), ms(x.Timing.Connect), ms(x.Timing.TLS), ms(x.Timing.FirstByte), ms(x.Timing.Total))
+	wrongLines(&out, x.Wrong)
 	return out.String()
+}
+
+// wrongLines warn of a receiver that takes what it should not.
+func wrongLines(out *strings.Builder, probes []webhook.WrongProbe) {
+	for _, p := range probes {
+		what := map[string]string{"signature": "the same event with a wrong signature", "path": "the same event at a path that does not exist"}[p.Kind]
+		switch {
+		case !p.Accepted:
+			continue
+		case p.Success != "":
+			fmt.Fprintf(out, "! %s is answered %d, too, and would be lost without notice; tell them apart with %s\n", what, p.Status, printable(p.Success))
+		default:
+			fmt.Fprintf(out, "! %s is answered %d in the same way, and would be lost without notice; have the receiver answer it with 401 or 404\n", what, p.Status)
+		}
+	}
 }
 
 func ms(v webhook.Milliseconds) string {

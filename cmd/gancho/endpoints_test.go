@@ -203,18 +203,23 @@ func (s *session) file(name, text string) string {
 func TestEndpointsTest(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
-	var bad atomic.Bool
-	var verified error
+	var bad, careless atomic.Bool
+	var right, wrong atomic.Int32
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		key, err := endpoint.ParseSecret(secret)
 		if err != nil {
 			t.Error(err)
 		}
-		verified = webhook.Verify([]endpoint.Secret{key}, r.Header, body, time.Now())
 		w.Header().Set("X-Servidor", "nginx")
-		if bad.Load() {
+		switch verified := webhook.Verify([]endpoint.Secret{key}, r.Header, body, time.Now()); {
+		case bad.Load():
 			w.WriteHeader(http.StatusTeapot)
+		case r.URL.Path == "/hook" && verified == nil:
+			right.Add(1)
+		case !careless.Load():
+			wrong.Add(1)
+			w.WriteHeader(http.StatusForbidden)
 		}
 		_, _ = io.WriteString(w, "recebido\x1b[31m")
 	}))
@@ -223,8 +228,8 @@ func TestEndpointsTest(t *testing.T) {
 		"--header", "X-Api-Key: chave-secreta", "--secret-file", s.file("key", secret))
 	before := s.ok("audit", "--all", "--json")
 	out := s.ok("endpoints", "test", "crm")
-	if verified != nil {
-		t.Errorf("the ping's signature: %v", verified)
+	if right.Load() != 1 || wrong.Load() != 2 {
+		t.Errorf("%d right requests and %d wrong ones, want 1 and 2", right.Load(), wrong.Load())
 	}
 	for _, part := range []string{"> POST " + receiver.URL + "/hook?token=***", "> webhook-signature: v1,", "> x-api-key: ***", `"type":"ping"`,
 		"< HTTP/1.1 200", "< x-servidor: nginx", "< recebido", "delivered: 127.0.0.1:", "total "} {
@@ -234,6 +239,16 @@ func TestEndpointsTest(t *testing.T) {
 	}
 	if strings.Contains(out, "segredo") || strings.Contains(out, "chave-secreta") || strings.Contains(out, "\x1b") {
 		t.Errorf("the exchange shows a secret, or speaks to the terminal:\n%s", out)
+	}
+	if strings.Contains(out, "without notice") {
+		t.Errorf("a careful receiver is warned of:\n%s", out)
+	}
+	careless.Store(true)
+	out = s.ok("endpoints", "test", "crm")
+	for _, part := range []string{"! the same event with a wrong signature is answered 200 in the same way", "! the same event at a path that does not exist is answered 200"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the exchange lacks %q:\n%s", part, out)
+		}
 	}
 	bad.Store(true)
 	code, stdout, stderr := s.gancho("endpoints", "test", "crm", "--json")

@@ -32,7 +32,7 @@ func TestLicences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, module := range append(strings.Fields(string(linked)), "go") {
+	for _, module := range append(strings.Fields(string(linked)), "go", "github.com/leeoniya/uPlot") {
 		if !slices.Contains([]string{"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"}, listed[module]) {
 			t.Errorf("the licence of %s is listed as %q", module, listed[module])
 		}

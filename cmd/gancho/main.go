@@ -110,6 +110,7 @@ func newRootCommand() *cobra.Command {
 		newRecoverCommand(),
 		newResendCommand(),
 		newBackfillCommand(),
+		newReplayCommand(),
 		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),

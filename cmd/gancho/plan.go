@@ -309,16 +309,21 @@ func (p *planning) back(ctx context.Context, conn *pgx.Conn, record *plan.Record
 
 // confirm asks a person, unless --yes was given.
 func (p *planning) confirm(question string) error {
-	switch {
-	case p.yes:
+	if p.yes {
 		return nil
-	case !isTerminal(p.cmd.InOrStdin()):
+	}
+	return askYes(p.cmd, p.language().Translate("cli.plan", question))
+}
+
+// askYes asks a person, who has to write yes.
+func askYes(cmd *cobra.Command, question string) error {
+	if !isTerminal(cmd.InOrStdin()) {
 		return usageError{errors.New("there is no terminal to ask; add --yes")}
 	}
-	if _, err := fmt.Fprint(p.cmd.ErrOrStderr(), p.language().Translate("cli.plan", question)); err != nil {
+	if _, err := fmt.Fprint(cmd.ErrOrStderr(), question); err != nil {
 		return err
 	}
-	answer, err := bufio.NewReader(p.cmd.InOrStdin()).ReadString('\n')
+	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
 	}

@@ -214,7 +214,7 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
 	}
 	return &bridge.StateOptions{
-		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
+		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepChanges: c.State.KeepChanges, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
 		KeepAnswers: keepAnswers(c.State.KeepAnswers),
 	}, nil
 }

@@ -243,25 +243,25 @@ func (f *simulateFlags) bind(ctx context.Context, c *config.Config, log zerolog.
 		return rules, nil, identity, err
 	}
 	with := *c
-	if with.Rules, err = ruleFiles(f.diff); err != nil {
+	if with.Rules, err = ruleFiles("--diff", f.diff); err != nil {
 		return nil, nil, identity, err
 	}
 	other, err = bind(&with)
 	return rules, other, identity, err
 }
 
-// ruleFiles are those of a directory.
-func ruleFiles(dir string) ([]string, error) {
+// ruleFiles are those of a directory, which a flag names.
+func ruleFiles(flag, dir string) ([]string, error) {
 	var files []string
 	for _, pattern := range []string{"*.yaml", "*.yml"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--diff: %w", err)}
+			return nil, usageError{fmt.Errorf("%s: %w", flag, err)}
 		}
 		files = append(files, found...)
 	}
 	if len(files) == 0 {
-		return nil, usageError{fmt.Errorf("--diff: %s is no directory with rule files (*.yaml)", dir)}
+		return nil, usageError{fmt.Errorf("%s: %s is no directory with rule files (*.yaml)", flag, dir)}
 	}
 	slices.Sort(files)
 	return files, nil

@@ -22,10 +22,7 @@ func simulateText(r *simulate.Report, unmasked bool) string {
 	w.alone()
 	w.diff()
 	w.samples(unmasked)
-	for _, note := range r.Notes {
-		w.line(0, "")
-		w.line(0, "Note: %s.", note)
-	}
+	w.notes()
 	return w.text.String()
 }
 
@@ -211,22 +208,33 @@ func (w *simulateWriter) alone() {
 	}
 }
 
-func (w *simulateWriter) diff() {
-	if w.report.Diff == nil {
-		return
+func (w *simulateWriter) notes() {
+	for _, note := range w.report.Notes {
+		w.line(0, "")
+		w.line(0, "Note: %s.", note)
 	}
-	w.chapter("With the other rules:")
+}
+
+func (w *simulateWriter) diff() {
+	if w.report.Diff != nil {
+		w.differences("With the other rules:", w.report.Diff)
+	}
+}
+
+// differences says what becomes of events.
+func (w *simulateWriter) differences(title string, all []simulate.EventDiff) {
+	w.chapter(title)
 	t := w.table("EVENT", "SAME", "CHANGED", "NEW", "GONE", "PARKED", "NO LONGER PARKED")
-	for _, d := range w.report.Diff {
+	for _, d := range all {
 		t.row(d.Event, fmt.Sprint(d.Same), fmt.Sprint(d.Changed), fmt.Sprint(d.Added), fmt.Sprint(d.Gone), fmt.Sprint(d.Parked), fmt.Sprint(d.Fixed))
 	}
 	endTable(t)
-	for _, d := range w.report.Diff {
+	for _, d := range all {
 		for _, f := range slices.Sorted(maps.Keys(d.Fields)) {
 			w.line(1, "%s: %s differs in %s", d.Event, f, plural(d.Fields[f], "event"))
 		}
 		for _, x := range d.Examples {
-			w.line(1, "%s: %s at %s (%s)", d.Event, x.Kind, x.Change, x.Rule)
+			w.line(1, "%s: %s (%s)", d.Event, strings.TrimSuffix(x.Kind+" at "+x.Change, " at "), cmp.Or(x.Rule, "no rule makes it now"))
 			if x.Reason != "" {
 				w.line(2, "%s", x.Reason)
 			}

@@ -97,6 +97,8 @@ func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 	if s.config.State.On() {
 		if s.Store, err = s.connectStore(cmd.Context()); err != nil {
 			s.failed["state"] = err
+		} else {
+			s.Directory = s.Store.Directory()
 		}
 		if rules, err := parseRules(s.config); err == nil { // gancho check says what is wrong with them
 			s.Catalogue = rules.EventTypes

@@ -16,6 +16,8 @@ type health struct {
 	queue.Health
 	saved queue.Health // as it was written last
 	seen  int64        // when attempts were last possible; Seen is that as of the last renewal
+	// succeeded is when an attempt of this owner did last; zero: none has yet.
+	succeeded time.Time
 }
 
 // unsaved differs from any health: it has to be written.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -35,6 +36,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	if o.Kind == webhook.Delivered {
 		c.endpointAnsweredLocked(now)
 		c.acknowledgeLocked(j)
+		c.health.succeeded = now
 		c.applySuccessLocked()
 	} else {
 		c.health.failed(now)
@@ -175,7 +177,12 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 
 func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
-	if _, forGood := c.health.failingSince(now, c.ep.PauseAfter); why != "" && !forGood {
+	_, suspends := c.health.failingSince(now, c.ep.PauseAfter)
+	if why != "" && !suspends && c.misconfigured(&a) {
+		suspends = true
+		c.suspendLocked(misconfiguredReason(a.Status), now)
+	}
+	if why != "" && !suspends {
 		if j.size() > 1 {
 			first, _ := nextWait(c.ep, &queue.Attempts{N: 1})
 			c.splitListLocked(j, a, first, why, now)
@@ -192,6 +199,21 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	}
 	c.keepAttemptsLocked(j, a)
 	c.delayLaneLocked(j.lane, a.Due)
+}
+
+// misconfigured reports whether an event's last attempt has failed because the endpoint
+// is let in nowhere, by its receiver or by what stands in front of it: 401 or 403, and
+// nothing has been delivered since the event failed first. One of which the others are
+// delivered is refused for what is in it.
+func (c *courier) misconfigured(a *queue.Attempts) bool {
+	return (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden) && a.Class == webhook.ClassStatus && a.Wrong &&
+		c.ep.OnExhausted == endpoint.DeadLetter && c.ep.PauseAfter > 0 && c.health.succeeded.Before(a.First)
+}
+
+// misconfiguredReason is why such an endpoint is suspended.
+func misconfiguredReason(status int) string {
+	return fmt.Sprintf("misconfigured: the receiver, or a firewall in front of it, answers %d %s to everything; correct the endpoint's secret, auth or url, or what refuses it",
+		status, http.StatusText(status))
 }
 
 func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {

@@ -235,6 +235,20 @@ func TestOutcomes(t *testing.T) {
 			n: 4, dead: "the receiver has refused it: no success in 4 attempts", steps: steps(wrong, 10*second, minute, 10*minute, 0),
 			log: []string{"event moved to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
 		},
+		"refused at the door": { // nothing is lost: the event has one more attempt when somebody resumes the endpoint
+			n: 4, steps: steps(answer(401, webhook.Refused), 10*second, minute, 10*minute, 0),
+			paused: "misconfigured: the receiver, or a firewall in front of it, answers 401 Unauthorized to everything; correct",
+		},
+		"refused at the door at last": {
+			n: 4, steps: append(steps(wrong, 10*second, minute, 10*minute), step{answer(403, webhook.Refused), 0}), paused: "misconfigured: ",
+		},
+		"refused at the door, never to be paused": {
+			ep: endpoint.Endpoint{PauseAfter: -1}, n: 4, dead: "the receiver has refused it: no success in 4 attempts",
+			steps: steps(answer(403, webhook.Refused), 10*second, minute, 10*minute, 0),
+		},
+		"refused at the door, and block": {
+			ep: endpoint.Endpoint{OnExhausted: endpoint.Block}, n: 4, blocked: true, steps: steps(answer(401, webhook.Refused), 10*second, minute, 10*minute, 0),
+		},
 		"each kind on its schedule": {
 			n: 7, dead: "the receiver has refused it: no success in 7 attempts",
 			steps: []step{{down, 5 * second}, {wrong, 10 * second}, {reached, 30 * second}, {wrong, minute}, {down, 2 * minute}, {wrong, 10 * minute}, {wrong, 0}},
@@ -318,6 +332,32 @@ func TestOutcomes(t *testing.T) {
 			}
 			checkEnd(t, q, rc, c.dead, c.paused, c.blocked, c.n)
 		})
+	}
+}
+
+// An event that alone is answered 403, as by a firewall that does not like what is in it, becomes
+// a dead letter: others are delivered meanwhile.
+func TestOneForbiddenEvent(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	ep := endpoint.Endpoint{Name: "a", Concurrency: 1, RetryRefused: []time.Duration{10 * time.Millisecond}}
+	q := queuetest.Open(t, r, ep)
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *endpoint.Endpoint, m *webhook.Message, _ int) webhook.Outcome {
+		if m.Key == "k0" {
+			return answer(403, webhook.Refused)
+		}
+		return delivered()
+	}
+	queuetest.AppendEvents(t, q, 0, 3, 3, queuetest.KeyModulo(3))
+	_, stop := runDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, ep)
+	defer stop()
+	queuetest.Eventually(t, "a dead letter", func() bool {
+		dead, err := q.Dead(t.Context(), "a", "", 10)
+		return err == nil && len(dead) == 1 && dead[0].Reason == "the receiver has refused it: no success in 2 attempts"
+	})
+	if s, err := queuetest.Stats(t.Context(), q, "a"); err != nil || s.Reason != "" {
+		t.Errorf("suspended because of %q, %v", s.Reason, err)
 	}
 }
 

@@ -78,7 +78,7 @@ func decode(v value, dir string) Endpoint {
 func decodeFields(v value, dir string, name, where func(string, func(value)) strictyaml.Field) Endpoint {
 	var e Endpoint
 	var secret, secrets bool
-	var address, headers, extra, batch, order, tls value
+	var address, headers, extra, batch, order, tls, signatures, auth, media value
 	e.decodeStyle(v)
 	v.Map(
 		name("name", func(v value) {
@@ -101,7 +101,11 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 				e.Secrets = append(e.Secrets, decodeSecret(item))
 			}
 		}),
+		strictyaml.Optional("signatures", func(v value) { signatures, e.Signatures = v, decodeSignatures(v) }),
+		strictyaml.Optional("standard", func(v value) { e.NoStandard = !v.Bool() }),
+		strictyaml.Optional("auth", func(v value) { auth = v; e.Auth.decode(v) }),
 		strictyaml.Optional("headers", func(v value) { headers = v }),
+		strictyaml.Optional("content_type", func(v value) { media, e.ContentType = v, v.Text() }),
 		strictyaml.Optional("style", func(value) {}), // decodeStyle has read it
 		strictyaml.Optional("format", func(v value) { e.Format = choice[Format](v, formatNames) }),
 		strictyaml.Optional("extra", func(v value) { extra = v }),
@@ -132,7 +136,7 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 	switch {
 	case secret && secrets:
 		v.Errorf("write all of them in secrets, the newest first", `"secret" and "secrets" are both given`)
-	case v.IsMap() && len(e.Secrets) == 0 && dir != "":
+	case v.IsMap() && len(e.Secrets) == 0 && dir != "" && e.SignsAnything():
 		v.Errorf("write such as secret: ${CRM_SECRET}; create one with: echo whsec_$(openssl rand -base64 32)", `the key "secret" is missing`)
 	}
 	// What depends on other keys.
@@ -140,9 +144,20 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		e.URL = e.decodeURL(address)
 		scheme, _, _ := strings.Cut(e.URL, ":")
 		e.TLS.checkScheme(scheme).at(tls)
+		e.checkURLTemplate().at(address)
 	}
 	if headers.Valid() {
-		e.Headers = decodeHeaders(headers, e.Format)
+		e.decodeHeaders(headers)
+	}
+	if media.Valid() {
+		e.checkContentType().at(media)
+	}
+	for _, m := range e.checkSignatures() {
+		m.at(signatures)
+	}
+	e.CheckSecrets(e.Secrets).at(signatures)
+	for _, m := range e.checkAuth() {
+		m.at(auth)
 	}
 	if extra.Valid() {
 		e.Extra = decodeExtra(extra, e.Format)

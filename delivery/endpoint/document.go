@@ -54,26 +54,30 @@ func escaped(b []byte) rune {
 // defaults, in the order of the keys' names, with its secrets in clear and
 // without name, state and signing secrets. Parse reads it back.
 func (e *Endpoint) Document() json.RawMessage {
-	return e.encode(Hidden.Reveal, e.URL, e.Proxy.Reveal())
+	return e.encode(Hidden.Reveal, func(address string) string { return address }, e.Proxy.Reveal())
 }
 
 // Public returns Document with *** for what is secret: the values of headers,
-// extra fields and of the URL's query, the rest of its path (MaskURL), the TLS key,
-// the proxy's password.
+// extra fields and of the URL's query, the rest of its path (MaskURL), what is secret in
+// auth, the TLS key, the proxy's password.
 func (e *Endpoint) Public() json.RawMessage {
-	return e.encode(Hidden.String, MaskURL(e.URL), maskPassword(e.Proxy.Reveal()))
+	return e.encode(Hidden.String, MaskURL, maskPassword(e.Proxy.Reveal()))
 }
 
-func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.RawMessage {
+func (e *Endpoint) encode(show func(Hidden) string, where func(address string) string, proxy string) json.RawMessage {
 	full := e.WithDefaults()
 	base := Endpoint{Batch: e.Batch}
 	base.setStyle(e.Style)
 	base = base.WithDefaults()
 	d := document{}
-	d.add("url", address, true)
+	d.add("url", where(e.URL), true)
 	d.add("tenants", e.Tenants, len(e.Tenants) > 0)
 	d.add("events", e.Events, len(e.Events) > 0)
 	d.add("headers", texts(e.Headers, show), len(e.Headers) > 0)
+	d.add("content_type", e.ContentType, e.ContentType != "")
+	d.add("signatures", signatureDocuments(e.Signatures), len(e.Signatures) > 0)
+	d.add("standard", false, e.NoStandard)
+	d.add("auth", e.Auth.document(show, where), !e.Auth.IsZero())
 	d.add("style", e.Style, e.Style != "")
 	d.add("format", e.Format.String(), e.Format != base.Format)
 	d.add("extra", texts(e.Extra, show), len(e.Extra) > 0)

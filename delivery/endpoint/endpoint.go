@@ -53,6 +53,7 @@ const (
 	maxPattern     = 1000    // bytes
 	maxPatternSize = 1000    // steps of the compiled pattern: each byte of an answer may take them all
 	maxReach       = 16 << 10
+	maxContentType = 200 // bytes
 	// maxPatternWork bounds what an answer costs, in steps: some ten milliseconds.
 	maxPatternWork = 100 * maxReach
 )
@@ -166,8 +167,17 @@ type Endpoint struct {
 	// Secrets sign each request, the newest first; several, of either kind,
 	// while one is being rotated out. None: requests are not signed.
 	Secrets []Secret
-	// Headers are added to each request.
+	// Signatures are made with the HMAC secrets beside the standard one, NoStandard leaves
+	// out that and the headers of Standard Webhooks.
+	Signatures []Signature
+	NoStandard bool
+	// Headers are added to each request. Their values, and the URL's query, are templates:
+	// TemplateNames are what they can name.
 	Headers map[string]Hidden
+	// ContentType takes the place of the format's; empty: that.
+	ContentType string
+	// Auth authorizes requests in the header Authorization.
+	Auth Auth
 	// Concurrency is the most requests in flight; 0: DefaultConcurrency.
 	// OrderEndpoint has one in flight, whatever it says.
 	Concurrency int

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"maps"
+	"mime"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -24,33 +25,65 @@ var reservedHeaders = []string{
 	"Transfer-Encoding", "Upgrade", "User-Agent", HeaderID, HeaderTimestamp, HeaderSignature, HeaderReplay,
 }
 
-// decodeHeaders reads the headers of each request. The format is known.
-func decodeHeaders(v value, f Format) map[string]Hidden {
-	headers := map[string]Hidden{}
+// isReserved reports whether Gancho or the HTTP connection sets the header.
+func (e *Endpoint) isReserved(name string) bool {
+	if e.NoStandard && slices.Contains([]string{HeaderID, HeaderTimestamp, HeaderSignature}, name) {
+		return false
+	}
+	return slices.Contains(reservedHeaders, name)
+}
+
+// decodeHeaders reads the headers of each request. Format and lists are known.
+func (e *Endpoint) decodeHeaders(v value) {
+	e.Headers = map[string]Hidden{}
 	for _, entry := range v.Entries() {
 		text := entry.Value.Text()
 		name := textproto.CanonicalMIMEHeaderKey(entry.Name)
-		if _, twice := headers[name]; !checkHeaderName(f, entry.Name).at(entry.Key) && twice {
+		if _, twice := e.Headers[name]; !e.checkHeaderName(entry.Name).at(entry.Key) && twice {
 			entry.Key.Errorf("remove one", "the header %s is given twice", name)
 		}
-		checkHeaderValue(name, text).at(entry.Value)
+		e.checkHeader(name, text).at(entry.Value)
 		refuseMask(entry.Value, text)
-		headers[name] = Hidden(text)
+		e.Headers[name] = Hidden(text)
 	}
-	return headers
 }
 
-func checkHeaderName(f Format, given string) *SettingError {
+func (e *Endpoint) checkHeaderName(given string) *SettingError {
 	name := textproto.CanonicalMIMEHeaderKey(given)
 	switch {
 	case !isToken(given) || len(given) > maxHeaderName:
 		return mistakef("write such as X-Api-Key", "%q cannot be the name of a header", given)
-	case slices.Contains(reservedHeaders, name):
+	case name == "Content-Type":
+		return mistakef("write content_type beside headers", "the header Content-Type has a setting of its own")
+	case e.isReserved(name):
 		return mistakef("remove it", "the header %s is set by Gancho", name)
-	case f == FormatCloudEventsBinary && strings.HasPrefix(name, "Ce-"):
-		return mistakef("write it in extra, without ce-", "the header %s is an attribute of the event in the format %s", name, f)
+	case e.Format == FormatCloudEventsBinary && strings.HasPrefix(name, "Ce-"):
+		return mistakef("write it in extra, without ce-", "the header %s is an attribute of the event in the format %s", name, e.Format)
 	}
 	return nil
+}
+
+// checkHeader returns what is wrong with the value of a header, which is a template.
+func (e *Endpoint) checkHeader(name, text string) *SettingError {
+	if m := checkHeaderValue(name, text); m != nil {
+		return m
+	}
+	return ParseTemplate(text).checkEvent("the value of the header "+name, e.Batch.Max > 1)
+}
+
+// checkContentType returns what is wrong with the content type.
+func (e *Endpoint) checkContentType() *SettingError {
+	if e.ContentType == "" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(e.ContentType)
+	switch {
+	case err != nil || !strings.Contains(media, "/") || len(e.ContentType) > maxContentType:
+		return mistakef("write such as application/vnd.example+json", "the content_type is not a media type")
+	case e.Format.isCloudEvents():
+		return mistakef("remove it, or use the format standard or bare", "the format %s says what its content type is", e.Format)
+	}
+	return checkHeaderValue("Content-Type", e.ContentType)
 }
 
 func checkHeaderValue(name, text string) *SettingError {

@@ -25,9 +25,12 @@ func Merge(document, patch map[string]any, pinned ...string) []*SettingError {
 		patch["headers"] = canonical(headers)
 	}
 	before, secrets := destination(document, pinned), secretsOf(document)
+	tokens, login := server(tokenURL(document)), loginSecrets(document)
 	m.merge("", document, patch)
 	if destination(document, pinned) != before {
 		m.refuseKept(secrets, patch)
+	} else if server(tokenURL(document)) != tokens {
+		m.refuseKept(login, patch)
 	}
 	return m
 }
@@ -78,6 +81,7 @@ func secretsOf(document map[string]any) [][]string {
 			all = append(all, []string{key, name})
 		}
 	}
+	all = append(all, loginSecrets(document)...)
 	if tls, _ := document["tls"].(map[string]any); tls["key"] != nil {
 		all = append(all, []string{"tls", "key"})
 	}
@@ -86,6 +90,37 @@ func secretsOf(document map[string]any) [][]string {
 	}
 	if text, _ := document["proxy"].(string); maskPassword(text) != text {
 		all = append(all, []string{"proxy"})
+	}
+	return all
+}
+
+// tokenURL is where a login gets its tokens, "" without one.
+func tokenURL(document map[string]any) any {
+	auth, _ := document["auth"].(map[string]any)
+	oauth2, _ := auth["oauth2"].(map[string]any)
+	return oauth2["token_url"]
+}
+
+// loginSecrets are the places of the secrets of auth.
+func loginSecrets(document map[string]any) [][]string {
+	var all [][]string
+	auth, _ := document["auth"].(map[string]any)
+	if basic, _ := auth["basic"].(map[string]any); basic["password"] != nil {
+		all = append(all, []string{"auth", "basic", "password"})
+	}
+	if auth["bearer"] != nil {
+		all = append(all, []string{"auth", "bearer"})
+	}
+	oauth2, _ := auth["oauth2"].(map[string]any)
+	if oauth2["client_secret"] != nil {
+		all = append(all, []string{"auth", "oauth2", "client_secret"})
+	}
+	params, _ := oauth2["params"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		all = append(all, []string{"auth", "oauth2", "params", name})
+	}
+	if text, _ := oauth2["token_url"].(string); MaskURL(text) != text {
+		all = append(all, []string{"auth", "oauth2", "token_url"})
 	}
 	return all
 }
@@ -154,7 +189,7 @@ func (m *merger) value(pointer string, before, v any) any {
 		return v
 	case text == Masked && before != nil:
 		return before
-	case wasText && pointer == "/url":
+	case wasText && (pointer == "/url" || pointer == "/auth/oauth2/token_url"):
 		if whole, ok := unmask(text, old); ok {
 			return whole
 		}

@@ -93,6 +93,46 @@ func TestMergeKeepsSecretsWithTheirServer(t *testing.T) {
 	}
 }
 
+// The secrets of a login stay with the servers that they are for: the receiver's and that of its
+// tokens, which is a change for those alone.
+func TestMergeKeepsLoginsWithTheirServers(t *testing.T) {
+	t.Parallel()
+	const document = `{"url": "https://x.com/a", "headers": {"X-Key": "one"}, "auth": {"oauth2": {"token_url": "https://l.com/a/b", "client_id": "i", "client_secret": "two", "params": {"audience": "three"}}}}`
+	const basic = `{"url": "https://x.com/a", "auth": {"basic": {"user": "ana", "password": "two"}}}`
+	const bearer = `{"url": "https://x.com/a", "auth": {"bearer": "two"}}`
+	login := []string{"/auth/oauth2/client_secret", "/auth/oauth2/params/audience"}
+	all := append(slices.Clone(login), "/auth/oauth2/token_url", "/headers/X-Key")
+	for _, c := range []struct {
+		document, patch string
+		pinned          []string
+		want            []string
+	}{
+		{document, `{"auth": {"oauth2": {"token_url": "https://l.com/a/***", "client_secret": "***", "scopes": ["r"]}}}`, nil, nil},
+		{document, `{"auth": {"oauth2": {"token_url": "https://l.com/c"}}}`, nil, nil},
+		{document, `{"auth": {"oauth2": {"token_url": "https://evil.com/a"}}}`, nil, login},
+		{document, `{"auth": {"oauth2": {"token_url": "https://evil.com/a/***"}}}`, nil, all[:3]},
+		{document, `{"auth": {"oauth2": {"token_url": "https://evil.com/a", "client_secret": "***"}}}`, nil, login},
+		{document, `{"auth": {"oauth2": {"token_url": "https://l.com/c"}}}`, []string{"/auth/oauth2/token_url"}, append(slices.Clone(login), "/headers/X-Key")},
+		{document, `{"url": "https://y.com"}`, nil, all},
+		{document, `{"auth": {"oauth2": null, "bearer": "new"}}`, nil, nil},
+		{document, `{"auth": {"bearer": "***"}}`, nil, []string{"/auth/bearer"}},
+		{basic, `{"url": "https://y.com"}`, nil, []string{"/auth/basic/password"}},
+		{basic, `{"url": "https://y.com", "auth": {"basic": {"user": "bia", "password": "***"}}}`, nil, []string{"/auth/basic/password"}},
+		{basic, `{"auth": {"oauth2": {"token_url": "https://l.com/c", "client_id": "i", "client_secret": "new"}, "basic": null}}`, nil, nil},
+		{bearer, `{"url": "https://y.com"}`, nil, []string{"/auth/bearer"}},
+		{bearer, `{"url": "https://y.com", "auth": {"bearer": "new"}}`, nil, nil},
+	} {
+		var got []string
+		for _, m := range endpoint.Merge(decoded(t, c.document), decoded(t, c.patch), c.pinned...) {
+			got = append(got, m.Pointer)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.patch, diff)
+		}
+	}
+}
+
 // A URL's hidden parts come back as they were, and only those: *** elsewhere is no way to
 // have a part of them shown.
 func TestMergeFillsURLs(t *testing.T) {

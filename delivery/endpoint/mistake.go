@@ -53,9 +53,15 @@ func (e *Endpoint) Check() error {
 	u, m := parseURL(e.URL, e.AllowHTTP)
 	note(m)
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		note(checkHeaderName(e.Format, name))
-		note(checkHeaderValue(name, e.Headers[name].Reveal()))
+		note(e.checkHeaderName(name))
+		note(e.checkHeader(name, e.Headers[name].Reveal()))
 	}
+	note(e.checkContentType())
+	note(e.checkURLTemplate())
+	for _, m := range append(e.checkSignatures(), e.checkAuth()...) {
+		note(m)
+	}
+	note(e.CheckSecrets(e.Secrets))
 	for _, name := range slices.Sorted(maps.Keys(e.Extra)) {
 		note(checkExtraName(e.Format, name))
 		note(checkExtraValue(e.Format, name, e.Extra[name].Reveal()))

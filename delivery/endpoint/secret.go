@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/subtle"
@@ -28,6 +29,7 @@ const newKey = 32
 type Secret struct {
 	key     []byte             // HMAC's
 	text    bool               // the key was written as a text
+	written string             // of an HMAC key, if Reveal returns another text
 	signing ed25519.PrivateKey // nil in a key that only verifies
 	public  ed25519.PublicKey
 }
@@ -76,7 +78,11 @@ func parseSecret(text string) (Secret, *SettingError) {
 	if len(key) < minKey {
 		return Secret{}, mistakef(hint, "the secret has %d bytes, at least %d are needed", len(key), minKey)
 	}
-	return Secret{key: key, text: !prefixed}, nil
+	s := Secret{key: key, text: !prefixed}
+	if s.Reveal() != text {
+		s.written = text
+	}
+	return s, nil
 }
 
 func parseSigningKey(text string) (Secret, *SettingError) {
@@ -141,6 +147,24 @@ func (s Secret) Reveal() string {
 		return s.Public()
 	}
 	return secretPrefix + base64.StdEncoding.EncodeToString(s.key)
+}
+
+// Written returns the secret as it was written: a text stays one. ParseSecret reads it back.
+func (s Secret) Written() string { return cmp.Or(s.written, s.Reveal()) }
+
+// Key returns the key of a Signature in a form, nil of a secret that is no HMAC key. ok:
+// the secret can be in that form.
+func (s Secret) Key(form KeyForm) (key []byte, ok bool) {
+	switch {
+	case s.key == nil:
+		return nil, true
+	case form == KeyText:
+		return []byte(s.Written()), true
+	case !s.text:
+		return s.key, true
+	}
+	key, err := decodeBase64(s.written)
+	return key, err == nil
 }
 
 // IsText reports whether the secret was written as a text, whose bytes are the key.

@@ -121,3 +121,31 @@ func TestSharedSecrets(t *testing.T) {
 		t.Errorf("shared are %s", got)
 	}
 }
+
+// TestWrittenSecrets: a secret is stored as it was written, so that the keys of signatures are
+// the same after it.
+func TestWrittenSecrets(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ text, key, decoded string }{
+		{"um segredo de vinte e quatro", "um segredo de vinte e quatro", ""},
+		{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+		{"whsec_c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw", "whsec_c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw", "c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw=="},
+		{"c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw==", "c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw==", "c2VncmVkbyBkZSB2aW50ZSBlIHF1YXRybyBieXRlcw=="},
+	} {
+		s := secrets(t, c.text)[0]
+		stored := secrets(t, s.Written())[0]
+		for _, s := range []endpoint.Secret{s, stored} {
+			key, ok := s.Key(endpoint.KeyText)
+			if !ok || string(key) != c.key || s.Written() != c.text {
+				t.Errorf("%s: the key is %q, written %q", c.text, key, s.Written())
+			}
+			key, ok = s.Key(endpoint.KeyBase64)
+			if got := base64.StdEncoding.EncodeToString(key); ok != (c.decoded != "") || ok && got != c.decoded {
+				t.Errorf("%s: the decoded key is %s, %t", c.text, got, ok)
+			}
+		}
+		if !s.Equal(stored) || s.IsText() != stored.IsText() {
+			t.Errorf("%s is another one after it was stored", c.text)
+		}
+	}
+}

@@ -33,6 +33,12 @@ func (e *Endpoint) decodeURL(v value) string {
 	if err != nil || len(mistakes) > 0 && mistakes[0].Fault == URLMalformed {
 		return ""
 	}
+	refuseMaskedURL(v, u)
+	return text
+}
+
+// refuseMaskedURL refuses what MaskURL shows in the place of what it hides.
+func refuseMaskedURL(v value, u *url.URL) {
 	for _, segment := range strings.Split(u.Path, "/") {
 		refuseMask(v, segment)
 	}
@@ -40,7 +46,6 @@ func (e *Endpoint) decodeURL(v value) string {
 		_, text, _ := strings.Cut(part, "=")
 		refuseMask(v, text)
 	}
-	return text
 }
 
 // CheckURL returns the first mistake in a URL that the endpoint could have, with its Fault, or nil: as far as it can be

@@ -356,22 +356,22 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [32][]*eventCommand // by which of previous, unchanged, errors and tags there are, and whether the stream exists
-	taken   [32]int
+	events  [64][]*eventCommand // by which of previous, unchanged, errors, tags and change there are, and whether the stream exists
+	taken   [64]int
 	queue   []redis.Cmder
 	touched []*stream
 }
 
 type eventCommand struct {
-	cmd                                                *redis.Cmd
-	key, op                                            string
-	id, tenant, ordering, micros                       arg
-	typ, version, data, previous, absent, errors, tags arg
+	cmd                                                        *redis.Cmd
+	key, op                                                    string
+	id, tenant, ordering, micros                               arg
+	typ, version, data, previous, absent, errors, tags, change arg
 }
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [32]int{}, p.queue[:0]
+	p.taken, p.queue = [64]int{}, p.queue[:0]
 }
 
 func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
@@ -391,6 +391,9 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	if rec.tags.from < rec.tags.to {
 		kind |= 16
 	}
+	if rec.change.from < rec.change.to {
+		kind |= 32
+	}
 	if p.taken[kind] == len(p.events[kind]) {
 		p.events[kind] = append(p.events[kind], newEventCommand(kind))
 	}
@@ -402,7 +405,7 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	c.typ.b = append(c.typ.b[:0], rec.typ...)
 	c.version.b = append(c.version.b[:0], rec.version...)
 	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
-	c.errors.b, c.tags.b = b.bytes(rec.errors), b.bytes(rec.tags)
+	c.errors.b, c.tags.b, c.change.b = b.bytes(rec.errors), b.bytes(rec.tags), b.bytes(rec.change)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
 }
@@ -425,6 +428,9 @@ func newEventCommand(kind int) *eventCommand {
 	}
 	if kind&16 != 0 {
 		args = append(args, "g", &c.tags)
+	}
+	if kind&32 != 0 {
+		args = append(args, "h", &c.change)
 	}
 	c.cmd = redis.NewCmd(context.Background(), args...)
 	return c

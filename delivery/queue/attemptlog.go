@@ -168,6 +168,7 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = appendExact(b, "previous", m.Previous)
 		b = appendExact(b, "unchanged", m.Unchanged)
 		b = appendExact(b, "errors", m.Errors)
+		b = appendExact(b, "change", m.Change)
 		b = appendText(b, `,"op":`, m.Op)
 	}
 	b = append(b, '}', '\n')
@@ -225,12 +226,14 @@ type logLine struct {
 	Previous  *string         `json:"previous"`
 	Unchanged *string         `json:"unchanged"`
 	Errors    *string         `json:"errors"`
+	Change    *string         `json:"change"`
 	Op        string          `json:"op"`
-	// In place of the four, when they are not UTF-8.
+	// In place of the five, when they are not UTF-8.
 	Data64      []byte `json:"data64"`
 	Previous64  []byte `json:"previous64"`
 	Unchanged64 []byte `json:"unchanged64"`
 	Errors64    []byte `json:"errors64"`
+	Change64    []byte `json:"change64"`
 }
 
 func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogRecord, error) {
@@ -262,7 +265,7 @@ func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogReco
 	}
 	m.Version = *l.Version
 	m.Data, m.Previous, m.Unchanged = exact(l.Data, l.Data64), exact(l.Previous, l.Previous64), exact(l.Unchanged, l.Unchanged64)
-	m.Errors, m.Op = exact(l.Errors, l.Errors64), l.Op
+	m.Errors, m.Change, m.Op = exact(l.Errors, l.Errors64), exact(l.Change, l.Change64), l.Op
 	r.Kept = &m
 	return r, nil
 }

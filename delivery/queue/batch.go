@@ -36,7 +36,7 @@ type record struct {
 	time         time.Time
 	micros       span // the time's, as text
 	data         span // a parked change: its row
-	change       span // a parked change: what a redrive needs, encrypted
+	change       span // what a redrive of it needs, encrypted; of an event, too
 	previous     span
 	unchanged    span
 	errors       span
@@ -100,7 +100,7 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
-	rec.errors, rec.tags = b.put(ev.Errors), b.put(ev.Tags)
+	rec.errors, rec.tags, rec.change = b.put(ev.Errors), b.put(ev.Tags), b.put(ev.Change)
 	b.records = append(b.records, rec)
 	for _, i := range matched {
 		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})

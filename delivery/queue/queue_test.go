@@ -213,7 +213,7 @@ func TestClaim(t *testing.T) {
 			t.Errorf("%s: got epoch %d, %v, want %d", s.name, epoch, err, s.epoch)
 		case s.epoch == 0 && !errors.As(err, &refusal):
 			t.Errorf("%s: got epoch %d, %v, want a SourceChangedError", s.name, epoch, err)
-		case s.epoch == 0 && (!strings.Contains(err.Error(), s.why) || !strings.Contains(err.Error(), "--accept-source")):
+		case s.epoch == 0 && (!strings.Contains(err.Error(), s.why) || !strings.Contains(err.Error(), map[bool]string{true: "queue.prefix", false: "--accept-source"}[refusal.Another])):
 			t.Errorf("%s: got %q, want it to say %q and the way out", s.name, err, s.why)
 		case s.epoch == 0 && (refusal.Recorded == 0x1000) != (s.name == "WAL ends before"):
 			t.Errorf("%s: recorded %x: only an earlier end of the WAL may be measured again", s.name, refusal.Recorded)

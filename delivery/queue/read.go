@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -167,6 +168,8 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		m.Errors = []byte(value)
 	case "g":
 		err = json.Unmarshal([]byte(value), &m.Tags)
+	case "h":
+		m.Change = []byte(value)
 	case "o":
 		m.Op = value
 	case "w":
@@ -202,6 +205,9 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 	}
 	if rec.tags.from < rec.tags.to {
 		_ = json.Unmarshal(b.bytes(rec.tags), &m.Tags) // an array of strings, as mapping has written it
+	}
+	if rec.change.from < rec.change.to {
+		m.Change = bytes.Clone(b.bytes(rec.change))
 	}
 	return m
 }

@@ -47,37 +47,32 @@ func (d *Detail) encode() []byte {
 	return text
 }
 
-// sent is one request of an attempt, for its Detail.
-type sent struct {
-	steps   *trace // nil: nothing is kept
-	request http.Header
-	answer  http.Header
-	size    int // of the request's body
-}
-
 // detail is nil unless it is to be kept of such an outcome. The answer to several messages is left out: it
 // may repeat each of them, and would be kept with one.
-func (s *Sender) detail(t *preparedEndpoint, ep *endpoint.Endpoint, messages int, o *Outcome, last *sent) []byte {
-	if last.steps == nil || o.Class == ClassCanceled || o.Kind == Delivered && s.options.Keep != KeepAll {
+func (s *Sender) detail(a *attempt, ep *endpoint.Endpoint, o *Outcome) []byte {
+	if a.steps == nil || o.Class == ClassCanceled || o.Kind == Delivered && s.options.Keep != KeepAll {
 		return nil
 	}
-	d := Detail{Headers: clipHeader(t.mask.header(last.answer)), Timing: last.steps.timing()}
+	d := Detail{Timing: a.steps.timing()}
+	if a.answer != nil {
+		d.Headers = clipHeader(a.prepared.mask.header(a.answer.Header))
+	}
 	d.Timing.Total = Milliseconds(o.Duration)
 	if s.options.KeepRequests {
-		d.Request = clipHeader(t.shownHeader(ep, last.request, last.size))
+		d.Request = clipHeader(a.shownHeader(ep))
 	}
-	if messages == 1 {
+	if len(a.draft.ms) == 1 {
 		kept := o.Answer[:min(len(o.Answer), detailKept)]
 		d.Answer, d.Cut = strings.ToValidUTF8(string(kept), "\uFFFD"), len(kept) < len(o.Answer)
 	}
 	return d.encode()
 }
 
-// shownHeader is the request's header without what is secret in it, and with what net/http adds.
-func (t *preparedEndpoint) shownHeader(ep *endpoint.Endpoint, sent http.Header, size int) http.Header {
-	header := maps.Clone(sent)
-	header["Host"] = []string{t.base.Host}
-	header["Content-Length"] = []string{strconv.Itoa(size)}
+// shownHeader is the request's header without what is secret in it, and with what HTTP adds.
+func (a *attempt) shownHeader(ep *endpoint.Endpoint) http.Header {
+	header := a.prepared.header(a.draft)
+	header["Host"] = []string{a.prepared.base.Host}
+	header["Content-Length"] = []string{strconv.Itoa(len(a.draft.body))}
 	for name := range ep.Headers {
 		header[headerKey(name)] = []string{endpoint.Masked}
 	}

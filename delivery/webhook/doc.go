@@ -10,9 +10,12 @@
 // is the receiver's side. Whether and when an event is retried is the caller's
 // decision.
 //
-// An attempt is one request; one more when a connection that had been kept was closed
-// before anything was written, when an HTTP/2 receiver says that it has not looked at
-// the request, or when it requires HTTP/1.1, which is then remembered.
+// An attempt is one request; one more when a connection that had been kept turns out to be closed,
+// and the receiver's machine has acknowledged nothing of the request, when an HTTP/2 receiver says
+// that it has not looked at the request, or when it requires HTTP/1.1, which is then remembered.
+//
+// HTTP/1.1 goes over connections of our own: the goroutine that sends a request owns its connection
+// until it has read the answer. HTTP/2, which the TLS handshake decides on, is net/http's.
 //
 // Endpoints of one host share connections if they are allowed into the same networks,
 // show the same certificate, trust the same CAs and use the same proxy. Connections are

@@ -22,10 +22,11 @@ type bodyShape struct {
 	format  endpoint.Format
 	strings bool   // numbers become JSON strings
 	extra   []byte // written behind the sequence, separator first
+	media   string // takes the place of the content type; empty: nothing does
 }
 
 func newBodyShape(ep *endpoint.Endpoint) bodyShape {
-	f := bodyShape{format: ep.Format, strings: ep.StringNumbers}
+	f := bodyShape{format: ep.Format, strings: ep.StringNumbers, media: ep.ContentType}
 	for _, name := range slices.Sorted(maps.Keys(ep.Extra)) {
 		if f.format == endpoint.FormatForm {
 			f.extra = appendFormField(f.extra, name, ep.Extra[name].Reveal())
@@ -40,6 +41,8 @@ func newBodyShape(ep *endpoint.Endpoint) bodyShape {
 // contentType is that of one event, or of a list of them.
 func (f *bodyShape) contentType(list bool) string {
 	switch {
+	case f.media != "":
+		return f.media
 	case f.format == endpoint.FormatForm:
 		return "application/x-www-form-urlencoded"
 	case f.format == endpoint.FormatCloudEvents && list:

@@ -14,6 +14,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
+	"gancho/internal/jsontext"
 
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/google/go-cmp/cmp"
@@ -390,4 +391,34 @@ func FuzzStringNumbers(f *testing.F) {
 			t.Errorf("%s becomes %s, and that %s", text, got, twice)
 		}
 	})
+}
+
+// TestBodiesSurviveJavaScript: with numbers: string, what JSON.parse and JSON.stringify make of a body is the body, so that receivers
+// behind express.json() can verify it. With exact numbers it is not: 129.90 becomes 129.9.
+func TestBodiesSurviveJavaScript(t *testing.T) {
+	t.Parallel()
+	m := fullMessage()
+	var every strings.Builder
+	for r := rune(0); r <= 0x2100; r++ {
+		every.WriteRune(r)
+	}
+	m.Data = append(jsontext.AppendString([]byte(`{"texto":`), every.String()+"\U0001F600"), `,"id":12345678901234567890,"valor":129.90,"n":-1.5E+30,"lista":[1.0,{"a":0}],"nulo":null,"pago":true}`...)
+	m.Type, m.Tenant = "ação\"\\/\u2028\x7f", "\u0001"
+	var bodies []string
+	for _, numbers := range []bool{true, false} {
+		bodies = append(bodies, sentBy(t, func(ep *endpoint.Endpoint) {
+			ep.StringNumbers, ep.Extra = numbers, map[string]endpoint.Hidden{"token": "</script>\u2029"}
+		}, m).body)
+	}
+	bodies = append(bodies, sentBy(t, func(ep *endpoint.Endpoint) { ep.StringNumbers, ep.Format = true, endpoint.FormatBare }, m).body)
+	if !strings.Contains(bodies[0], "\u2028") || !strings.Contains(bodies[0], "\u2029") {
+		t.Error("U+2028 and U+2029 are escaped")
+	}
+	input, err := json.Marshal(bodies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(string(runNode(t, "testdata/roundtrip.mjs", input))); got != "[true,false,true]" {
+		t.Errorf("node: %s", got)
+	}
 }

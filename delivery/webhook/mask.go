@@ -25,16 +25,18 @@ type answerMask struct {
 	secrets *strings.Replacer // nil: there are none
 }
 
-// newAnswerMask looks for the values of headers, extra fields and the URL's query, for
+// newAnswerMask looks for the values of headers, extra fields, auth and the URL's query, for
 // the part of its path that is hidden and the segments of that, and for its user and
 // password.
 func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	var values []string
-	for _, settings := range []map[string]endpoint.Hidden{ep.Headers, ep.Extra} {
-		for _, v := range settings {
-			values = append(values, v.Reveal())
-		}
+	for _, v := range ep.Headers {
+		values = append(values, endpoint.ParseTemplate(v.Reveal()).Texts()...)
 	}
+	for _, v := range ep.Extra {
+		values = append(values, v.Reveal())
+	}
+	values = append(values, ep.Auth.Secrets()...)
 	path := endpoint.HiddenPath(ep.URL)
 	values = append(append(values, path), strings.Split(path, "/")...)
 	if decoded, err := url.PathUnescape(path); err == nil && decoded != path {
@@ -58,6 +60,11 @@ func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 			values = append(values, password, basicCredentials(u.User))
 		}
 	}
+	return maskOf(values)
+}
+
+// maskOf hides these values.
+func maskOf(values []string) answerMask {
 	var forms []string
 	for _, v := range values {
 		forms = append(forms, escapes(v)...)

@@ -25,6 +25,8 @@ type Message struct {
 	Unchanged []byte `json:"-"`
 	// Errors is an array or nil.
 	Errors []byte `json:"-"`
+	// Change is what the event was made of, encrypted; nil: it is not kept. It is not sent.
+	Change []byte `json:"-"`
 	// Tags are what the event is found by, each name=value. They are not sent.
 	Tags []string `json:"tags,omitempty"`
 	// Version identifies the rule's text. It is not sent.
@@ -65,6 +67,7 @@ const (
 	ClassTLS        = "tls"             // handshake or certificate
 	ClassProxy      = "proxy"           // the endpoint's proxy: not reached, or it refused
 	ClassProtocol   = "protocol"        // what came back is not HTTP
+	ClassLogin      = "login"           // no access token; nothing was sent
 	ClassConfig     = "config"          // the endpoint cannot be used as it is set; nothing was sent
 	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
 )

@@ -29,6 +29,8 @@ type Exchange struct {
 	Protocol string `json:"protocol,omitempty"` // the answer's version of HTTP, such as HTTP/2.0
 	TLS      string `json:"tls,omitempty"`      // the connection's version of TLS, such as TLS 1.3; empty: none
 	Timing   Timing `json:"timing"`
+	// Wrong is what the receiver said to wrong requests, of a test that was delivered.
+	Wrong []WrongProbe `json:"wrong,omitempty"`
 }
 
 // ExchangeRequest is a request without what is secret in it.
@@ -85,38 +87,48 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	if t.err == nil {
 		p, t.err = s.newPool(ep, ep.HTTP1)
 	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginOf(ep)
+	}
 	if err := t.usable(ep, ms, list); err != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
 		return nothing
 	}
-	limited, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
-	shown, o := t.probe(ctx, limited, ep, p, ms, list)
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
+		nothing.end(*failed, time.Since(start))
+		return nothing
+	}
+	a := t.begin(with, ms, list)
+	defer a.draft.free()
+	shown, o := a.probe(ctx, ep, p)
 	if requiresHTTP1(o.Err) && !ep.HTTP1 {
-		if p, err := s.newPool(ep, true); err == nil {
-			shown, o = t.probe(ctx, limited, ep, p, ms, list)
+		if p1, err := s.newPool(ep, true); err == nil {
+			p = p1
+			shown, o = a.probe(ctx, ep, p)
 		}
+	}
+	for a.retriesWith(ctx, start, &o) {
+		shown, o = a.probe(ctx, ep, p)
 	}
 	shown.end(o, time.Since(start))
 	return shown
 }
 
-// probe is post over a connection of its own, with all that can be shown of it but
+// probe is post over a pool of its own, with all that can be shown of it but
 // how it ended.
-func (t *preparedEndpoint) probe(ctx, limited context.Context, ep *endpoint.Endpoint, p *pool, ms []*Message, list bool) (Exchange, Outcome) {
-	steps := &trace{}
-	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), ms, list)
-	shown := t.shown(ep, req, body, ms, list)
-
-	transport := p.fresh()
-	defer transport.CloseIdleConnections()
-	o, header, version := t.exchange(ctx, transport, req)
-	if header != nil {
-		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.mask.header(header), Body: string(o.Answer)}
+func (a *attempt) probe(ctx context.Context, ep *endpoint.Endpoint, p *pool) (Exchange, Outcome) {
+	a.steps = &trace{}
+	defer p.giveUp()
+	o := a.post(ctx, p)
+	shown := a.shown(ep)
+	if a.answer != nil {
+		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: a.prepared.mask.header(a.answer.Header), Body: string(o.Answer)}
+		shown.Protocol = a.answer.Proto
 	}
-	shown.Protocol = version
-	steps.report(&shown)
+	a.steps.report(&shown)
 	return shown, o
 }
 
@@ -129,9 +141,11 @@ func (e *Exchange) end(o Outcome, total time.Duration) {
 }
 
 // shown is the request without what is secret.
-func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
-	header := t.shownHeader(ep, req.Header, len(body))
-	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskURL(req.URL.String()), Header: header, Body: string(body)}}
+func (a *attempt) shown(ep *endpoint.Endpoint) Exchange {
+	base := a.prepared.base
+	e := Exchange{Request: ExchangeRequest{
+		Method: base.Method, URL: endpoint.MaskURL(base.URL.String()), Header: a.shownHeader(ep), Body: string(a.draft.body),
+	}}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
 		e.Proxy = u.Host
 	}
@@ -144,12 +158,12 @@ func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body 
 		hidden.Extra[name] = endpoint.Masked
 	}
 	shape := newBodyShape(&hidden)
-	e.Request.Body = string(shape.append(nil, ms, list))
+	e.Request.Body = string(shape.append(nil, a.draft.ms, a.draft.list))
 	return e
 }
 
-// trace notes when the steps happen. net/http may go on with a connection when
-// the request that asked for it has ended, hence the lock.
+// trace notes when the steps happen. A connection goes on being made when
+// the request that asked for it has ended, hence the lock. A nil trace notes nothing.
 type trace struct {
 	mu                                        sync.Mutex
 	dnsStart, dnsDone, connectStart, tlsStart time.Time
@@ -157,13 +171,38 @@ type trace struct {
 	remote, tls                               string
 }
 
-func (t *trace) hooks() *httptrace.ClientTrace {
-	first := func(at *time.Time) {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		*at = cmp.Or(*at, time.Now())
+// note sets the time unless it is set.
+func (t *trace) note(at *time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*at = cmp.Or(*at, time.Now())
+}
+
+// connect: the request has a connection to the address, over HTTP/1.1.
+func (t *trace) connect(address string) {
+	if t == nil {
+		return
 	}
-	return &httptrace.ClientTrace{
+	t.note(&t.connected)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.remote = address
+}
+
+// answered: the first byte of an answer is there, over HTTP/1.1.
+func (t *trace) answered() {
+	if t != nil {
+		t.note(&t.firstByte)
+	}
+}
+
+// follow has the trace note what net, crypto/tls and net/http do with the context.
+func (t *trace) follow(ctx context.Context) context.Context {
+	if t == nil {
+		return ctx
+	}
+	first := t.note
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSStart:     func(httptrace.DNSStartInfo) { first(&t.dnsStart) },
 		DNSDone:      func(httptrace.DNSDoneInfo) { first(&t.dnsDone) },
 		ConnectStart: func(string, string) { first(&t.connectStart) },
@@ -190,7 +229,7 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 			t.remote = info.Conn.RemoteAddr().String()
 		},
 		GotFirstResponseByte: func() { first(&t.firstByte) },
-	}
+	})
 }
 
 // report writes what was noted.

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -56,28 +54,21 @@ func (s *Sender) Reach(ctx context.Context, ep *endpoint.Endpoint) (r Reach, err
 	if proxy, err := ep.ProxyURL(); err == nil && proxy != nil {
 		r.Proxy = proxy.Host
 	}
-	transport := p.fresh()
-	if r.Pair, err = pairOf(transport.TLSClientConfig); err != nil {
+	if r.Pair, err = pairOf(p.tls); err != nil {
 		return r, err
 	}
-	u := t.base.URL
-	conn, err := transport.DialContext(ctx, "tcp", hostPort(u))
+	ctx, hangUp := s.untilClosed(ctx)
+	defer hangUp()
+	conn, err := p.dial(ctx)
 	if err != nil {
 		return r, err
 	}
 	defer func() { _ = conn.Close() }() // nothing was sent over it
 	r.Address = conn.RemoteAddr().String()
-	if u.Scheme != "https" {
+	if p.tls == nil {
 		return r, nil
 	}
-	config := transport.TLSClientConfig.Clone()
-	if config.ServerName == "" {
-		config.ServerName = u.Hostname()
-	}
-	if !ep.HTTP1 {
-		config.NextProtos = []string{"h2", "http/1.1"} // what a delivery offers
-	}
-	secure := tls.Client(conn, config)
+	secure := tls.Client(conn, p.tls)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return r, fmt.Errorf("TLS handshake: %w", err)
 	}
@@ -99,12 +90,4 @@ func pairOf(config *tls.Config) (*x509.Certificate, error) {
 		return nil, errors.New("read the endpoint's client certificate: it is malformed")
 	}
 	return c, nil
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(u.Hostname(), port)
 }

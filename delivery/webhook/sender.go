@@ -1,27 +1,18 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 
@@ -57,16 +48,18 @@ type Options struct {
 type Sender struct {
 	options     Options
 	stopDialing func()                                                      // ends the connections that are being made
+	dials       sync.WaitGroup                                              // those of HTTP/1.1
 	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
 	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
-	mu    sync.Mutex
-	pools map[poolKey]*pool
+	mu     sync.Mutex
+	pools  map[poolKey]*pool
+	logins map[string]*login // by loginKey
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
-	s := &Sender{options: o, pools: map[poolKey]*pool{}}
+	s := &Sender{options: o, pools: map[poolKey]*pool{}, logins: map[string]*login{}}
 	closed, cancel := context.WithCancel(context.Background())
 	s.stopDialing = cancel
 	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -84,6 +77,7 @@ func NewSender(o Options) *Sender {
 // after the last Send has returned.
 func (s *Sender) Close() {
 	s.stopDialing()
+	s.dials.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pools {
@@ -91,17 +85,20 @@ func (s *Sender) Close() {
 	}
 }
 
-// Redial has the next attempt at the endpoint make a new connection: somebody has
+// Redial has the next attempt at the endpoint make a new connection, and log in: somebody has
 // changed something. Those in flight end over theirs.
 func (s *Sender) Redial(ep *endpoint.Endpoint) {
-	if t := s.preparedFor(ep); t.err == nil {
+	if t := s.preparedFor(ep, time.Now()); t.err == nil {
 		t.pool.Load().giveUp()
+		if t.login != nil {
+			t.login.forget()
+		}
 	}
 }
 
 // Send makes one attempt and says how it ended. The message's bytes are free
 // again when it returns. The endpoint's timeout covers everything from the
-// dial to the end of the answer's body; when ctx ends first, the outcome's
+// dial to the end of the answer's body, and a login before it as long again; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
 // What counts as delivered is what Endpoint.Success says, of an answer that
@@ -120,40 +117,66 @@ func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Mess
 	return s.attempt(ctx, ep, ms, true)
 }
 
-func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) (o Outcome) {
+func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) Outcome {
 	start := time.Now()
-	t := s.preparedFor(ep)
-	var last sent
-	defer func() {
-		o.Duration = time.Since(start)
-		o.Detail = s.detail(t, ep, len(ms), &o, &last)
-	}()
+	t := s.preparedFor(ep, start)
 	if err := t.usable(ep, ms, list); err != nil {
-		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
+		return Outcome{Kind: Retry, Class: ClassConfig, Err: err, Duration: time.Since(start)}
 	}
-	limited, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
+	with, failed := t.credentials(ctx)
+	if failed != nil {
+		failed.Duration = time.Since(start)
+		return *failed
+	}
+	a := t.begin(with, ms, list)
+	defer a.draft.free()
+	if s.options.Keep != KeepNone {
+		a.steps = &trace{}
+	}
 	p := t.pool.Load()
-	o, last = s.post(ctx, limited, t, p, ms, list)
-	if unwritten(o.Err) || requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
-		o, last = s.post(ctx, limited, t, t.pool.Load(), ms, list)
+	o := a.post(ctx, p)
+	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
+		o = a.post(ctx, t.pool.Load())
 	}
+	for a.retriesWith(ctx, start, &o) {
+		o = a.post(ctx, t.pool.Load())
+	}
+	t.remember(a.draft.with, &o)
+	o.Duration = time.Since(start)
+	o.Detail = s.detail(&a, ep, &o)
 	return o
 }
 
-// post is a request over one of the pool's connections. limited is ctx with the
-// endpoint's timeout.
-func (s *Sender) post(ctx, limited context.Context, t *preparedEndpoint, p *pool, ms []*Message, list bool) (o Outcome, seen sent) {
-	if s.options.Keep != KeepNone {
-		seen.steps = &trace{}
-		limited = httptrace.WithClientTrace(limited, seen.steps.hooks())
+// attempt is what post needs to know, and what it has seen.
+type attempt struct {
+	prepared *preparedEndpoint
+	draft    *draft
+	deadline time.Time
+	steps    *trace // nil: nothing is kept
+
+	answer *http.Response // nil: none came
+}
+
+// begin begins an attempt, whose timeout runs from now on. The caller frees its draft.
+func (t *preparedEndpoint) begin(with credentials, ms []*Message, list bool) attempt {
+	now := time.Now()
+	a := attempt{prepared: t, draft: t.draft(ms, list, now), deadline: now.Add(t.timeout)}
+	a.draft.with = with
+	return a
+}
+
+// post makes a request over one of the pool's connections and judges what comes back.
+func (a *attempt) post(ctx context.Context, p *pool) Outcome {
+	if ctx.Err() != nil {
+		return a.prepared.failed(ctx, a.deadline, nil, ctx.Err())
 	}
-	connections := p.acquire(time.Now())
-	req, body := t.request(limited, ms, list)
-	o, seen.answer, _ = t.exchange(ctx, connections, req)
-	p.release(connections, o, time.Now())
-	seen.request, seen.size = req.Header, len(body)
-	return o, seen
+	c, idle := p.acquire(time.Now())
+	r := c.roundTrip(ctx, a, idle)
+	a.answer = r.answer
+	o := a.prepared.outcome(ctx, a.deadline, &r)
+	a.draft.with.hide(&o, r.answer)
+	p.release(c, r.keep, &o, time.Now())
+	return o
 }
 
 // useHTTP1 has the endpoint's requests be HTTP/1.1 from now on, because the
@@ -176,31 +199,6 @@ func (s *Sender) useHTTP1(ep *endpoint.Endpoint, t *preparedEndpoint, refused *p
 	return true
 }
 
-// exchange sends the request and judges what comes back, of which it returns
-// the header and the version of HTTP, too. ctx is the request's without the
-// endpoint's timeout.
-func (t *preparedEndpoint) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
-	answer, err := transport.RoundTrip(req)
-	if err != nil {
-		return t.failed(ctx, req.Context(), nil, err), nil, ""
-	}
-	if answer.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the bare connection, which net/http has given away: no
-		// timeout would end a read.
-		_ = answer.Body.Close() // nothing is written through it
-		answer.Body = http.NoBody
-	}
-	kept, err := readAnswer(answer.Body)
-	// Only success needs a whole answer: a 410 or 404 is one without its body, too.
-	if err != nil && (ctx.Err() != nil || t.succeeds(answer.StatusCode)) {
-		o = t.failed(ctx, req.Context(), answer, err)
-	} else {
-		o = t.judge(answer, kept)
-	}
-	o.Answer = t.mask.body(kept)
-	return o, answer.Header, answer.Proto
-}
-
 // usable says why nothing can be sent.
 func (t *preparedEndpoint) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 	switch {
@@ -210,93 +208,17 @@ func (t *preparedEndpoint) usable(ep *endpoint.Endpoint, ms []*Message, list boo
 		return fmt.Errorf("endpoint %q: the list to be sent is empty", ep.Name)
 	case list && !ep.Format.HasLists():
 		return fmt.Errorf("endpoint %q: the format %s has no lists; send the events one by one", ep.Name, ep.Format)
+	case len(ms) == 1 && strings.ContainsFunc(ms[0].ID, unicode.IsControl):
+		return fmt.Errorf("endpoint %q: the event's webhook-id has control characters, and cannot be a header", ep.Name)
 	}
 	return nil
 }
 
-// request builds the signed request, and returns its body, too.
-//
-// The body has memory of its own, which the collector takes back: the transport
-// may still write it when the attempt is over, and a reader that would say when
-// it is done costs a system call, because net/http sends only the readers it
-// knows together with the headers.
-func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
-	id, size := ms[0].ID, 0
-	if len(ms) > 1 {
-		id = listID(ms)
-	}
-	for _, m := range ms {
-		size += t.shape.size(m)
-	}
-	stamp := strconv.FormatInt(time.Now().Unix(), 10)
-	// The signed text is "id.timestamp.body": the body is its tail.
-	signed := make([]byte, 0, size+len(id)+len(stamp))
-	signed = append(append(signed, id...), '.')
-	signed = append(append(signed, stamp...), '.')
-	start := len(signed)
-	signed = t.shape.append(signed, ms, list)
-	body := signed[start:] // assigned once, so that the closure below needs no place on the heap for it
-
-	req := t.base.WithContext(ctx)
-	req.Header = make(http.Header, len(t.base.Header)+4)
-	maps.Copy(req.Header, t.base.Header)
-	t.setHeaders(req.Header, ms, list)
-	values := []string{id, stamp, ""}
-	req.Header[endpoint.HeaderID] = values[0:1:1]
-	req.Header[endpoint.HeaderTimestamp] = values[1:2:2]
-	if len(t.signers) > 0 {
-		values[2] = signatures(t.signers, signed)
-		req.Header[endpoint.HeaderSignature] = values[2:3:3]
-	}
-	req.ContentLength = int64(len(body))
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	// net/http asks for the body again when a connection that it had kept turned out
-	// to be closed before anything was written, or an HTTP/2 receiver says that it has
-	// not looked at the request (REFUSED_STREAM, GOAWAY; it counts PROTOCOL_ERROR among
-	// these: https://go.dev/issue/47635). It would go on up to seven times; an attempt is
-	// one request, or one more.
-	again := false
-	req.GetBody = func() (io.ReadCloser, error) {
-		if again {
-			return nil, errNotTaken
-		}
-		again = true
-		return io.NopCloser(bytes.NewReader(body)), nil
-	}
-	return req, body
-}
-
-// errNotTaken: the second request of an attempt failed like the first.
-var errNotTaken = errors.New("the receiver closed the connection, or refused the stream, twice before it took the request")
-
-// setHeaders sets those that depend on the messages, but for the signature's.
-func (t *preparedEndpoint) setHeaders(h http.Header, ms []*Message, list bool) {
-	h["Content-Type"] = t.single
-	if list {
-		h["Content-Type"] = t.list
-	}
-	if slices.ContainsFunc(ms, func(m *Message) bool { return m.Replay }) {
-		h[endpoint.HeaderReplay] = []string{"true"}
-	}
-	if t.shape.format == endpoint.FormatCloudEventsBinary {
-		t.shape.setCloudHeaders(h, ms[0])
-	}
-}
-
-// listID names a list by what is in it.
-func listID(ms []*Message) string {
-	hash := sha256.New()
-	for _, m := range ms {
-		_, _ = io.WriteString(hash, m.ID+"\n") // never fails
-	}
-	return "list-" + hex.EncodeToString(hash.Sum(nil)[:16])
-}
-
 // preparedFor returns what the sender keeps of the endpoint.
-func (s *Sender) preparedFor(ep *endpoint.Endpoint) *preparedEndpoint {
+func (s *Sender) preparedFor(ep *endpoint.Endpoint, now time.Time) *preparedEndpoint {
 	if v, ok := s.prepared.Load(ep); ok {
 		t, _ := v.(*preparedEndpoint)
-		t.used.Store(time.Now().Unix())
+		t.used.Store(now.Unix())
 		return t
 	}
 	return s.addPrepared(ep)
@@ -324,10 +246,14 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 			delete(s.pools, key)
 		}
 	}
+	s.forgetLoginsLocked()
 	if t.err == nil {
 		var p *pool
 		p, t.err = s.poolLocked(ep, t.key)
 		t.pool.Store(p)
+	}
+	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+		t.login, t.err = s.loginLocked(ep)
 	}
 	t.used.Store(time.Now().Unix())
 	v, _ := s.prepared.LoadOrStore(ep, t)
@@ -350,20 +276,27 @@ func (s *Sender) poolLocked(ep *endpoint.Endpoint, key poolKey) (*pool, error) {
 // that are the same each time, and how its answers are judged.
 type preparedEndpoint struct {
 	base    *http.Request // never sent itself; its header's values are shared
+	head    []byte        // of it, as HTTP/1.1 has it
 	origin  string        // scheme and host, fit for errors
 	shape   bodyShape
 	single  []string // the content types, as header values
 	list    []string
 	signers []*signer
-	timeout time.Duration
-	success [][2]int
-	body    *regexp.Regexp // nil: any
-	reach   int            // how many bytes of an answer body is matched against
-	mask    answerMask
-	key     poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
-	pool    atomic.Pointer[pool]
-	err     error        // why nothing can be sent
-	used    atomic.Int64 // Unix seconds
+	vendors []*vendorSigner
+	// standard: the headers of Standard Webhooks are sent.
+	standard  bool
+	templates templates
+	login     *login       // nil: requests have no access token
+	keyInUse  atomic.Int32 // the number of the HMAC secret that makes single signatures
+	timeout   time.Duration
+	success   [][2]int
+	body      *regexp.Regexp // nil: any
+	reach     int            // how many bytes of an answer body is matched against
+	mask      answerMask
+	key       poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
+	pool      atomic.Pointer[pool]
+	err       error        // why nothing can be sent
+	used      atomic.Int64 // Unix seconds
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
@@ -374,8 +307,10 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 		return t
 	}
 	u, _ := url.Parse(ep.URL) // Check has parsed it
-	for _, s := range ep.Secrets {
-		t.signers = append(t.signers, newSigner(s))
+	if t.standard = !ep.NoStandard; t.standard {
+		for _, s := range ep.Secrets {
+			t.signers = append(t.signers, newSigner(s))
+		}
 	}
 	if ep.Success.Body != "" {
 		t.body, t.err = regexp.Compile(ep.Success.Body)
@@ -386,37 +321,13 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	t.origin = u.Scheme + "://" + u.Host
 	t.key = poolKeyOf(ep, t.origin, ep.HTTP1)
-	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: staticHeader(ep, version, user), Host: u.Host}).WithContext(context.Background())
+	header := staticHeader(ep, version, user)
+	var others map[string]string
+	t.vendors, others = newVendorSigners(ep)
+	t.templates = newTemplates(ep, others, header, u)
+	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: header, Host: u.Host}).WithContext(context.Background())
+	if t.err == nil {
+		t.head, t.err = staticHead(t.base)
+	}
 	return t
-}
-
-func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) http.Header {
-	h := http.Header{}
-	if user != nil {
-		h.Set("Authorization", "Basic "+basicCredentials(user))
-	}
-	for name, value := range ep.Headers {
-		h[headerKey(name)] = []string{value.Reveal()}
-	}
-	if ep.Format == endpoint.FormatCloudEventsBinary {
-		setStaticCloudHeaders(h, ep)
-	}
-	h.Set("User-Agent", "Gancho/"+version)
-	return h
-}
-
-// headerKey is the key of an endpoint's header in http.Header. net/http would send a
-// request again, over each connection that it has kept, that has one of these two
-// under its usual spelling; to the receiver all spellings are the same.
-func headerKey(name string) string {
-	name = http.CanonicalHeaderKey(name)
-	if name == "Idempotency-Key" || name == "X-Idempotency-Key" {
-		return strings.ToLower(name)
-	}
-	return name
-}
-
-func basicCredentials(user *url.Userinfo) string {
-	password, _ := user.Password()
-	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
 }

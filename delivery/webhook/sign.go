@@ -28,9 +28,6 @@ const (
 	signatureEd25519 = "v1a," // ed25519
 )
 
-// signatureSize is of the longer kind.
-const signatureSize = len(signatureEd25519) + (ed25519.SignatureSize+2)/3*4
-
 // signer makes the signatures of one secret. HMAC's hashes keep the state
 // after the key's block, so a signature costs only the blocks of the message.
 // Safe for concurrent use.
@@ -65,17 +62,16 @@ func (s *signer) appendSignature(dst, signed []byte) []byte {
 	return base64.StdEncoding.AppendEncode(append(dst, signatureHMAC...), h.Sum(h.sum[:0]))
 }
 
-// signatures returns the header's value: one signature per secret, separated
+// appendSignatures appends the header's value: one signature per secret, separated
 // by spaces.
-func signatures(signers []*signer, signed []byte) string {
-	text := make([]byte, 0, len(signers)*(signatureSize+1))
+func appendSignatures(dst []byte, signers []*signer, signed []byte) []byte {
 	for i, s := range signers {
 		if i > 0 {
-			text = append(text, ' ')
+			dst = append(dst, ' ')
 		}
-		text = s.appendSignature(text, signed)
+		dst = s.appendSignature(dst, signed)
 	}
-	return string(text)
+	return dst
 }
 
 // Errors of Verify.

@@ -8,13 +8,18 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"gancho/delivery/endpoint"
+
+	"golang.org/x/net/idna"
 )
 
 const (
@@ -36,51 +41,101 @@ func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	}
-	config.RootCAs = cmp.Or(config.RootCAs, s.options.RootCAs)
+	u, err := url.Parse(ep.URL)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: its url is malformed", ep.Name) // err would show it
+	}
+	connect, err := s.connector(ep)
+	if err != nil {
+		return nil, err
+	}
+	host := hostName(u)
+	p := &pool{sender: s, address: net.JoinHostPort(host, portOf(u)), connect: connect}
+	if u.Scheme == "https" {
+		config.RootCAs = cmp.Or(config.RootCAs, s.options.RootCAs)
+		config.ServerName = cmp.Or(config.ServerName, host)
+		if !http1 {
+			config.NextProtos = []string{"h2", "http/1.1"}
+		}
+		p.tls = config
+	}
+	return p, nil
+}
+
+// connector makes the endpoint's connections: guarded, and through its proxy.
+func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	g := guardOf(ep)
-	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
 	switch proxy, err := ep.ProxyURL(); {
 	case err != nil:
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	case proxy != nil:
-		connect = newTunnel(&s.options, g, proxy).connect
+		return newTunnel(&s.options, g, proxy).connect, nil
 	}
-	p := &pool{}
-	config.VerifyConnection = func(state tls.ConnectionState) error {
-		if state.NegotiatedProtocol == "h2" {
-			p.http2.Store(true)
-		}
-		return nil
+	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
+}
+
+// hostName is the URL's host as it is looked up, which net/http does alike.
+func hostName(u *url.URL) string {
+	name := u.Hostname()
+	if !strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return name
 	}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		start := time.Now()
-		ctx, cancel := s.untilClosed(ctx)
-		defer cancel()
-		conn, err := connect(ctx, network, address)
-		if err == nil {
-			s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
-		}
-		return conn, err
+	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
+		return ascii
 	}
-	p.fresh = func() *http.Transport {
-		t := &http.Transport{
-			DialContext:         dial,
-			TLSClientConfig:     config.Clone(),
-			TLSHandshakeTimeout: handshakeTimeout,
-			DisableCompression:  true,
-			// The dispatcher bounds the requests in flight, and so the connections;
-			// each is kept for the next request.
-			MaxIdleConnsPerHost:    1 << 16,
-			IdleConnTimeout:        connectionLife,
-			MaxResponseHeaderBytes: maxAnswerHeader,
-			Protocols:              &http.Protocols{},
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-		}
-		t.Protocols.SetHTTP1(true)
-		t.Protocols.SetHTTP2(!http1)
-		return t
+	return name
+}
+
+func portOf(u *url.URL) string {
+	return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+}
+
+// dial connects to the receiver, through the guard and the proxy.
+func (p *pool) dial(ctx context.Context) (net.Conn, error) {
+	start := time.Now()
+	conn, err := p.connect(ctx, "tcp", p.address)
+	if err == nil {
+		p.sender.options.Logger.Debug().Str("host", p.address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
 	}
-	return p, nil
+	return conn, err
+}
+
+// open is dial with the TLS handshake; http2 reports whether that has settled on HTTP/2.
+func (p *pool) open(ctx context.Context) (w *wire, over net.Conn, http2 bool, err error) {
+	ctx, cancel := p.sender.untilClosed(ctx)
+	defer cancel()
+	conn, err := p.dial(ctx)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	w = newWire(conn)
+	if p.tls == nil {
+		return w, w, false, nil
+	}
+	secure := tls.Client(w, p.tls)
+	if err := handshake(ctx, secure); err != nil {
+		_ = w.Close() // nothing was said over it
+		return nil, nil, false, err
+	}
+	return w, secure, secure.ConnectionState().NegotiatedProtocol == "h2", nil
+}
+
+// handshake tells the context's trace of itself, as net/http does.
+func handshake(ctx context.Context, c *tls.Conn) error {
+	limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	steps := httptrace.ContextClientTrace(ctx)
+	if steps != nil && steps.TLSHandshakeStart != nil {
+		steps.TLSHandshakeStart()
+	}
+	err := c.HandshakeContext(limited)
+	if steps != nil && steps.TLSHandshakeDone != nil {
+		steps.TLSHandshakeDone(c.ConnectionState(), err)
+	}
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return &net.OpError{Op: "TLS handshake", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	}
+	return err
 }
 
 // poolKey is equal for endpoints that may send over each other's connections:

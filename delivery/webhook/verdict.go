@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -125,10 +124,21 @@ func retryAfter(answer *http.Response, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
-// failed makes an outcome of an attempt without a whole answer. limited is ctx
-// with the endpoint's timeout; answer is nil when not even its header came.
-// What that asks for counts even so.
-func (t *preparedEndpoint) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
+// outcome judges what came back of an attempt.
+func (t *preparedEndpoint) outcome(ctx context.Context, deadline time.Time, r *reply) (o Outcome) {
+	// Only success needs a whole answer: a 410 or 404 is one without its body, too.
+	if r.err != nil && (r.answer == nil || ctx.Err() != nil || t.succeeds(r.answer.StatusCode)) {
+		o = t.failed(ctx, deadline, r.answer, r.err)
+	} else {
+		o = t.judge(r.answer, r.kept)
+	}
+	o.Answer = t.mask.body(r.kept)
+	return o
+}
+
+// failed makes an outcome of an attempt without a whole answer; answer is nil when not even
+// its header came. What that asks for counts even so.
+func (t *preparedEndpoint) failed(ctx context.Context, deadline time.Time, answer *http.Response, err error) Outcome {
 	o := Outcome{Kind: Retry}
 	if answer != nil {
 		o.Status, o.Wish, o.RetryAfter = answer.StatusCode, wish(answer.Header), retryAfter(answer, time.Now())
@@ -136,7 +146,7 @@ func (t *preparedEndpoint) failed(ctx, limited context.Context, answer *http.Res
 	switch {
 	case ctx.Err() != nil:
 		o.Class, o.Err = ClassCanceled, fmt.Errorf("post to %s: %w", t.origin, context.Cause(ctx))
-	case limited.Err() != nil:
+	case !time.Now().Before(deadline):
 		o.Class = ClassTimeout
 		o.Err = &transportError{t.origin, "no whole answer within " + t.timeout.String(), context.DeadlineExceeded}
 	default:
@@ -205,14 +215,6 @@ func isHTTP2Start(err error) bool {
 	return strings.Contains(err.Error(), "http2: client conn could not be established")
 }
 
-// unwritten: the request was given a kept connection that the receiver had just closed,
-// which net/http notices before it writes anything (errServerClosedIdle), and does not
-// repeat a POST then.
-func unwritten(err error) bool {
-	failed, ok := errors.AsType[*transportError](err)
-	return ok && strings.Contains(failed.err.Error(), "http: server closed idle connection")
-}
-
 // requiresHTTP1: the receiver wants the request over HTTP/1.1, as IIS and Apache do
 // where a client certificate depends on the path. net/http has no type for it.
 // https://www.rfc-editor.org/rfc/rfc9113.html#name-error-codes
@@ -221,9 +223,12 @@ func requiresHTTP1(err error) bool {
 	return ok && strings.Contains(failed.err.Error(), "HTTP_1_1_REQUIRED")
 }
 
-// isProtocol looks at texts, because net/http has no types for what it finds
+// isProtocol looks at texts, too, because net/http has no types for what it finds
 // wrong with an answer.
 func isProtocol(err error) bool {
+	if is[*malformedError](err) {
+		return true
+	}
 	signs := []string{
 		"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
 		"too many transfer encodings", "response headers exceeded", "server response headers", "HTTP/2 frame", "PROTOCOL_ERROR",
@@ -293,40 +298,4 @@ func printable(text string, n int) string {
 		out += "…"
 	}
 	return out
-}
-
-const (
-	answerKept = 16 << 10
-	answerRead = 64 << 10
-)
-
-// answerBuffers is a cache, not state: what is read from it was written since.
-var answerBuffers = sync.Pool{New: func() any { return new([answerKept]byte) }}
-
-// readAnswer reads the body to its end, or answerRead bytes of it, closes it,
-// and returns a copy of its first answerKept bytes. A body read to its end
-// leaves the connection to the next request.
-func readAnswer(body io.ReadCloser) (kept []byte, err error) {
-	defer func() { _ = body.Close() }() // nothing is written through it
-	scratch, _ := answerBuffers.Get().(*[answerKept]byte)
-	defer answerBuffers.Put(scratch)
-	n, at := 0, 0
-	for n < answerRead && err == nil {
-		var m int
-		m, err = body.Read(scratch[at:])
-		n, at = n+m, at+m
-		if at == answerKept && err == nil {
-			if kept == nil {
-				kept = append(kept, scratch[:]...)
-			}
-			at = 0
-		}
-	}
-	if kept == nil && n > 0 {
-		kept = append(kept, scratch[:at]...)
-	}
-	if err == io.EOF {
-		err = nil
-	}
-	return kept, err
 }

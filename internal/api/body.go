@@ -165,15 +165,27 @@ func decodeMember(at, name string, raw json.RawMessage, members []member) []cont
 	case i < 0:
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
 	case string(raw) == "null":
-		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: members[i].orLeave()}}
 	case !members[i].blank && (string(raw) == `""` || string(raw) == "[]"):
-		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: "leave it out"}}
+		hint := "leave it out"
+		if members[i].required {
+			hint = "write " + members[i].expects
+		}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: hint}}
 	case members[i].members != nil:
 		return decodeObject(endpoint.Pointer(at, name), raw, members[i].members...)
 	case json.Unmarshal(raw, members[i].into) != nil:
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects)}}
 	}
 	return nil
+}
+
+// orLeave is the hint of a member that need not be there.
+func (m *member) orLeave() string {
+	if m.required {
+		return ""
+	}
+	return "or leave it out"
 }
 
 func keys(members []member) string {

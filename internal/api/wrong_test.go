@@ -220,6 +220,8 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/audit?from=2026-13-01T00:00:00Z", "", 400, "from", "", ""},
 		{"GET", "/tokens?x=1", "", 400, "x", "", ""},
 		{"POST", "/tokens", `{}`, 400, "/name", `"name" is missing`, ""},
+		{"POST", "/tokens", `{"name":"","role":"viewer"}`, 400, "/name", "write a text", ""},
+		{"POST", "/tokens", `{"name":null,"role":"viewer"}`, 400, "/name", `"name" has to be a text`, ""},
 		{"POST", "/tokens", `{"name":"x"}`, 400, "/role", `"role" is missing`, ""},
 		{"POST", "/tokens", `{"name":"x","role":"king"}`, 400, "/role", "this role does not exist", ""},
 		{"POST", "/tokens", `{"name":"X Y","role":"viewer"}`, 400, "/name", "", ""},

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, backfill")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, cost, cost-logged, backfill, backfill-latency")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -68,7 +68,10 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"end", l.endToEnd},
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},
+		{"cost", l.cost},
+		{"cost-logged", l.costLogged},
 		{"backfill", l.backfill},
+		{"backfill-latency", l.backfillLatency},
 	} {
 		if only != "" && only != m.name {
 			continue

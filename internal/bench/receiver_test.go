@@ -17,6 +17,7 @@ import (
 // tally is what a receiver counted since the last reset.
 type tally struct {
 	Count       int
+	Read        int // events of rows that were there already, which nothing else counts
 	First, Last time.Time
 	// P50 and P99 are from the commit, as the event states it, to the arrival.
 	P50, P99 time.Duration
@@ -62,13 +63,20 @@ func beReceiver(ctx context.Context, delay string) error {
 	return nil
 }
 
-var timestamp = []byte(`"timestamp":"`)
+var timestamp, readOp = []byte(`"timestamp":"`), []byte(`"op":"read"`)
 
 func (c *counting) take(w http.ResponseWriter, r *http.Request) {
 	arrived := time.Now()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the sender was stopped
+	}
+	if bytes.Contains(body, readOp) {
+		c.mu.Lock()
+		c.tally.Read++
+		c.mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+		return
 	}
 	var wait time.Duration
 	if i := bytes.Index(body, timestamp); i >= 0 {

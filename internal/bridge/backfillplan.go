@@ -129,18 +129,23 @@ type planning struct {
 	samples []json.RawMessage
 }
 
+// rowsRefused is why rows of a table cannot be read, as a part of the filter where that is the reason.
+func rowsRefused(t *mapping.ReadTable, err error) error {
+	switch cdc.FaultOf(err) {
+	case cdc.FaultDenied:
+		return badChoice("table", fmt.Sprintf("run GRANT SELECT ON %s TO the role of source.dsn, which reading the stream does not need (with row-level security it needs BYPASSRLS, too)", t.Table.Relation.TableName()), "%v", err)
+	case cdc.FaultSchema, cdc.FaultValue:
+		return badChoice("where", "PostgreSQL evaluates it, which has none of Gancho's own functions", "%v", err)
+	}
+	return err
+}
+
 // look reads the first rows, which shows that it is possible.
 func (p *planning) look(ctx context.Context, t *mapping.ReadTable, show bool) ([]json.RawMessage, error) {
 	q := &cdc.RowQuery{Table: t.Table, Columns: t.Columns, Where: p.filter.Where}
 	chunk, text, err := p.rows.Read(ctx, q, nil, samples, nil)
-	switch cdc.FaultOf(err) {
-	case cdc.FaultDenied:
-		return nil, badChoice("table", fmt.Sprintf("run GRANT SELECT ON %s TO the role of source.dsn, which reading the stream does not need (with row-level security it needs BYPASSRLS, too)", t.Table.Relation.TableName()), "%v", err)
-	case cdc.FaultSchema, cdc.FaultValue:
-		return nil, badChoice("where", "PostgreSQL evaluates it, which has none of Gancho's own functions", "%v", err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, rowsRefused(t, err)
 	}
 	p.rows.Discard(ctx)
 	if !show || chunk.Rows == 0 {

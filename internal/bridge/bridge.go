@@ -38,6 +38,8 @@ type StateOptions struct {
 	// KeepEvents is how long events are kept for resends, KeepLog how long the
 	// delivery log is; 0: they are not.
 	KeepEvents, KeepLog time.Duration
+	// KeepChanges keeps beside each event the change that it was made of, encrypted.
+	KeepChanges bool
 	// KeepAnswers says of which attempts the log has the answer.
 	KeepAnswers webhook.Keeps
 	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.

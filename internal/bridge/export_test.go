@@ -299,8 +299,9 @@ func NewReads(q *queue.Queue, keys *state.Keyring, dsn string, rules *mapping.Ru
 	b := newBridge(Options{Log: log, Source: cdc.Options{Slot: "gancho", DSN: dsn, Log: log}, State: &StateOptions{Keyring: keys}}, &Definitions{})
 	c := &capture{
 		bridge: b, stage: newStage(q, nil, b.metrics, log), mapper: mapping.NewMapper(rules, nil),
-		reader: cdc.NewReader(b.Source, nil), resolve: func() error { return nil },
+		reader: cdc.NewReader(b.Source, nil), resolve: func() error { return nil }, verdicts: newVerdicts(16, 16),
 	}
+	c.verdicts.use(rules)
 	c.reads = newReads(c)
 	return Reads{c.reads}
 }

@@ -290,7 +290,7 @@ func TestRedrivesWaitForTheDiskWithoutAPlace(t *testing.T) {
 	w := newJobWorld(t, state.Redrive)
 	replica := queuetest.StartRedis(t)
 	host, port, _ := strings.Cut(w.redis.Addr(), ":")
-	if err := queuetest.Client(t, replica).SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := queuetest.Client(t, replica).ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	queuetest.Eventually(t, "the replica", func() bool {

@@ -28,7 +28,7 @@ const (
 	// waits until one of them has fewer than liveBacklog to deliver, and has as many rows, leastLive to mostLive, as
 	// are delivered in about drainTime. It looks every loadEvery.
 	liveBacklog, leastLive, mostLive = 10, 5, 500
-	drainTime, loadEvery             = 10 * time.Millisecond, 5 * time.Millisecond
+	drainTime, loadEvery             = 3 * time.Millisecond, 2 * time.Millisecond
 	// A chunk that takes slowFactor times as long as the fastest, and more than slowChunk, is followed by as
 	// long a pause: the source is busy with something else.
 	slowFactor = 5

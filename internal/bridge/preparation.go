@@ -51,6 +51,9 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if c.stage.keys != nil {
 		options = append(options, mapping.WithKeptChanges())
 	}
+	if b.State != nil && b.State.KeepChanges {
+		options = append(options, mapping.WithEventChanges())
+	}
 	c.verdicts = newVerdicts(verdictsKept, readsKept)
 	c.verdicts.use(rules)
 	c.verdicts.offer(b.endpointsNow())

@@ -369,6 +369,9 @@ func (s readSink) Event(e *mapping.Event) error {
 	}
 	return s.within(func() error {
 		s.metrics.event(e.Type, e.Rule)
+		if err := s.sealChange(e); err != nil {
+			return err
+		}
 		_, err := s.open.AddFor(e, s.h.Endpoint)
 		return err
 	})

@@ -18,6 +18,10 @@ import (
 const (
 	// recordEvery is how often what was attempted meanwhile goes to the store.
 	recordEvery = 250 * time.Millisecond
+	// commitEvery is how long less than recordRows gather after the last commit: each is an
+	// fsync, in the legacy database if the state is there. What comes after a quiet time
+	// does not wait.
+	commitEvery = time.Second
 	// quietRounds, longer than the courier waits between two attempts to
 	// acknowledge, is after how many rounds with nothing to record an endpoint is
 	// read only by the sweep: acknowledgements follow attempts after a while.
@@ -28,7 +32,7 @@ const (
 	sweepEvery = 2 * time.Minute
 	// recordRows and recordBytes are from how many rows, and bytes of events, on
 	// they are written, logPage and deadPage how many entries are read at a time.
-	recordRows  = 1000
+	recordRows  = 4000
 	recordBytes = 8 << 20
 	logPage     = 64
 	deadPage    = 100
@@ -49,6 +53,7 @@ type recorder struct {
 	owned    []string
 	captures bool
 	swept    time.Time
+	recorded time.Time // when something was; it belongs to run, too
 
 	mu    sync.Mutex
 	quiet map[string]int // endpoints to read, and in how many rounds they had nothing
@@ -98,6 +103,7 @@ func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
 			<-drained
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRecord)
 			defer cancel()
+			r.recorded = time.Time{}
 			r.round(end)
 			return nil
 		case <-tick.C:
@@ -156,9 +162,10 @@ func (r *recorder) round(ctx context.Context) {
 		something = something || found
 	}
 	r.metrics.recordsWaiting.Set(float64(waiting))
-	if !something {
+	if !something || waiting < recordRows && time.Since(r.recorded) < commitEvery {
 		return
 	}
+	r.recorded = time.Now()
 	if err := r.record(ctx, stats); err != nil {
 		if errors.Is(err, state.ErrForgotten) {
 			return // Redis has it no more, and the next round reads the rest again

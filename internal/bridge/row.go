@@ -5,9 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"gancho/cdc"
 	"gancho/internal/control"
 	"gancho/internal/draft"
 	"gancho/mapping"
+	"gancho/mapping/ruletest"
 )
 
 // rowTimeout bounds the reading of one row, with all that its rules look up.
@@ -15,22 +17,45 @@ const rowTimeout = 20 * time.Second
 
 // judgeRow reads a row as it is now, as lookups read, and evaluates the conditions of the
 // rules that are in use on it.
-func (b *bridge) judgeRow(ctx context.Context, q control.WhyQuestion) (*mapping.RowJudgement, error) {
+func (b *bridge) judgeRow(ctx context.Context, q control.WhyQuestion) (row *mapping.RowJudgement, err error) {
+	err = b.withRow(ctx, q, func(ctx context.Context, rules *mapping.Ruleset, source *mapping.Source, table cdc.Name) error {
+		row, err = rules.Judge(ctx, source, table, q.Key, draft.Personal)
+		return err
+	})
+	return row, err
+}
+
+// draftTest reads a row as it is now, and writes it as a test of the rules that are in use.
+func (b *bridge) draftTest(ctx context.Context, q control.WhyQuestion) (file []byte, err error) {
+	err = b.withRow(ctx, q, func(ctx context.Context, rules *mapping.Ruleset, source *mapping.Source, table cdc.Name) error {
+		row, err := rules.RowValues(ctx, source, table, q.Key, draft.Personal)
+		if err != nil || row == nil {
+			return err
+		}
+		file, err = ruletest.Draft(ctx, rules, ruletest.Options{Location: b.Location}, table, row)
+		return err
+	})
+	return file, err
+}
+
+// withRow calls read with the rules that are in use, and a connection to the source for one row of the table. A key that is none is a mistake of
+// the question.
+func (b *bridge) withRow(ctx context.Context, q control.WhyQuestion, read func(context.Context, *mapping.Ruleset, *mapping.Source, cdc.Name) error) error {
 	if b.capture == nil {
-		return nil, &control.ElsewhereError{Slot: b.Source.Slot}
+		return &control.ElsewhereError{Slot: b.Source.Slot}
 	}
 	rules := b.capture.bound.Load()
 	table, _, err := tableOf(rules.Texts(), q.Table)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
 	source := b.capture.newLookup()
 	defer source.Close(ctx)
-	row, err := rules.Judge(ctx, source, table, q.Key, draft.Personal)
+	err = read(ctx, rules, source, table)
 	if errors.Is(err, mapping.ErrKey) {
 		err = &control.InvalidError{Problems: []control.Problem{{Pointer: "/key", Message: err.Error(), Hint: "write the row's primary key, several columns joined by commas"}}}
 	}
-	return row, err
+	return err
 }

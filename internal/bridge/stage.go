@@ -154,7 +154,18 @@ type sink struct{ *stage }
 
 func (s sink) Event(e *mapping.Event) error {
 	s.metrics.event(e.Type, e.Rule)
+	if err := s.sealChange(e); err != nil {
+		return err
+	}
 	_, err := s.open.Add(e)
+	return err
+}
+
+// sealChange encrypts the change that an event has with it.
+func (s *stage) sealChange(e *mapping.Event) (err error) {
+	if e.Change != nil {
+		e.Change, err = s.keys.SealChange(e.Position, e.N, e.Change)
+	}
 	return err
 }
 

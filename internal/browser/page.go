@@ -75,19 +75,33 @@ func (p *Page) Text() string {
 }
 
 // WaitText waits until the page, or one that follows it, shows text.
-func (p *Page) WaitText(text string) {
+func (p *Page) WaitText(text string) { p.t.Helper(); p.wait(text, true) }
+
+// WaitGone waits until the page, or one that follows it, shows text no longer.
+func (p *Page) WaitGone(text string) { p.t.Helper(); p.wait(text, false) }
+
+func (p *Page) wait(text string, there bool) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	shown := chromedp.Evaluate[bool](fmt.Sprintf(`!!document.body && document.body.innerText.includes(%s)`, quoted(text)))
+	reached := chromedp.Evaluate[bool](fmt.Sprintf(`!!document.body && document.body.innerText.includes(%s) === %t`, quoted(text), there))
 	for { // evaluated again and again, as a poll inside the page ends with the page
-		if ok, err := chromedp.Run(ctx, shown); ok && err == nil {
+		if ok, err := chromedp.Run(ctx, reached); ok && err == nil {
 			return
 		}
 		if retry.Wait(ctx, 20*time.Millisecond) != nil {
-			p.t.Fatalf("browser: %q is not shown at %s:\n%s", text, p.URL(), p.Text())
+			p.t.Fatalf("browser: %q is shown: not %t, at %s:\n%s", text, there, p.URL(), p.Text())
 		}
 	}
+}
+
+// Shows reports whether an element, by a CSS selector, takes up room on the page.
+func (p *Page) Shows(selector string) bool {
+	p.t.Helper()
+	return evaluate[bool](p, `(() => {
+		const r = document.querySelector(%s)?.getBoundingClientRect();
+		return !!r && r.width > 0 && r.height > 0;
+	})()`, quoted(selector))
 }
 
 // find is JavaScript: elements by their accessible names, which for fields are the texts of their labels, and for what
@@ -204,6 +218,29 @@ func (p *Page) Press(keys string) {
 			call(p, input.DispatchKeyEvent, *e)
 		}
 	}
+}
+
+// Drag drags the mouse over an element, by a CSS selector, from a part of its width to another: 0 is its left edge, 1 its right one.
+func (p *Page) Drag(selector string, from, to float64) {
+	p.t.Helper()
+	box := evaluate[[]float64](p, `(() => {
+		const e = document.querySelector(%s);
+		if (!e) return [];
+		e.scrollIntoView({block: 'center', behavior: 'instant'});
+		const r = e.getBoundingClientRect();
+		return [r.x, r.width, r.y + r.height / 2];
+	})()`, quoted(selector))
+	if len(box) == 0 {
+		p.missing("element", selector)
+	}
+	move := input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: box[0] + from*box[1], Y: box[2]}
+	call(p, input.DispatchMouseEvent, move)
+	move.Type, move.Button, move.ClickCount = input.DispatchMouseEventTypeMousePressed, input.MouseButtonLeft, 1
+	call(p, input.DispatchMouseEvent, move)
+	move.Type, move.X, move.Buttons = input.DispatchMouseEventTypeMouseMoved, box[0]+to*box[1], 1
+	call(p, input.DispatchMouseEvent, move)
+	move.Type = input.DispatchMouseEventTypeMouseReleased
+	call(p, input.DispatchMouseEvent, move)
 }
 
 // Screenshot draws the whole page as PNG.

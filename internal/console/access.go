@@ -62,7 +62,7 @@ func (v *visit) createToken() (reply, error) {
 	case err == nil && days > 0 && days <= 3650:
 		n.Expires = time.Now().Add(time.Duration(days) * 24 * time.Hour).UTC().Truncate(time.Second)
 	default:
-		return reply{}, &control.InvalidError{Problems: []control.Problem{{Pointer: "/days", Message: "this is no number of days"}}}
+		return reply{}, v.mistake("/days", v.text("access.days_unknown"))
 	}
 	created, err := v.Control.CreateToken(v.ctx(), v.actor, n)
 	f, mistaken := v.form(values, err, "name", "role", "tenant", "expires")

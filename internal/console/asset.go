@@ -26,7 +26,7 @@ type asset struct {
 }
 
 func newAssets(b *Brand) assets {
-	media := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+	media := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".LICENSE": "text/plain; charset=utf-8"}
 	out := assets{}
 	entries, err := fs.ReadDir(files, "assets")
 	if err != nil {

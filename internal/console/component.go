@@ -39,7 +39,9 @@ func (v *visit) form(values url.Values, err error, fields ...string) (f form, mi
 		f.Problems[fields[0]] = v.text("form.taken")
 		return f, true
 	case !errors.As(err, &invalid):
-		return form{}, false
+		refusal := v.refusal(err)
+		f.Problems[""] = refusal
+		return f, refusal != ""
 	}
 	for i := range invalid.Problems {
 		p := &invalid.Problems[i]
@@ -55,7 +57,7 @@ func (v *visit) form(values url.Values, err error, fields ...string) (f form, mi
 		if p.Line > 0 {
 			f.Problems[at] += v.text("form.line", "line", p.Line) + " "
 		}
-		f.Problems[at] += p.Text()
+		f.Problems[at] += v.problem(p)
 	}
 	return f, true
 }

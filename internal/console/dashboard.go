@@ -16,6 +16,7 @@ import (
 func dashboardScreen() screen {
 	return screen{name: "dashboard", path: "", role: state.Viewer, routes: []route{
 		{pattern: "GET /", handle: (*visit).showDashboard},
+		{pattern: "GET /rates", handle: (*visit).showRates},
 		{pattern: "POST /resume/{name}", role: state.Operator, handle: (*visit).resume},
 		{pattern: "POST /ping/{name}", role: state.Operator, handle: (*visit).ping},
 	}}

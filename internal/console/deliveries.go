@@ -149,12 +149,12 @@ func (v *visit) showDeliveries() (reply, error) {
 }
 
 // resend reads the job that a form describes.
-func resend(values url.Values, f state.Filter) (state.Job, error) {
+func (v *visit) resend(values url.Values, f state.Filter) (state.Job, error) {
 	j := state.Job{Filter: f, Endpoint: values.Get("endpoint")}
 	if rate := strings.TrimSpace(strings.ReplaceAll(values.Get("rate"), ",", ".")); rate != "" {
 		var err error
 		if j.Rate, err = strconv.ParseFloat(rate, 64); err != nil {
-			return j, &control.InvalidError{Problems: []control.Problem{{Pointer: "/rate", Message: "this is not a number", Hint: "write the most events a second, such as 50, or leave it empty"}}}
+			return j, v.mistake("/rate", v.text("deliveries.rate_unknown"))
 		}
 	}
 	return j, nil
@@ -174,7 +174,7 @@ func (v *visit) planResend(values url.Values, dry bool) (reply, error) {
 	var done control.Resends
 	var job state.Job
 	if err == nil {
-		job, err = resend(values, s.Filter)
+		job, err = v.resend(values, s.Filter)
 	}
 	if err == nil {
 		job.DryRun = dry

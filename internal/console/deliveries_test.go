@@ -94,7 +94,7 @@ func TestDeliveries(t *testing.T) {
 	// Count, then do it: to each one's endpoint, at a rate.
 	b.open("/console/deliveries?q=cobranca.*").open(b.href("Reenviar tudo o que a busca encontra…"))
 	b.shows(http.StatusOK, "3 eventos seriam reenviados", "crm: 2", "sul: 1")
-	b.submit("Contar", "Ritmo, em eventos por segundo", "muito").shows(http.StatusUnprocessableEntity, "this is not a number")
+	b.submit("Contar", "Ritmo, em eventos por segundo", "muito").shows(http.StatusUnprocessableEntity, "Isto não é um número.")
 	b.submit("Contar", "Ritmo, em eventos por segundo", "50", "Para outro endpoint", "nenhum").shows(http.StatusUnprocessableEntity, "Não existe um endpoint com este nome")
 	b.submit("Contar", "Para outro endpoint", "").shows(http.StatusOK, "3 eventos seriam reenviados")
 	if jobs := w.jobs(); len(jobs) != 0 {

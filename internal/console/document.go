@@ -23,10 +23,18 @@ func object(document json.RawMessage) map[string]any {
 
 // yamlOf writes a JSON object as YAML, for people to read and change.
 func yamlOf(document json.RawMessage) string {
+	if len(document) == 0 {
+		return ""
+	}
+	return yamlText(object(document))
+}
+
+// yamlText writes a value of JSON as YAML.
+func yamlText(v any) string {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	if len(document) == 0 || encoder.Encode(plain(object(document))) != nil {
+	if encoder.Encode(plain(v)) != nil {
 		return ""
 	}
 	return out.String()
@@ -56,22 +64,24 @@ func plain(v any) any {
 
 // fromYAML reads a YAML object as JSON has it. Scalars are what they look like: 0123 is a text, not a number of base 8.
 func fromYAML(text string) (map[string]any, error) {
-	var root yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &root); err != nil {
-		return nil, err
-	}
-	if len(root.Content) == 0 {
-		return map[string]any{}, nil
-	}
-	value, err := nodeValue(root.Content[0])
-	if err != nil {
-		return nil, err
+	value, err := yamlValue(text)
+	if err != nil || value == nil {
+		return map[string]any{}, err
 	}
 	out, ok := value.(map[string]any)
 	if !ok {
 		return nil, errors.New("it is not a list of keys with values, such as timeout: 15s")
 	}
 	return out, nil
+}
+
+// yamlValue is the value of a text in YAML; nil: there is nothing.
+func yamlValue(text string) (any, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &root); err != nil || len(root.Content) == 0 {
+		return nil, err
+	}
+	return nodeValue(root.Content[0])
 }
 
 func nodeValue(n *yaml.Node) (any, error) {

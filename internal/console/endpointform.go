@@ -55,10 +55,12 @@ func (v *visit) settingField(f form, s *setting) field {
 	switch s.kind {
 	case pairs:
 		out.Lines = 3
-	case longText:
+	case longText, inYAML:
 		out.Lines = 4
 	case aSwitch:
 		out.Options = []option{{"", v.text("settings.no"), out.Value == ""}, {"true", v.text("settings.yes"), out.Value == "true"}}
+	case aSwitchOff:
+		out.Options = []option{{"", v.text("settings.yes"), out.Value == ""}, {"false", v.text("settings.no"), out.Value == "false"}}
 	case aChoice:
 		usual := v.text("settings.none")
 		if s.usual != "" {
@@ -139,8 +141,9 @@ func (v *visit) addEndpoint() (reply, error) {
 func (v *visit) settingMistakes(values url.Values, err error) (form, bool) {
 	if values.Has("document") {
 		f, mistaken := v.form(values, err, "name", "document")
-		if mistaken && f.Problems[""] != "" {
-			f.Problems["document"] = err.Error()
+		var invalid *control.InvalidError
+		if mistaken && f.Problems[""] != "" && errors.As(err, &invalid) {
+			f.Problems["document"] = v.problems(invalid)
 			delete(f.Problems, "")
 		}
 		return f, mistaken

@@ -27,7 +27,7 @@ func TestEndpointScreens(t *testing.T) {
 		}
 	}
 	b.submit("Criar endpoint", "Nome", "CRM", "URL", w.receiver.URL, "Tempo limite", "", "Requisições ao mesmo tempo", "", "Permitir http", "true", "Redes privadas permitidas", "127.0.0.0/8").
-		shows(http.StatusUnprocessableEntity, `"CRM" cannot be the name`)
+		shows(http.StatusUnprocessableEntity, `"CRM" não pode ser o nome de um endpoint; use letras minúsculas`)
 	b.submit("Criar endpoint", "Nome", "crm", "Cabeçalhos", "Authorization: Bearer s3gr3d0\nX-Loja: 7").shows(http.StatusCreated, "INATIVO", "whsec_", "Authorization: '***'")
 	b.open("/console/endpoints/crm").shows(http.StatusOK, "INATIVO")
 	for _, secret := range []string{"whsec_", "s3gr3d0"} {
@@ -95,7 +95,7 @@ func TestEndpointsOfOthers(t *testing.T) {
 	for _, act := range []string{"edit", "test", "activate", "pause", "deactivate", "rotate", "remove"} {
 		b.post("/console/endpoints/alheio/"+act, url.Values{"overlap": {"0"}, "confirm": {"alheio"}, "version": {"1"}, "url": {"https://example.com"}}).shows(http.StatusNotFound)
 	}
-	b.open("/console/endpoints/meu/edit").submit("Salvar", "Redes privadas permitidas", "127.0.0.0/8, 10.0.0.0/8").shows(http.StatusUnprocessableEntity, "cannot set allow_private")
+	b.open("/console/endpoints/meu/edit").submit("Salvar", "Redes privadas permitidas", "127.0.0.0/8, 10.0.0.0/8").shows(http.StatusUnprocessableEntity, "o token de uma unidade não pode definir allow_private; peça ao operador")
 	viewer := w.as(state.Viewer, "1").open("/console/endpoints/meu").shows(http.StatusOK, "meu")
 	admin := b.open("/console/endpoints/meu").buttons()
 	for _, button := range []string{"Testar", "Pausar", "Criar nova chave", "Remover endpoint"} {

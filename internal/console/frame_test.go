@@ -138,7 +138,7 @@ func TestTenants(t *testing.T) {
 	if strings.Contains(admin.text(), other.token) {
 		t.Error("a tenant sees another's token or session")
 	}
-	admin.submit("Criar token", "Nome", "Meu Token").shows(http.StatusUnprocessableEntity, "this cannot be the name of a token")
+	admin.submit("Criar token", "Nome", "Meu Token").shows(http.StatusUnprocessableEntity, "isto não pode ser o nome de um token")
 	admin.submit("Criar token", "Nome", other.token).shows(http.StatusUnprocessableEntity, "Este nome está ocupado")
 	admin.submit("Criar token", "Nome", "meu", "Papel", "operator", "Expira", "never").shows(http.StatusCreated, "Token meu criado", "gancho_")
 	admin.post("/console/access/tokens/"+other.token+"/revoke", nil).shows(http.StatusNotFound)

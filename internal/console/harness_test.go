@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -235,7 +236,7 @@ func (b *visitor) submit(button string, fields ...string) *visitor {
 		values.Set(b.fieldName(form, fields[i]), fields[i+1])
 	}
 	action := b.at
-	if a := attribute(form, "action"); a != "" {
+	if a := cmp.Or(attribute(pressed, "formaction"), attribute(form, "action")); a != "" {
 		action = b.at.ResolveReference(&url.URL{Path: a})
 	}
 	method := attribute(form, "method")

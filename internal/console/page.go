@@ -64,13 +64,15 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 			}
 			return c.assets.url(name), nil
 		},
-		"brand":  func() *Brand { return &c.Brand },
-		"badge":  newBadge,
-		"state":  func(e control.EndpointView) badge { return endpointBadge(l, &e) },
-		"said":   func(t presets.Text) string { return t.In(l.Code) },
-		"unit":   func(a control.Address) badge { return unitBadge(l, &a) },
-		"column": func(a *control.Address) badge { return unitBadge(l, a) },
-		"field":  newField,
+		"brand":   func() *Brand { return &c.Brand },
+		"badge":   newBadge,
+		"state":   func(e control.EndpointView) badge { return endpointBadge(l, &e) },
+		"vendor":  func(t presets.Text) string { return t.In(l.Code) },
+		"said":    func(text string) template.HTML { return saidHTML(l, problemTexts, text) },
+		"finding": func(text string) template.HTML { return saidHTML(l, findingTexts, text) },
+		"unit":    func(a control.Address) badge { return unitBadge(l, &a) },
+		"column":  func(a *control.Address) badge { return unitBadge(l, a) },
+		"field":   newField,
 		"choice": func(f form, name, label, words string, values ...string) field {
 			return newChoice(l, f, name, label, words, values)
 		},
@@ -81,6 +83,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"spark":    spark,
 		"outcome":  func(outcome string) badge { return outcomeBadge(l, outcome) },
 		"took":     func(d webhook.Milliseconds) string { return took(l, d) },
+		"millis":   func(d webhook.Milliseconds) string { return fmt.Sprintf("%.3f", time.Duration(d).Seconds()*1000) },
 		"between":  func(from, to time.Time) string { return took(l, webhook.Milliseconds(to.Sub(from))) },
 		"number64": func(n int) string { return l.Number(int64(n)) },
 		"list":     func(items ...string) []string { return items },

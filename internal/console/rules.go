@@ -19,6 +19,7 @@ func rulesScreen() screen {
 		{pattern: "GET /rules", handle: (*visit).showRules},
 		{pattern: "GET /rules/rule", handle: (*visit).showRule},
 		{pattern: "POST /rules/why", handle: (*visit).explain},
+		{pattern: "POST /rules/test-case", handle: (*visit).downloadTest},
 		{pattern: "POST /rules/simulate", role: state.Admin, handle: (*visit).simulate},
 	}}
 }
@@ -133,6 +134,24 @@ func (v *visit) explain() (reply, error) {
 	}
 	slices.Reverse(view.Changes) // the newest first
 	return page("why", whyPage{view, p.Why, p.Table})
+}
+
+// downloadTest has the browser save a row as a test of the rules.
+func (v *visit) downloadTest() (reply, error) {
+	values := v.http.PostForm
+	text, err := v.Control.DraftTest(v.ctx(), v.actor, control.WhyQuestion{Table: values.Get("table"), Key: strings.TrimSpace(values.Get("key"))})
+	f, mistaken := v.form(values, err, "table", "key")
+	switch {
+	case mistaken:
+		p, err := v.rules(f)
+		if err != nil {
+			return reply{}, err
+		}
+		return refused("rules", p)
+	case err != nil:
+		return reply{}, err
+	}
+	return download(values.Get("table")+".test.yaml", "application/yaml", text)
 }
 
 // whyPage is what became of a row, with the question.

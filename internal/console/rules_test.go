@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"gancho/internal/simulate"
 	"gancho/internal/state"
 	"gancho/mapping"
+	"gancho/mapping/ruletest"
 )
 
 // useRules gives a console rules over a real source; what is remembered of changes is made up.
@@ -50,7 +53,52 @@ func (w *world) useRules(t testing.TB) (file string) {
 		defer source.Close(ctx)
 		return bound.Judge(ctx, source, cdc.Name{Schema: "public", Name: "cobrancas"}, q.Key, draft.Personal)
 	}
+	w.control.DraftTestOf = func(ctx context.Context, q control.WhyQuestion) ([]byte, error) {
+		source, table := mapping.NewSource(dsn, "", zerolog.Nop()), cdc.Name{Schema: "public", Name: "cobrancas"}
+		defer source.Close(ctx)
+		row, err := bound.RowValues(ctx, source, table, q.Key, draft.Personal)
+		if err != nil || row == nil {
+			return nil, err
+		}
+		return ruletest.Draft(ctx, bound, ruletest.Options{Location: time.UTC}, table, row)
+	}
 	return parsed.Sources()[0].File
+}
+
+// A row is downloaded as a test that gancho test passes as it is. It has nobody's data, and that the row was read is in the audit log.
+func TestDownloadTest(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t)
+	w.useRules(t)
+	_, bound, _ := ruled(t)
+	b := w.as(state.Operator, "")
+	b.open("/console/rules").submit("Baixar como caso de teste", "Chave primária", "2")
+	if got := b.header.Get("Content-Disposition"); b.status != http.StatusOK || got != "attachment; filename=cobrancas.test.yaml" {
+		t.Fatalf("status %d, %q: %s", b.status, got, b.body)
+	}
+	file := filepath.Join(t.TempDir(), "cobrancas.test.yaml")
+	if err := os.WriteFile(file, []byte(b.body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	suite, err := ruletest.Load(bound, ruletest.Options{Location: time.UTC}, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := suite.Run(t.Context(), nil, nil)
+	if err != nil || run.Failed() > 0 || len(run.Results) != 2 {
+		t.Errorf("%d of %d cases fail, %v:\n%s", run.Failed(), len(run.Results), err, b.body)
+	}
+	for _, want := range []string{"insert: 'public.cobrancas'", "'id': '2'", "event: cobranca.criada", "'cpf': '***'", "masked, or left out: cpf"} {
+		if !strings.Contains(b.body, want) {
+			t.Errorf("the test has no %q:\n%s", want, b.body)
+		}
+	}
+	if strings.Contains(b.body, "12345678901") {
+		t.Errorf("the test has somebody's data:\n%s", b.body)
+	}
+	b.open("/console/audit?action=row.read").shows(http.StatusOK, "row/cobrancas/")
+	b.open("/console/rules").submit("Baixar como caso de teste", "Chave primária", "4711").shows(http.StatusUnprocessableEntity)
+	w.as(state.Admin, "1").post("/console/rules/test-case", url.Values{"table": {"cobrancas"}, "key": {"2"}}).shows(http.StatusNotFound)
 }
 
 // Regras shows an operator each rule with its lines, what it needs of old rows and what became of changes, and explains a row
@@ -76,7 +124,7 @@ func TestRules(t *testing.T) {
 	}
 	b.submit("Explicar e ler o registro", "Chave primária", "1").shows(http.StatusOK, "O registro como estava em", "status = 'L' ✕ FALSO status = 'A'", "valor > 0 ✓ VERDADEIRO valor = '1.00'", "PRECISA DO REGISTRO ANTIGO")
 	b.submit("Explicar e ler o registro", "Chave primária", "4711").shows(http.StatusOK, "Não há registro com esta chave.")
-	b.submit("Explicar as mudanças", "Chave primária", " ").shows(http.StatusUnprocessableEntity, "the key is missing")
+	b.submit("Explicar as mudanças", "Chave primária", " ").shows(http.StatusUnprocessableEntity, "falta a chave; escreva a chave primária")
 	b.open("/console/audit?action=row.read").shows(http.StatusOK, "row/public.cobrancas/")
 	if b.open("/console/rules").submit("Explicar as mudanças", "Chave primária", "77"); !strings.Contains(b.body, `value="77"`) {
 		t.Error("the question is not kept")

@@ -26,13 +26,15 @@ type settingKind int
 
 // The kinds of settings.
 const (
-	oneText  settingKind = iota
-	aNumber              // that JSON has without quotes
-	aList                // of texts, which commas and lines separate
-	pairs                // "name: value", one on each line
-	aChoice              // one of several
-	aSwitch              // true, or left out
-	longText             // with lines of its own
+	oneText    settingKind = iota
+	aNumber                // that JSON has without quotes
+	aList                  // of texts, which commas and lines separate
+	pairs                  // "name: value", one on each line
+	aChoice                // one of several
+	aSwitch                // true, or left out
+	aSwitchOff             // false, or left out
+	longText               // with lines of its own
+	inYAML                 // a list or an object
 )
 
 // settingGroup is what belongs together on the form.
@@ -57,9 +59,16 @@ func settingGroups() []settingGroup {
 		{"request", []setting{
 			{name: "style", kind: aChoice, choices: []string{"superlogica"}},
 			{name: "format", kind: aChoice, choices: []string{"standard", "bare", "cloudevents", "cloudevents-binary", "form"}, usual: "standard"},
-			{name: "headers", kind: pairs}, {name: "extra", kind: pairs},
+			{name: "headers", kind: pairs}, {name: "content_type"}, {name: "extra", kind: pairs},
 			{name: "numbers", kind: aChoice, choices: []string{"exact", "string"}, usual: "exact"},
 			{name: "batch/max", kind: aNumber, usual: "1"}, {name: "batch/wait", usual: span(0)}, {name: "batch/per", kind: aChoice, choices: []string{"transaction"}},
+		}},
+		{"credentials", []setting{
+			{name: "signatures", kind: inYAML}, {name: "standard", kind: aSwitchOff},
+			{name: "auth/basic/user"}, {name: "auth/basic/password"}, {name: "auth/bearer"},
+			{name: "auth/oauth2/token_url"}, {name: "auth/oauth2/client_id"}, {name: "auth/oauth2/client_secret"},
+			{name: "auth/oauth2/scopes", kind: aList}, {name: "auth/oauth2/params", kind: pairs},
+			{name: "auth/oauth2/method", kind: aChoice, choices: []string{"basic", "post"}, usual: "basic"},
 		}},
 		{"success", []setting{{name: "success/status", kind: aList, usual: "200-299"}, {name: "success/body"}}},
 		{"pace", []setting{
@@ -93,6 +102,9 @@ func settingNames() []string {
 
 // text is a value of a document as the field has it.
 func (s *setting) text(value any) string {
+	if s.kind == inYAML && value != nil {
+		return strings.TrimSpace(yamlText(value))
+	}
 	switch value := value.(type) {
 	case nil:
 		return ""
@@ -121,7 +133,7 @@ func (s *setting) value(text string) any {
 		return nil
 	}
 	switch s.kind {
-	case aNumber, aSwitch:
+	case aNumber, aSwitch, aSwitchOff:
 		if n, ok := scalar(text); ok {
 			return n
 		}
@@ -142,6 +154,10 @@ func (s *setting) value(text string) any {
 		return out
 	case longText:
 		return text + "\n"
+	case inYAML:
+		if value, err := yamlValue(text); err == nil {
+			return value
+		}
 	}
 	return text
 }
@@ -153,7 +169,7 @@ func at(document map[string]any, name string) any {
 		return document[outer]
 	}
 	object, _ := document[outer].(map[string]any)
-	return object[inner]
+	return at(object, inner)
 }
 
 // put puts a value into a document; nil: nothing.
@@ -171,7 +187,7 @@ func put(document map[string]any, name string, value any) {
 		object = map[string]any{}
 		document[outer] = object
 	}
-	object[inner] = value
+	put(object, inner, value)
 }
 
 func jsonText(v any) string {

@@ -65,7 +65,7 @@ func (w *world) follow(ctx context.Context, tails int) (wait func() int64) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		answer, err := (&http.Client{Jar: visitor.client.Jar}).Do(request)
+		answer, err := (&http.Client{Jar: visitor.client.Jar}).Do(request) //nolint:bodyclose // the goroutine below closes it
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -231,7 +231,7 @@ func (v *visit) unitProblem(p *control.Problem) string {
 	if said := v.language.Word("unit.url", p.Code); p.Code != "" && said != p.Code {
 		return said
 	}
-	return p.Text()
+	return v.problem(p)
 }
 
 // ask keeps what was sent, for the answer to be sent with it.

@@ -103,7 +103,6 @@ func (v *visit) setCookie(name, value string, age int) {
 // answer writes what a route returned.
 func (v *visit) answer(r reply, err error) {
 	var forbidden *control.ForbiddenError
-	var invalid *control.InvalidError
 	var elsewhere *control.ElsewhereError
 	switch {
 	case err == nil && r.written:
@@ -121,8 +120,8 @@ func (v *visit) answer(r reply, err error) {
 		v.fail(http.StatusMisdirectedRequest, "error.elsewhere")
 	case errors.As(err, &forbidden):
 		v.fail(http.StatusForbidden, "error.role", "role", v.language.Word("role", forbidden.Needs))
-	case errors.As(err, &invalid):
-		v.fail(http.StatusUnprocessableEntity, "error.invalid", "problem", err.Error())
+	case v.refusal(err) != "":
+		v.render(http.StatusUnprocessableEntity, "error", v.refusal(err))
 	case errors.Is(err, state.ErrUnreachable):
 		v.log(err)
 		v.fail(http.StatusServiceUnavailable, "error.unreachable")

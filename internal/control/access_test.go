@@ -174,6 +174,9 @@ func operations() map[string]operation {
 		"RuleFile": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.RuleFile(ctx, a, "rules/a.yaml"))
 		}},
+		"DraftTest": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.DraftTest(ctx, a, control.WhyQuestion{Table: "cobrancas", Key: "1"}))
+		}},
 		"Simulate": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Simulate(ctx, a, control.Simulation{File: "rules/a.yaml", Text: "rules: []", Table: "cobrancas"}))
 		}},
@@ -448,7 +451,8 @@ func TestTenantCannotReachInside(t *testing.T) {
 		`{"tenants": ["2"]}`:                               true,
 		`{"rate": "3/s"}`:                                  false,
 		`{"proxy": "http://proxy.example.com:3128"}`:       true,
-		`{"allow_private": null, "allow_http": null, "url": "https://example.com"}`: true,
+		`{"allow_private": null, "allow_http": null, "url": "https://example.com"}`:                             true,
+		`{"auth": {"oauth2": {"token_url": "http://127.0.0.1:6379/", "client_id": "a", "client_secret": "b"}}}`: true,
 	} {
 		var invalid *control.InvalidError
 		_, err := g.EditEndpoint(ctx, one, "um", control.Edit{Patch: []byte(patch)})

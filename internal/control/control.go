@@ -63,6 +63,9 @@ type Options struct {
 	// JudgeRow reads a row at the source and returns what the rules make of it. Its errors
 	// hold no row data. Nil: this process does not capture.
 	JudgeRow func(context.Context, WhyQuestion) (*mapping.RowJudgement, error)
+	// DraftTestOf reads a row at the source and returns it as a file of cases for gancho test, nil when there is no such row. Its errors hold no row
+	// data. Nil: this process does not capture.
+	DraftTestOf func(context.Context, WhyQuestion) ([]byte, error)
 	// Capture returns what capture waits for; nil when it does not wait.
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.

@@ -186,7 +186,13 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if len(secrets) == 0 {
 		secrets = ep.Secrets
 	}
+	if m := ep.CheckSecrets(secrets); m != nil {
+		return CreatedView{}, invalid("/secret", m.Hint, "%s", m.Message)
+	}
 	var view CreatedView
+	if len(secrets) == 0 && n.Ed25519 && len(ep.Signatures) > 0 {
+		return CreatedView{}, invalid("/signatures", "leave out ed25519", "signatures are made with an HMAC secret, and an ed25519 key was asked for")
+	}
 	if len(secrets) == 0 {
 		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
 	} else if secrets[0].IsText() {
@@ -288,7 +294,9 @@ func reserved(e, before *endpoint.Endpoint) error {
 	refuse("allow_private", !slices.Equal(e.AllowPrivate, before.AllowPrivate))
 	refuse("allow_http", e.AllowHTTP != before.AllowHTTP)
 	refuse("proxy", e.Proxy != before.Proxy)
-	refuse("url", e.URL != before.URL && (len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""))
+	opened := len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""
+	refuse("url", e.URL != before.URL && opened)
+	refuse("auth", e.Auth.OAuth2.TokenURL != before.Auth.OAuth2.TokenURL && opened)
 	return wrong.err()
 }
 
@@ -300,7 +308,7 @@ func (a Actor) pinned() []string {
 	if a.Tenant == "" {
 		return nil
 	}
-	return []string{"/url", "/success", "/style", "/tls/ca"}
+	return []string{"/url", "/success", "/style", "/tls/ca", "/auth/oauth2/token_url"}
 }
 
 // Edit is a change of an endpoint's settings.
@@ -348,6 +356,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	}
 	if err := s.Quotas.checkSize(&ep, &before); err != nil {
 		return EndpointView{}, err
+	}
+	if m := ep.CheckSecrets(before.Secrets); m != nil {
+		return EndpointView{}, invalid("/signatures", m.Hint, "%s", m.Message)
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
 	return viewOf(store.UpdateEndpoint(ctx, a.Name, e))

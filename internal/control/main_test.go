@@ -92,11 +92,12 @@ func newGym(t *testing.T) *gym {
 				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) { return &simulate.Report{}, nil },
 			}
 		},
-		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
-		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
-		Version:   "test",
-		Console:   "https://console.example",
-		Verdicts:  verdicts,
+		DraftTestOf: func(context.Context, control.WhyQuestion) ([]byte, error) { return []byte("tests: []\n"), nil },
+		Catalogue:   func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
+		Slot:        func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
+		Version:     "test",
+		Console:     "https://console.example",
+		Verdicts:    verdicts,
 		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
 			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7}}, Rows: 7}, nil
 		},

@@ -105,6 +105,11 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	} else if key.IsText() {
 		view.show(*key)
 	}
+	if ep, err := s.delivered(found{Endpoint: before}); err == nil { // what cannot be read signs nothing
+		if m := ep.CheckSecrets([]endpoint.Secret{*key}); m != nil {
+			return CreatedView{}, invalid("/secret", m.Hint, "%s", m.Message)
+		}
+	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if errors.Is(err, state.ErrLimit) {
 		err = tooManyKeys(before.Secrets)
@@ -173,7 +178,8 @@ const Tested = "endpoint.test"
 const PingType = "ping"
 
 // Test sends a signed event of type ping to an endpoint, whatever its state,
-// and returns the request and the answer. The queue is not touched, and nothing is stored but
+// and returns the request and the answer; when that was delivered, with what the receiver said to the same
+// event signed with another key, and sent to a path beside it. The queue is not touched, and nothing is stored but
 // that the actor has tested it, when that was delivered (audit log). Needs Operator.
 func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Exchange, error) {
 	found, err := s.findFor(ctx, a, state.Operator, name)
@@ -188,6 +194,9 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 		return webhook.Exchange{}, err
 	}
 	x := s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC()))
+	if x.Outcome == webhook.Delivered.String() {
+		x.Wrong = s.Sender.ProbeWrong(ctx, &e, ping(name, a.Tenant, time.Now().UTC()), &x)
+	}
 	if s.Store != nil && x.Outcome == webhook.Delivered.String() {
 		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Tenant: a.Tenant, Action: Tested, Object: "endpoint/" + name}); err != nil {
 			return webhook.Exchange{}, err

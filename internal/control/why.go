@@ -151,17 +151,7 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	if _, err := s.stored(a, needs); err != nil {
 		return WhyView{}, err
 	}
-	var wrong problems
-	if q.Row && a.Tenant != "" {
-		wrong.add("row", "leave it out", "a token of a tenant is not shown rows of the source")
-	}
-	if q.Table == "" {
-		wrong.add("table", "write table=cobrancas", "the table is missing")
-	}
-	if q.Key == "" {
-		wrong.add("key", "write the row's primary key, several columns joined by commas", "the key is missing")
-	}
-	if err := wrong.err(); err != nil {
+	if err := q.check(a); err != nil {
 		return WhyView{}, err
 	}
 	if s.Verdicts == nil {
@@ -179,6 +169,21 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 		return WhyView{}, err
 	}
 	return v, s.join(ctx, a, &v)
+}
+
+// check reports what is missing of a question, or not for the actor.
+func (q *WhyQuestion) check(a Actor) error {
+	var wrong problems
+	if q.Row && a.Tenant != "" {
+		wrong.add("row", "leave it out", "a token of a tenant is not shown rows of the source")
+	}
+	if q.Table == "" {
+		wrong.add("table", "write table=cobrancas", "the table is missing")
+	}
+	if q.Key == "" {
+		wrong.add("key", "write the row's primary key, several columns joined by commas", "the key is missing")
+	}
+	return wrong.err()
 }
 
 // readRow adds what the rules make of the row as it is now. That it was read is written

@@ -7,9 +7,8 @@ import "unicode/utf8"
 const hexDigits = "0123456789abcdef"
 
 // AppendString appends s as a JSON string (RFC 8259): control characters, quotes
-// and backslashes escaped, the rest as it is, except U+2028 and U+2029, which
-// old JavaScript treats as line ends, and bytes that are not UTF-8, which become
-// U+FFFD: JSON has no place for them.
+// and backslashes escaped, the rest as it is, as JSON.stringify does, except bytes
+// that are not UTF-8, which become U+FFFD: JSON has no place for them.
 func AppendString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	dst = AppendEscaped(dst, s, true)
@@ -17,7 +16,7 @@ func AppendString[T string | []byte](dst []byte, s T) []byte {
 }
 
 // AppendEscaped appends what stands between the quotes. Without strict it leaves
-// U+2028, U+2029 and invalid bytes alone, as PostgreSQL does.
+// invalid bytes alone, as PostgreSQL does.
 func AppendEscaped[T string | []byte](dst []byte, s T, strict bool) []byte {
 	start, i := 0, PlainPrefix(s)
 	for i < len(s) {
@@ -36,7 +35,7 @@ func AppendEscaped[T string | []byte](dst []byte, s T, strict bool) []byte {
 		r, n := rune(c), 1
 		if c >= utf8.RuneSelf {
 			r, n = utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-			if r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
+			if r != utf8.RuneError || n > 1 {
 				i += n
 				continue
 			}

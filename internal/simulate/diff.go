@@ -42,9 +42,10 @@ type EventDiff struct {
 
 // DiffExample is a change of which the two rules make something else.
 type DiffExample struct {
-	Kind   string      `json:"kind"`
-	Change string      `json:"change"` // the commit's LSN, and the change's number
-	Rule   string      `json:"rule"`   // file:line, of the rule that makes the event
+	Kind string `json:"kind"`
+	// Change is the commit's LSN and the change's number, or the webhook-id of what was sent; empty: of an existing row.
+	Change string      `json:"change"`
+	Rule   string      `json:"rule"` // file:line, of the rule that makes the event
 	Fields []FieldDiff `json:"fields,omitempty"`
 	// Reason is why the change is parked, or was.
 	Reason string `json:"reason,omitempty"`
@@ -61,6 +62,7 @@ type FieldDiff struct {
 type diff struct {
 	main, other *side
 	events      map[string]*EventDiff
+	differs     func(now *event) // is told of events of the other side that are not the same; nil: nobody is
 }
 
 func newDiff(main, other *side) *diff {
@@ -131,6 +133,9 @@ func (d *diff) count(kind string, a, b *event) *EventDiff {
 	out := d.of(e.name)
 	counts := map[string]*int64{Same: &out.Same, Changed: &out.Changed, Added: &out.Added, Gone: &out.Gone, Parked: &out.Parked, Fixed: &out.Fixed}
 	*counts[kind]++
+	if d.differs != nil && kind != Same && b != nil && b.reason == "" {
+		d.differs(b)
+	}
 	if kind == Same || *counts[kind] > maxExamples {
 		return out
 	}

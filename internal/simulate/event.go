@@ -16,6 +16,7 @@ import (
 // has memory of its own.
 type event struct {
 	cdc.Position
+	id          string // the webhook-id of one that was sent
 	n           int
 	name, rule  string
 	table       string // of a parked change
@@ -26,6 +27,8 @@ type event struct {
 	previous    []byte
 	unchanged   []byte
 	errors      []byte
+	tags        []byte // a JSON array
+	version     string
 	reason      string
 }
 
@@ -33,6 +36,7 @@ func eventOf(e *mapping.Event) event {
 	return event{
 		Position: e.Position, n: e.N, name: e.Type, rule: e.Rule, op: e.Op, time: e.Time, tenant: string(e.Tenant), key: string(e.Key),
 		data: bytes.Clone(e.Data), previous: bytes.Clone(e.Previous), unchanged: bytes.Clone(e.Unchanged), errors: bytes.Clone(e.Errors),
+		tags: bytes.Clone(e.Tags), version: e.Version,
 	}
 }
 
@@ -50,8 +54,16 @@ func (e *event) size() int {
 	return 256 + len(e.tenant) + len(e.key) + len(e.data) + len(e.previous) + len(e.unchanged) + len(e.errors) + len(e.reason)
 }
 
-// place is where the change stands, for people.
-func (e *event) place() string { return fmt.Sprintf("%s, change %d", e.Commit, e.Ordinal) }
+// place is where the change stands, or its event that was sent, for people; empty: of an existing row.
+func (e *event) place() string {
+	switch {
+	case e.id != "":
+		return e.id
+	case e.op == cdc.Read && e.Commit == 0:
+		return ""
+	}
+	return fmt.Sprintf("%s, change %d", e.Commit, e.Ordinal)
+}
 
 // noSource and noEpoch stand in webhook-ids, of which only the bridge's queue knows these parts.
 const (

@@ -12,6 +12,8 @@ type masks struct {
 	// names are what each leaf shows, by its dotted path; see mapping.Ruleset.ShownNames.
 	names map[string][]string
 	off   bool
+	// strict hides leaves of which nothing is known.
+	strict bool
 }
 
 // hides reports whether a leaf, or what is below one, is personal by its names. A leaf
@@ -25,7 +27,10 @@ func (m *masks) hides(path, key string) bool {
 			return draft.Personal(key)
 		}
 	}
-	names := m.names[path]
+	names, known := m.names[path]
+	if m.strict && !known {
+		return true
+	}
 	return len(names) > 0 && (draft.Personal(key) || slices.ContainsFunc(names, draft.Personal))
 }
 

@@ -137,11 +137,8 @@ func (s *Simulation) Report(over string, from, to time.Time) *Report {
 }
 
 // Worse reports whether other rules change or lose events, or park changes that these do not.
-func (r *Report) Worse() bool {
-	for _, d := range r.Diff {
-		if d.Changed+d.Gone+d.Parked > 0 {
-			return true
-		}
-	}
-	return false
+func (r *Report) Worse() bool { return worse(r.Diff) }
+
+func worse(all []EventDiff) bool {
+	return slices.ContainsFunc(all, func(d EventDiff) bool { return d.Changed+d.Gone+d.Parked > 0 })
 }

@@ -64,6 +64,13 @@ func (s *side) keep(e event) {
 	s.bytes += e.size()
 }
 
+// taken hands out what is kept.
+func (s *side) taken() []event {
+	out := s.kept
+	s.kept, s.bytes = nil, 0
+	return out
+}
+
 // change maps a change, once, however often it is given again because of its types.
 func (s *side) change(c *cdc.Change) error {
 	if s.done {

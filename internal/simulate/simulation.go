@@ -193,36 +193,17 @@ func (s *Simulation) gather(more func(*side, mapping.Sink) error) error {
 	return errors.Join(err, failed, otherFailed)
 }
 
-// pair compares the events of both sides, change by change. Each side goes on only when its
-// next event is needed, so that a transaction with a million of them takes no more memory.
+// pair compares the events of both sides, change by change.
 func (s *Simulation) pair(mine, theirs iter.Seq[event]) error {
-	nextMine, stop := iter.Pull(mine)
-	defer stop()
-	nextTheirs, stopTheirs := iter.Pull(theirs)
-	defer stopTheirs()
-	a, moreA := nextMine()
-	b, moreB := nextTheirs()
-	var groupA, groupB []event
-	for moreA || moreB {
-		at := &a
-		if !moreA || moreB && b.compare(&a) < 0 {
-			at = &b
-		}
-		position := event{Position: at.Position}
-		for groupA = groupA[:0]; moreA && a.compare(&position) == 0; a, moreA = nextMine() {
-			groupA = append(groupA, a)
-		}
-		for groupB = groupB[:0]; moreB && b.compare(&position) == 0; b, moreB = nextTheirs() {
-			groupB = append(groupB, b)
-		}
-		for i := range groupA {
-			if err := s.tally.event(&groupA[i]); err != nil {
+	return groups(mine, theirs, func(a, b []event) error {
+		for i := range a {
+			if err := s.tally.event(&a[i]); err != nil {
 				return err
 			}
 		}
-		s.diff.compare(groupA, groupB)
-	}
-	return nil
+		s.diff.compare(a, b)
+		return nil
+	})
 }
 
 // endTimeout bounds the reading of lookups that are pending at the end.

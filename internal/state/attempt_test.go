@@ -21,6 +21,28 @@ func attempt(endpoint string, n int) state.Attempt {
 	}
 }
 
+// TestAttemptsGoStraight: only rows of which some exist take the way over a temporary table.
+func TestAttemptsGoStraight(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	staged := func() (n int) {
+		t.Helper()
+		check(t, connect(t, dsn).QueryRow(t.Context(), `select count(*) from pg_class where relname = 'gancho_attempts' and relpersistence = 't'`).Scan(&n))
+		return n
+	}
+	rows := []state.Attempt{attempt("crm", 1), attempt("crm", 2), attempt("crm", 3)}
+	check(t, s.WriteAttempts(t.Context(), rows[:2]))
+	if n := staged(); n != 0 {
+		t.Errorf("%d temporary tables for rows of which none existed", n)
+	}
+	check(t, s.WriteAttempts(t.Context(), rows))
+	page, _, err := s.Attempts(t.Context(), state.Filter{}, "", 10)
+	check(t, err)
+	if n := staged(); n != 1 || len(page) != len(rows) {
+		t.Errorf("%d temporary tables, %d rows; want 1, %d", n, len(page), len(rows))
+	}
+}
+
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)

@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"cmp"
 	"compress/flate"
 	"context"
 	"encoding/json"
@@ -230,15 +229,11 @@ func (s *Store) switchJob(ctx context.Context, actor string, id int64, tenant, a
 // SealRows compresses and encrypts rows that travel through the stream of a slot: other readers of the WAL
 // are not to see them, and what others write there is not to be taken for ours.
 func (k *Keyring) SealRows(slot string, plain []byte) ([]byte, error) {
-	var small bytes.Buffer
-	w, _ := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	w.Reset(&small)
-	_, err := w.Write(plain)
-	if err = cmp.Or(err, w.Close()); err != nil {
+	small, err := deflated(plain)
+	if err != nil {
 		return nil, fmt.Errorf("compress rows: %w", err)
 	}
-	return k.seal(rowsPlace(slot), small.Bytes()), nil
+	return k.seal(rowsPlace(slot), small), nil
 }
 
 // OpenRows decrypts what SealRows has encrypted; *KeyError.

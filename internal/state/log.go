@@ -19,12 +19,24 @@ const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant
 
 // WriteAttempts writes rows of the log. Rows that exist stay as they are, so
 // writing twice is harmless.
+//
+// Only after a crash, or a commit whose answer was lost, are there any. COPY straight into the
+// partition spares PostgreSQL a quarter of the work: the temporary table, and ON CONFLICT's
+// second record of WAL for each row.
 func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
+	err := s.copyAttempts(ctx, rows, allNew)
+	if isTaken(err) {
+		return s.copyAttempts(ctx, rows, "do nothing")
+	}
+	return err
+}
+
+func (s *Store) copyAttempts(ctx context.Context, rows []Attempt, conflict string) error {
 	days := make([]time.Time, len(rows))
 	for i := range rows {
 		days[i] = rows[i].Time
 	}
-	return s.copyIn(ctx, attemptsTable, attemptColumns+", detail", "do nothing", days, len(rows), func(i int) []any {
+	return s.copyIn(ctx, attemptsTable, attemptColumns+", detail", conflict, days, len(rows), func(i int) []any {
 		a, enc := &rows[i], s.text.encode
 		return []any{
 			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
@@ -279,10 +291,10 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	for i := range events {
 		days[i] = events[i].Time
 	}
-	return s.copyIn(ctx, eventsTable, eventColumns, "do nothing", days, len(events), func(i int) []any {
+	return s.copyIn(ctx, eventsTable, eventColumns+", change", "do nothing", days, len(events), func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
-			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e), s.tags(e.Tags),
+			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e), s.tags(e.Tags), e.Change,
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	overflowTable   = "gancho.overflow"
-	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, size"
+	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, change, size"
 )
 
 // Overflow returns where the queue moves backlogs that are over their quota.
@@ -128,7 +128,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
 			end = e.ID
-			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), s.tags(m.Tags), int32(overflowSize(m))}
+			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), s.tags(m.Tags), m.Change, int32(overflowSize(m))}
 		})
 		if err != nil {
 			return err
@@ -144,12 +144,12 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 // overflowSize is about what a row takes, in bytes.
 func overflowSize(m *webhook.Message) int {
 	const row = 128 // and its part of the indexes
-	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
+	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors) + len(m.Change)
 }
 
 // Page implements queue.Overflow.
 func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.ID, count, budget int) ([]queue.Entry, error) {
-	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged, tags from (
+	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, change from (
 			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
 			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
 		) page where before is null or before < $5 order by position`,
@@ -157,7 +157,7 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 			m := &webhook.Message{}
 			var position, kept []byte
 			var source string
-			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept, &m.Tags)
+			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept, &m.Tags, &m.Change)
 			if err == nil {
 				err = readNotes(m, kept)
 			}

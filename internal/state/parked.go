@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -40,15 +41,54 @@ func (k *Keyring) SealParked(p cdc.Position, n int, row *ParkedRow) ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("encrypt a parked change: %w", err)
 	}
+	small, err := deflated(plain)
+	if err != nil {
+		return nil, fmt.Errorf("compress a parked change: %w", err)
+	}
+	return k.seal(parkedPlace(p, n), small), nil
+}
+
+// deflated is a text compressed.
+func deflated(plain []byte) ([]byte, error) {
 	var small bytes.Buffer
 	w, _ := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(w)
 	w.Reset(&small)
-	_, err = w.Write(plain)
-	if err = cmp.Or(err, w.Close()); err != nil {
-		return nil, fmt.Errorf("compress a parked change: %w", err)
+	_, err := w.Write(plain)
+	err = cmp.Or(err, w.Close())
+	return small.Bytes(), err
+}
+
+// SealChange compresses and encrypts the change of a kept event, a mapping.Event's, for its place.
+func (k *Keyring) SealChange(p cdc.Position, n int, change []byte) ([]byte, error) {
+	small, err := deflated(change)
+	if err != nil {
+		return nil, fmt.Errorf("compress the change of an event: %w", err)
 	}
-	return k.seal(parkedPlace(p, n), small.Bytes()), nil
+	return k.seal(changePlace(p, n), small), nil
+}
+
+// OpenChange decrypts the change of a kept event; *KeyError.
+func (k *Keyring) OpenChange(webhookID string, sealed []byte) ([]byte, error) {
+	what := "the change of event " + webhookID
+	_, id, err := queue.ParseWebhookID(webhookID)
+	if err != nil {
+		return nil, &KeyError{What: what}
+	}
+	plain, err := k.unseal(changePlace(id.Position(), id.N()), what, sealed)
+	if err != nil {
+		return nil, err
+	}
+	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(plain)))
+	if err != nil {
+		return nil, &KeyError{What: what}
+	}
+	return out, nil
+}
+
+// changePlace is that of an event's change. It is not encrypted again when keys are replaced: it expires with the event.
+func changePlace(p cdc.Position, n int) sealPlace {
+	return sealPlace{text: fmt.Sprintf("change:%s:%d:%d", p.Commit, p.Ordinal, n)}
 }
 
 // OpenParked decrypts a parked change; *KeyError.

@@ -58,7 +58,7 @@ func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret
 		return err
 	}
 	_, err := tx.Exec(ctx, `insert into gancho.secrets (id, endpoint_id, sealed, public_key) values ($1, $2, $3, $4)`,
-		id, endpoint, s.keys.seal(secretPlace(endpoint, id), []byte(secret.Reveal())), secret.Public())
+		id, endpoint, s.keys.seal(secretPlace(endpoint, id), []byte(secret.Written())), secret.Public())
 	return err
 }
 

@@ -229,9 +229,13 @@ func utc(t *time.Time) time.Time {
 	return t.UTC()
 }
 
+// allNew is the conflict of rows of which none should exist: if one does, isTaken, and
+// nothing was written.
+const allNew = ""
+
 // copyIn writes n rows to a table by COPY. Those that exist are treated as conflict, the
 // clause of ON CONFLICT, says. Because COPY itself cannot do that, it goes to a temporary
-// table, which the session keeps. days are the times that decide about the rows'
+// table, which the session keeps, unless they are allNew. days are the times that decide about the rows'
 // partitions; nil: the table has none.
 func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days []time.Time, n int, row func(int) []any) error {
 	if n == 0 {
@@ -262,14 +266,17 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 }
 
 func copyOnce(ctx context.Context, tx pgx.Tx, name, columns, conflict string, n int, row func(int) []any) error {
+	rows := pgx.CopyFromSlice(n, func(i int) ([]any, error) { return row(i), nil })
+	if conflict == allNew {
+		_, err := tx.CopyFrom(ctx, strings.Split(name, "."), strings.Split(columns, ", "), rows)
+		return err
+	}
 	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")
 	_, err := tx.Exec(ctx, fmt.Sprintf(`create temporary table if not exists %s on commit delete rows as select %s from %s with no data`, stage, columns, name))
 	if err != nil {
 		return err
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, strings.Split(columns, ", "),
-		pgx.CopyFromSlice(n, func(i int) ([]any, error) { return row(i), nil }))
-	if err != nil {
+	if _, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, strings.Split(columns, ", "), rows); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict %[4]s`, name, columns, stage, conflict))

@@ -67,7 +67,10 @@ func (v Value) Is(word string) bool {
 }
 
 // Choice returns the text, which must be one of the names.
-func (v Value) Choice(names ...string) string {
+func (v Value) Choice(names ...string) string { return v.ChoiceOr("", names...) }
+
+// ChoiceOr is Choice where something else may stand, too, which the caller reads before: other is what it is, for the hint.
+func (v Value) ChoiceOr(other string, names ...string) string {
 	v.noteForm(form{kind: formChoice, names: names})
 	text := v.text()
 	if text == "" || slices.Contains(names, text) {
@@ -76,6 +79,9 @@ func (v Value) Choice(names ...string) string {
 	hint := "write one of " + strings.Join(names, ", ")
 	if c := Closest(text, names); c != "" {
 		hint = `did you mean "` + c + `"?`
+	}
+	if other != "" {
+		hint = strings.TrimSuffix(hint, "?") + ", or " + other
 	}
 	v.Errorf(hint, "unknown value %q", text)
 	return ""

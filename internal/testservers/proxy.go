@@ -22,18 +22,18 @@ type Proxy struct {
 // StartProxy starts a proxy in front of a server (host:port), until the test ends.
 func StartProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &Proxy{server: server, addr: listener.Addr().String()}
 	p.sessions.Go(func() {
 		for {
-			client, err := listener.Accept()
+			client, err := listener.AcceptTCP()
 			if err != nil {
 				return
 			}
-			p.sessions.Go(func() { p.serve(client.(*net.TCPConn)) })
+			p.sessions.Go(func() { p.serve(client) })
 		}
 	})
 	t.Cleanup(func() { // after that of the clients, which the test has opened later
@@ -73,11 +73,14 @@ func (p *Proxy) loses(packet []byte) (lost chan struct{}) {
 // serve passes a connection's bytes on, until either side hangs up.
 func (p *Proxy) serve(client *net.TCPConn) {
 	defer func() { _ = client.Close() }()
-	conn, err := net.Dial("tcp", p.server)
+	addr, err := net.ResolveTCPAddr("tcp", p.server)
 	if err != nil {
 		return // the client sees it
 	}
-	server := conn.(*net.TCPConn)
+	server, err := net.DialTCP("tcp", nil, addr)
+	if err != nil {
+		return
+	}
 	defer func() { _ = server.Close() }()
 	answers := &answers{to: client}
 	done := make(chan struct{})

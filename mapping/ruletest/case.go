@@ -78,7 +78,7 @@ type Options struct {
 // Load reads files of cases. The error is a strictyaml.Errors with all mistakes of all
 // files, or that of a file that cannot be read.
 func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
-	s := &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location, pgtext.ParseDateOrder("ISO, "+rs.Catalogue().Settings.DateOrder)), events: rs.EventNames(), asks: o.Asks}
+	s := newSuite(rs, o)
 	var errs strictyaml.Errors
 	for _, name := range files {
 		src, err := os.ReadFile(name)
@@ -91,6 +91,10 @@ func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+func newSuite(rs *mapping.Ruleset, o Options) *Suite {
+	return &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location, pgtext.ParseDateOrder("ISO, "+rs.Catalogue().Settings.DateOrder)), events: rs.EventNames(), asks: o.Asks}
 }
 
 func (s *Suite) read(name string, src []byte) strictyaml.Errors {

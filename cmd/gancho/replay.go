@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"gancho/config"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
+	"gancho/internal/control"
+	"gancho/internal/simulate"
+	"gancho/internal/state"
+)
+
+// replayFlags choose kept events, and what is made of them.
+type replayFlags struct {
+	spanFlags
+	endpoint, tenant, rules string
+	yes                     bool
+	cmd                     *cobra.Command
+}
+
+func newReplayCommand() *cobra.Command {
+	var f sessionFlags
+	r := &replayFlags{}
+	var job jobFlags
+	cmd := &cobra.Command{
+		Use: "replay --from TIME", Short: "Send the kept events of a span again, as they were or by other rules", Args: noArguments,
+		Long: `Send the kept events of a span of time again, to every endpoint that takes them or to one,
+as jobs that the running bridge carries out. They carry the header webhook-replay: true.
+
+Without --rules they are sent as they were, under their webhook-ids (gancho resend chooses
+by key, event or id).
+
+With --rules the changes that the events were made of run through the rules of another
+directory first. Every event is compared: the same, changed (which fields, values masked),
+new, gone. Then, after yes, what is changed or new is sent, and nothing else: each event
+under a webhook-id of its own, that of the event which it corrects and a hash of what it
+says, so that a receiver takes it once however often this is repeated. Changes are kept
+beside the events where state.keep_changes is set. What rules look up is read as it is now,
+and each change is taken as if it were alone in its transaction.
+
+With --dry-run nothing is sent; the exit code is then 3 when an event is changed, gone or
+would be parked.`,
+		Example: `  gancho replay --from 2026-11-20 --to 2026-11-21 --endpoint crm-centro --rate 100/s
+  gancho replay --from 2d --rules rules-new/ --dry-run
+  gancho replay --from 2d --rules rules-new/ --tenant 1 --yes --wait`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rate, err := r.check(&job)
+			if err != nil {
+				return err
+			}
+			return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) error {
+				chosen, err := r.filter(s)
+				if err != nil {
+					return err
+				}
+				if s.Store == nil {
+					return control.ErrNoState
+				}
+				of := state.Job{Endpoint: r.endpoint, Filter: chosen, Rate: rate, DryRun: job.dryRun}
+				if r.rules != "" {
+					return s.replayThrough(ctx, r, of, job.wait)
+				}
+				return s.replayAsSent(ctx, of, job.wait)
+			})
+		},
+	}
+	f.register(cmd)
+	r.register(cmd)
+	job.register(cmd)
+	cmd.Flag("dry-run").Usage = "count or compare them, and change nothing"
+	return cmd
+}
+
+func (r *replayFlags) register(cmd *cobra.Command) {
+	r.cmd = cmd
+	r.spanFlags.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&r.endpoint, "endpoint", "e", "", "the one `endpoint` to send to (default: all that take the events)")
+	flags.StringVar(&r.tenant, "tenant", "", "events of this `tenant`")
+	flags.StringVar(&r.rules, "rules", "", "run the changes through the rules in this `directory`")
+	flags.BoolVar(&r.yes, "yes", false, "do not ask")
+}
+
+// check refuses, before anything is connected, what cannot be meant.
+func (r *replayFlags) check(job *jobFlags) (float64, error) {
+	if r.from == "" {
+		return 0, usageError{errors.New("--from is missing: from when on events are sent again, such as --from 2d or --from 2026-11-20")}
+	}
+	return job.rate()
+}
+
+func (r *replayFlags) filter(s *session) (f state.Filter, err error) {
+	if r.cmd.Flags().Changed("tenant") {
+		f.Tenant = &r.tenant
+	}
+	f.From, f.To, err = r.read(s.config.Source.Location)
+	return f, err
+}
+
+// replayTo are the endpoints that a replay is sent to.
+func (s *session) replayTo(ctx context.Context, name string) ([]string, error) {
+	if name != "" {
+		return []string{name}, nil
+	}
+	all, err := s.endpoints(ctx)
+	var out []string
+	for i := range all {
+		if all[i].State != string(endpoint.Inactive) { // nothing is queued for one that is
+			out = append(out, all[i].Name)
+		}
+	}
+	return out, err
+}
+
+// replayAsSent sends kept events again as they were.
+func (s *session) replayAsSent(ctx context.Context, of state.Job, wait bool) error {
+	names, err := s.replayTo(ctx, of.Endpoint)
+	if err != nil {
+		return err
+	}
+	jobs, err := s.replayJobs(ctx, names, []state.Job{of})
+	if err != nil {
+		return err
+	}
+	if len(jobs) == 0 && !s.json {
+		return s.say("no kept event matches; %s\n", s.kept())
+	}
+	return s.follow(ctx, jobs, wait)
+}
+
+// replayJobs creates jobs to endpoints, of those that have something to do.
+func (s *session) replayJobs(ctx context.Context, names []string, jobs []state.Job) (out []state.Job, err error) {
+	for _, name := range names {
+		for _, j := range jobs {
+			j.Endpoint = name
+			if j, err = s.resend(ctx, j); err != nil {
+				return out, noEndpoint(err, name)
+			}
+			if j.Total > 0 {
+				out = append(out, j)
+			}
+		}
+	}
+	return out, nil
+}
+
+// replayThrough compares kept events with what other rules make of their changes, and sends what differs.
+func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Job, wait bool) error {
+	files, err := ruleFiles("--rules", f.rules)
+	if err != nil {
+		return err
+	}
+	c := *s.config
+	c.Rules = files
+	n := 0
+	report, err := s.mapAgain(ctx, &c, of.Filter, func(*webhook.Message) error {
+		n++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	text := sentText(report, plural(report.Read, "kept change"), "With the rules of "+f.rules+":")
+	if of.DryRun {
+		if err := s.result(report, "%s", text); err != nil {
+			return err
+		}
+		if report.Worse() {
+			return findingsError{errors.New("with the other rules events change, are gone or cannot be made: see above")}
+		}
+		return nil
+	}
+	switch {
+	case n > control.MaxMissing:
+		return fmt.Errorf("%d events are changed or new, and at most %d are sent at once; choose a shorter span", n, control.MaxMissing)
+	case !s.json:
+		if err := s.say("%s", text); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		return s.follow(ctx, []state.Job{}, false)
+	}
+	if !f.yes {
+		if err := askYes(s.cmd, fmt.Sprintf("Send %s again, under ids of their own? Only yes is taken: ", plural(int64(n), "event"))); err != nil {
+			return err
+		}
+	}
+	names, err := s.replayTo(ctx, of.Endpoint)
+	if err != nil {
+		return err
+	}
+	jobs, err := s.keepAgain(ctx, &c, of, n)
+	if err != nil {
+		return err
+	}
+	if jobs, err = s.replayJobs(ctx, names, jobs); err != nil {
+		return err
+	}
+	return s.follow(ctx, jobs, wait)
+}
+
+// mapAgain runs the changes of kept events through the rules of a configuration. differs gets what is changed or new.
+func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter, differs func(*webhook.Message) error) (*simulate.SentReport, error) {
+	r, err := s.readRulesOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close(ctx)
+	sent := simulate.NewSent(r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options})
+	defer sent.Close(ctx)
+	changes, without := sent.Changes(f.Tenant, differs), int64(0)
+	err = s.Store.EachKept(ctx, f, func(m *webhook.Message) error {
+		if m.Change == nil {
+			without++
+			return nil
+		}
+		return changes.Add(ctx, m)
+	})
+	if err == nil {
+		err = changes.Flush(ctx)
+	}
+	if lost := new(state.KeyError); errors.As(err, &lost) {
+		return nil, fmt.Errorf("%w; if the key was removed from state.key, add it again behind the first one until the events have expired", err)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case changes.Read() == 0 && without == 0:
+		return nil, errors.New("no kept event matches; " + s.kept())
+	case changes.Read() == 0:
+		return nil, fmt.Errorf("no change is kept beside the %s of this span, so that no other rule can be applied to it: set state.keep_changes: true in %s to keep those to come; gancho backfill sends the rows as they are now", plural(without, "event"), s.config.File)
+	}
+	var notes []string
+	if without > 0 {
+		notes = append(notes, plural(without, "event")+" of this span have no change beside them (state.keep_changes), and were left out")
+	}
+	return sent.Report(changes.Read(), notes...), nil
+}
+
+const (
+	// replayInJob is about how many events a job of a replay names, replayWrite how many are stored at a time.
+	replayInJob, replayWrite = 5_000, 500
+)
+
+// keepAgain keeps what the rules make that is changed or new, about n events, and returns jobs that send them. Those of one
+// key are in one job, which sends them in their order.
+func (s *session) keepAgain(ctx context.Context, c *config.Config, of state.Job, n int) ([]state.Job, error) {
+	ids := make([][]string, n/replayInJob+1)
+	var page []webhook.Message
+	write := func() error {
+		err := s.Store.WriteEvents(ctx, page)
+		page = page[:0]
+		return err
+	}
+	_, err := s.mapAgain(ctx, c, of.Filter, func(m *webhook.Message) error {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(m.Tenant + "\x00" + m.Key)) // a hash never fails
+		i := h.Sum64() % uint64(len(ids))
+		ids[i] = append(ids[i], m.ID)
+		if page = append(page, *m); len(page) < replayWrite {
+			return nil
+		}
+		return write()
+	})
+	if err == nil {
+		err = write()
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(ids, func(some []string) bool { return len(some) == 0 })
+	jobs := make([]state.Job, len(ids))
+	for i := range ids {
+		jobs[i] = state.Job{Filter: state.Filter{Webhooks: ids[i]}, Rate: of.Rate}
+	}
+	return jobs, nil
+}
