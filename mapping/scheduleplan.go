@@ -16,6 +16,9 @@ import (
 // largeTable is how many rows a table has that is not to be read whole at each run of a schedule.
 const largeTable = 100_000
 
+// FindingScheduleCost is the id of the findings with what a schedule's query costs: news for who checks, and none for who runs.
+const FindingScheduleCost = "schedule.cost"
+
 // planNode is a node of a plan as EXPLAIN (FORMAT JSON) has it.
 type planNode struct {
 	Type     string  `json:"Node Type"`
@@ -62,7 +65,7 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 	}
 	top := &plans[0].Plan
 	when := r.schedule.timetable.String()
-	b.note("schedule.cost", r, words("gancho check shows the cost again when tables have grown"),
+	b.note(FindingScheduleCost, r, words("gancho check shows the cost again when tables have grown"),
 		"the query of %s runs %s; the server expects %.0f rows, at a cost of %.0f", r.event, when, top.Rows, top.Cost)
 	return top.each(func(n *planNode) error {
 		if n.Type != "Seq Scan" {

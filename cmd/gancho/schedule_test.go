@@ -35,8 +35,8 @@ func TestSchedule(t *testing.T) {
 	w.extra = "state:\n  key: " + stateKey
 	w.write()
 	s.ok("migrate")
-	if stdout := s.ok("check"); !strings.Contains(stdout, "the query of cliente.ausente runs every 10s; the server expects ") {
-		t.Errorf("check says %s", stdout)
+	if _, stdout, stderr := s.gancho("check"); !strings.Contains(stdout+stderr, "the query of cliente.ausente runs every 10s; the server expects ") {
+		t.Errorf("check says %s%s", stdout, stderr)
 	}
 	b := w.run()
 	got := r.waitCount(2)

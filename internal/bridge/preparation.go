@@ -129,7 +129,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, errScheduleState
 	}
 	for _, f := range bound.Findings() {
-		c.warn(f)
+		if f.ID != mapping.FindingScheduleCost {
+			c.warn(f)
+		}
 	}
 	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer c.checked.Close(ctx)

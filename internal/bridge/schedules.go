@@ -137,7 +137,7 @@ func (s *schedules) begin(ctx context.Context, rule *mapping.Scheduled, of *stat
 		of.Due, of.Part = due, 0
 	}
 	s.set(of.Event, func(a *scheduleAttempt) { a.running = true })
-	run := &scheduledRun{schedules: s, rule: rule, due: of.Due, part: of.Part}
+	run := &scheduledRun{schedules: s, rule: rule, due: of.Due.In(s.Location), part: of.Part}
 	if !running.TryGo(func() error { s.carryOut(ctx, run); return nil }) {
 		s.set(of.Event, func(a *scheduleAttempt) { a.running = false })
 	}
