@@ -47,7 +47,7 @@ func (r *rule) scheduleFields() []strictyaml.Field {
 		}),
 		strictyaml.Optional("once", func(v strictyaml.Value) { s.once = columnRefs(v, "once") }),
 		strictyaml.Optional("catch_up", func(v strictyaml.Value) {
-			s.catchUp = CatchUp(max(0, slices.Index([]string{"one", "all", "none"}, v.Choice("one", "all", "none")))) //nolint:gosec // one of three
+			s.catchUp = CatchUp(max(0, slices.Index([]string{"one", "all", "none"}, v.Choice("one", "all", "none"))))
 		}),
 	}
 }

@@ -285,7 +285,7 @@ func (r *scheduledRun) memory(ctx context.Context) error {
 	if err == nil && used >= r.MaxMemoryPercent {
 		return &queue.MemoryError{Percent: used, Resume: r.MaxMemoryPercent}
 	}
-	return nil //nolint:nilerr // what cannot be measured is no reason to wait: the queue says that it is unreachable
+	return nil // what cannot be measured is no reason to wait: the queue says that it is unreachable
 }
 
 // forget has Redis forget the positions of the run, which it would in some days.

@@ -9,6 +9,7 @@ package timetable
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func Parse(text string) (Timetable, error) {
 		return t, nil
 	case "weekly":
 		weekday = strings.ToLower(args[0])
-		if len(weekday) != 3 || !strings.Contains("sun mon tue wed thu fri sat", weekday) {
+		if !slices.Contains([]string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}, weekday) {
 			return Timetable{}, fmt.Errorf("%q is no day of the week: write sun, mon, tue, wed, thu, fri or sat", args[0])
 		}
 	case "monthly":
