@@ -251,7 +251,7 @@ func (r *Redriver) bind(c *cdc.Change) cdc.Op {
 		r.plan = newTablePlan(r.mapper.rules, c.Relation, true, func(*SchemaError) {})
 	}
 	c.Relation = r.plan.relation
-	if c.Op == cdc.Read {
+	if !c.Op.Streamed() {
 		return cdc.Insert
 	}
 	return c.Op

@@ -59,6 +59,9 @@ func (rs *Ruleset) Payloads() []Payload {
 			}
 		}
 	}
+	for _, s := range rs.schedules {
+		out = append(out, s.payload())
+	}
 	return out
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func listEvents(ctx context.Context, s *session) error {
 	}
 	t := newTable(s.cmd.OutOrStdout(), headings(speech(s.cmd), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")...)
 	for _, e := range events {
-		tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
+		tables := e.Each(func(r *mapping.EventRule) []string { return []string{cmp.Or(r.Table, r.Schedule)} })
 		operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
 		fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
 		places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })

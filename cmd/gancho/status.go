@@ -100,6 +100,9 @@ func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 		} else {
 			s.local.Store, s.local.Directory = store, store.Directory()
 		}
+		if rules, err := parseRules(s.config); err == nil { // gancho check says what is wrong with them
+			s.local.Catalogue = rules.EventTypes
+		}
 	}
 	if s.local.Queue, err = s.connectQueue(cmd.Context(), s.local.Store); err != nil {
 		s.failed["queue"] = err
@@ -189,7 +192,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(l, j))
 	}
-	if err := errors.Join(t.end(), s.ruleText(v.Rules)); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.ruleText(v.Rules), s.scheduleText(v.Schedules)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {

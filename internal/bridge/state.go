@@ -100,6 +100,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	if b.Capture {
 		group.Go(func() error { return b.dropQueues(ctx) })
 		group.Go(func() error { return b.sendClosings(ctx) })
+		group.Go(func() error { return b.capture.newSchedules().run(ctx) })
 	}
 }
 

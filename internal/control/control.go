@@ -211,6 +211,8 @@ type StatusView struct {
 	Parked int64 `json:"parked"`
 	// Rules are those that have seen changes lately, in the order of their names.
 	Rules []RuleRate `json:"rules,omitempty"`
+	// Schedules are the rules with schedule, in the order of the files.
+	Schedules []ScheduleView `json:"schedules,omitempty"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.
 	Orphans map[string]int64 `json:"orphans,omitempty"`
 	// Jobs are those that have not ended.
