@@ -30,7 +30,7 @@ func newReplayCommand() *cobra.Command {
 	r := &replayFlags{}
 	var job jobFlags
 	cmd := &cobra.Command{
-		Use: "replay --from TIME", Short: "Send the kept events of a span again, as they were or by other rules", Args: noArguments,
+		Use: "replay", Short: "Send the kept events of a span again, as they were or by other rules", Args: noArguments,
 		Long: `Send the kept events of a span of time again, to every endpoint that takes them or to one,
 as jobs that the running bridge carries out. They carry the header webhook-replay: true.
 

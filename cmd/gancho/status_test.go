@@ -70,10 +70,16 @@ func TestStatusScreen(t *testing.T) {
 	if code != 3 || !strings.Contains(stderr, "not in order: endpoint erp is failing\n") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	for pattern, with := range map[string]string{
-		regexp.QuoteMeta(w.slot()): "SLOT", `127\.0\.0\.1:\d+`: "RECEIVER", `\d+(\.\d+)? [kMGT]?B`: "SIZE", `\d+ %`: "N %", `\d+\.\d`: "N.N", `\d+[smh]`: "AGE", ` {2,}`: "  ",
+	for _, r := range []struct{ pattern, with string }{
+		{regexp.QuoteMeta(w.slot()), "SLOT"},
+		{`127\.0\.0\.1:\d+`, "RECEIVER"},
+		{`\d+(\.\d+)? [kMGT]?B`, "SIZE"},
+		{`\d+ %`, "N %"},
+		{`\d+\.\d`, "N.N"},
+		{`\d+[smh]`, "AGE"},
+		{` {2,}`, "  "},
 	} {
-		stdout = regexp.MustCompile(pattern).ReplaceAllString(stdout, with)
+		stdout = regexp.MustCompile(r.pattern).ReplaceAllString(stdout, r.with)
 	}
 	const want = `version  dev
 slot  SLOT, read; SIZE not confirmed, SIZE of WAL held (reserved)

@@ -26,8 +26,8 @@ const (
 	lagEvery   = time.Second
 	// What is live waits behind what is queued. So as long as an active endpoint gets its events, the next chunk
 	// waits until one of them has fewer than liveBacklog to deliver, and has as many rows, leastLive to mostLive, as
-	// are delivered in about drainTime. It looks every loadEvery.
-	liveBacklog, leastLive, mostLive = 10, 5, 500
+	// are delivered in about drainTime: at the least as many as an endpoint delivers side by side by default. It looks every loadEvery.
+	liveBacklog, leastLive, mostLive = 10, 16, 500
 	drainTime, loadEvery             = 3 * time.Millisecond, 2 * time.Millisecond
 	// A chunk that takes slowFactor times as long as the fastest, and more than slowChunk, is followed by as
 	// long a pause: the source is busy with something else.

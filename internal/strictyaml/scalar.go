@@ -76,12 +76,13 @@ func (v Value) ChoiceOr(other string, names ...string) string {
 	if text == "" || slices.Contains(names, text) {
 		return text
 	}
-	hint := "write one of " + strings.Join(names, ", ")
+	listed := names
+	if other != "" {
+		listed = append(slices.Clone(names), other)
+	}
+	hint := "write one of " + strings.Join(listed, ", ")
 	if c := Closest(text, names); c != "" {
 		hint = `did you mean "` + c + `"?`
-	}
-	if other != "" {
-		hint = strings.TrimSuffix(hint, "?") + ", or " + other
 	}
 	v.Errorf(hint, "unknown value %q", text)
 	return ""
