@@ -113,11 +113,14 @@ func (e *SetupError) Error() string {
 		}
 		b.WriteString("\n  - " + joinNonEmpty("; ", f.Title, f.Why, fix))
 	}
-	if script := Instructions(Statements(e.Findings), e.create); script != "" {
+	if script := e.Script(); script != "" {
 		b.WriteString("\n" + strings.TrimSuffix(script, "\n"))
 	}
 	return b.String()
 }
+
+// Script is what to run in the source, with its heading; "": no statement helps.
+func (e *SetupError) Script() string { return Instructions(Statements(e.Findings), e.create) }
 
 func (e *SetupError) add(f Finding) *Finding {
 	f.Severity, f.Where = SeverityProblem, "source"

@@ -16,6 +16,7 @@ import (
 	"gancho/config"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
+	"gancho/internal/language"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -112,7 +113,7 @@ is changed, gone or would be parked.`,
 				case err != nil:
 					return noEndpoint(err, r.Endpoint)
 				case r.DryRun:
-					return s.result(v, "%s", planText(&v))
+					return s.report(v, planText(speech(s.cmd), &v))
 				}
 				return s.follow(ctx, []state.Job{v.Job}, job.wait)
 			})
@@ -142,19 +143,19 @@ func newBackfillSwitchCommand(f *sessionFlags, use, short string, do func(*contr
 }
 
 // planText is what a backfill would do, for people.
-func planText(v *control.BackfillView) string {
+func planText(l *language.Language, v *control.BackfillView) string {
 	var b strings.Builder
 	for _, t := range v.Plan.Tables {
-		fmt.Fprintf(&b, "%s: %s, for %s\n", t.Table, rowCount(t.Rows, t.Estimated), strings.Join(t.Events, ", "))
+		fmt.Fprintf(&b, "%s: %s\n", t.Table, said(l, rowCount(t.Rows, t.Estimated)+", for "+strings.Join(t.Events, ", ")))
 		for _, sample := range t.Samples {
 			fmt.Fprintf(&b, "  %s\n", sample)
 		}
 	}
-	fmt.Fprintf(&b, "%s would be read; nothing was changed", rowCount(v.Plan.Rows, v.Plan.Estimated))
+	read := rowCount(v.Plan.Rows, v.Plan.Estimated) + " would be read; nothing was changed"
 	if v.Filter.Where != "" {
-		b.WriteString(". Of these, those are sent for which --where is true")
+		read += ". Of these, those are sent for which --where is true"
 	}
-	return b.String() + "\n"
+	return b.String() + said(l, read+"\n")
 }
 
 // rowCount is a number of rows, and whether the server only estimates it.
@@ -166,20 +167,20 @@ func rowCount(n int64, estimated bool) string {
 }
 
 // backfillText is how far a backfill is.
-func backfillText(j *state.Job) string {
+func backfillText(l *language.Language, j *state.Job) string {
 	total := rowCount(j.Total, j.Estimated)
 	if j.State == state.Queued && j.Sent == 0 {
-		return fmt.Sprintf("job %d: %s to read, queued for the bridge that captures; see gancho backfill show %d", j.ID, total, j.ID)
+		return said(l, fmt.Sprintf("job %d: %s to read, queued for the bridge that captures; see gancho backfill show %d", j.ID, total, j.ID))
 	}
-	text := fmt.Sprintf("job %d: %s, %d of %s read", j.ID, j.State, j.Sent, total)
+	text := said(l, fmt.Sprintf("job %d: %s, %d of %s read", j.ID, j.State, j.Sent, total))
 	if j.Total > 0 && j.State != state.Done {
 		text += fmt.Sprintf(" (%d %%)", 100*j.Sent/j.Total)
 	}
 	if spent := time.Since(j.Started); j.State == state.Running && j.Sent > 0 && !j.Started.IsZero() && spent > time.Second {
 		rate := float64(j.Sent) / spent.Seconds()
-		text += fmt.Sprintf(", %.0f a second, about %s left", rate, lasted(time.Duration(float64(j.Total-j.Sent)/rate*float64(time.Second))))
+		text += ", " + said(l, fmt.Sprintf("%.0f a second, about %s left", rate, lasted(time.Duration(float64(j.Total-j.Sent)/rate*float64(time.Second)))))
 	}
-	return text + jobTrouble(j)
+	return text + jobTrouble(l, j)
 }
 
 // planBackfill plans a backfill by the rules of the files.

@@ -6,6 +6,7 @@ import (
 
 	"gancho/internal/bridge"
 	"gancho/internal/control"
+	"gancho/internal/language"
 	"gancho/internal/simulate"
 	"gancho/internal/state"
 )
@@ -53,7 +54,7 @@ func (s *session) diffBackfill(ctx context.Context, f state.Filter) error {
 		return err
 	}
 	report := sent.Report(read, notes...)
-	if err := s.result(report, "%s", sentText(report, plural(read, "row"), "Compared with what was last sent of the same event and key:")); err != nil {
+	if err := s.report(report, sentText(speech(s.cmd), report, plural(read, "row"), "Compared with what was last sent of the same event and key:")); err != nil {
 		return err
 	}
 	if report.Worse() {
@@ -63,9 +64,9 @@ func (s *session) diffBackfill(ctx context.Context, f state.Filter) error {
 }
 
 // sentText is a comparison with what was sent, for people.
-func sentText(r *simulate.SentReport, read, title string) string {
-	w := &simulateWriter{report: &simulate.Report{Notes: r.Notes}}
-	w.line(0, "%s read; %s, and %s would be parked. Nothing was sent.", read, plural(r.Events, "event"), plural(r.Parked, "change"))
+func sentText(l *language.Language, r *simulate.SentReport, read, title string) string {
+	w := &simulateWriter{report: &simulate.Report{Notes: r.Notes}, language: l}
+	w.line(0, "%s read; %s, and %s would be parked. Nothing was sent.", w.said(read), w.count(r.Events, "event"), w.count(r.Parked, "change"))
 	w.differences(title, r.Diff)
 	w.notes()
 	return w.text.String()

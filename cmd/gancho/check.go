@@ -219,7 +219,7 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	k.state(ctx, conn, rules)
 	k.events = contract.Events(parsed.EventTypes(), rules.Payloads())
 	if k.problems == 0 && !k.planned {
-		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.stderr, c, rules))
+		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.stderr, k.language, c, rules))
 	}
 	return rules.Len()
 }

@@ -43,9 +43,9 @@ func (k *checkup) compare() error {
 	}
 	broken := 0
 	for _, change := range contract.Compare(schemas, k.events) {
-		out, text := k.stdout, fmt.Sprintf("event %s: %s", change.Event, change.Text)
+		out, text := k.stdout, said(k.language, fmt.Sprintf("event %s: %s", change.Event, change.Text))
 		if change.Breaks {
-			out, text = k.stderr, text+"; "+receivers(k.config, change.Event)
+			out, text = k.stderr, text+"; "+said(k.language, receivers(k.config, change.Event))
 			broken++
 		}
 		if _, err := fmt.Fprintln(out, text); err != nil {

@@ -86,17 +86,18 @@ func newDeadShowCommand(f *sessionFlags) *cobra.Command {
 }
 
 func (s *session) showDead(d control.DeadDetail) error {
-	t := newTable(s.cmd.OutOrStdout(), "number", strconv.FormatInt(d.ID, 10))
-	t.row("endpoint", d.Endpoint)
-	t.row("event", d.Type)
-	t.row("webhook-id", d.Message.ID)
-	t.row("tenant", orDash(d.Tenant))
-	t.row("key", orDash(d.Key))
-	t.row("committed", clock(d.Time))
-	t.row("reason", d.Reason)
-	t.row("attempts", fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last)))
-	t.row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), orDash(d.Error)))
-	if err := t.end(); err != nil {
+	row, end := s.facts()
+	row("number", strconv.FormatInt(d.ID, 10))
+	row("endpoint", d.Endpoint)
+	row("event", d.Type)
+	row("webhook-id", d.Message.ID)
+	row("tenant", orDash(d.Tenant))
+	row("key", orDash(d.Key))
+	row("committed", clock(d.Time))
+	row("reason", d.Reason)
+	row("attempts", s.said(fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last))))
+	row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), orDash(d.Error)))
+	if err := end(); err != nil {
 		return err
 	}
 	var out strings.Builder
@@ -104,15 +105,15 @@ func (s *session) showDead(d control.DeadDetail) error {
 		name string
 		body json.RawMessage
 	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}, {"errors", d.Errors}} {
-		if err := bodyJSON(&out, part.name, part.body); err != nil {
+		if err := bodyJSON(&out, s.said(part.name), part.body); err != nil {
 			return err
 		}
 	}
 	if d.Answer != "" {
-		out.WriteString("answer:\n")
+		out.WriteString(s.said("answer") + ":\n")
 		bodyLines(&out, "< ", d.Answer)
 	}
-	return s.say("%s", out.String())
+	return s.show(out.String())
 }
 
 // bodyJSON writes a part of a body, with its name, over several lines; one that is empty is
@@ -264,7 +265,7 @@ func (s *session) confirmDrop(n int64, what string) (bool, error) {
 	if n == 0 {
 		return false, s.result(map[string]int64{"dropped": 0}, "no %s matches\n", what)
 	}
-	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, what)); err != nil {
+	if _, err := fmt.Fprint(s.cmd.ErrOrStderr(), s.said(plural(n, what)+" will be deleted permanently. Type the number to confirm: ")); err != nil {
 		return false, err
 	}
 	answer, err := bufio.NewReader(s.cmd.InOrStdin()).ReadString('\n')

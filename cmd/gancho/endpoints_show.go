@@ -19,64 +19,65 @@ import (
 // showEndpoint prints an endpoint for people.
 func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	l := live(e)
-	t := newTable(s.cmd.OutOrStdout(), "name", e.Name)
-	t.row("state", standing(e, l))
+	row, end := s.facts()
+	row("name", e.Name)
+	row("state", s.said(standing(e, l)))
 	if e.Problem != "" {
-		t.row("problem", e.Problem)
+		row("problem", e.Problem)
 	}
 	switch {
 	case l.Reason != "":
-		t.row("suspended", clock(l.Since)+": "+l.Reason)
+		row("suspended", clock(l.Since)+": "+l.Reason)
 	case l.Until.After(now):
-		t.row("held until", clock(l.Until)+", as its receiver asked")
+		row("held until", s.said(clock(l.Until)+", as its receiver asked"))
 	}
 	if !l.Failing.IsZero() {
-		t.row("failing since", clock(l.Failing))
+		row("failing since", clock(l.Failing))
 	}
-	from := "the state database"
+	from := s.said("the state database")
 	if e.From == control.FromFile {
 		from = s.config.File
 	}
-	t.row("from", from)
+	row("from", from)
 	if e.Version > 0 {
-		t.row("version", fmt.Sprintf("%d, of %s", e.Version, clock(e.Updated)))
+		row("version", s.said(fmt.Sprintf("%d, of %s", e.Version, clock(e.Updated))))
 	}
 	oldest := "-"
 	if l.Backlog > 0 {
 		oldest = age(l.Oldest, now) + " old"
 	}
-	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Backlog, oldest))
+	row("queued", s.said(fmt.Sprintf("%d, the oldest %s", l.Backlog, oldest)))
 	if l.Overflowed > 0 {
-		t.row("of them", fmt.Sprintf("%d in the state database, because the backlog is over its quota", l.Overflowed))
+		row("of them", s.said(fmt.Sprintf("%d in the state database, because the backlog is over its quota", l.Overflowed)))
 	}
-	t.row("retrying", fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked))
-	t.row("resends", fmt.Sprint(l.Replays))
-	t.row("dead letters", fmt.Sprint(l.Dead))
+	row("retrying", s.said(fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked)))
+	row("resends", fmt.Sprint(l.Replays))
+	row("dead letters", fmt.Sprint(l.Dead))
 	delivering := "by a running bridge"
 	if !l.Owned {
 		delivering = "by no process: no bridge is running, or it is starting"
 	}
-	t.row("delivered", delivering)
+	row("delivered", s.said(delivering))
 	if l.LogRecords > 0 || l.LogLost > 0 {
-		t.row("delivery log", fmt.Sprintf("%s not written yet, %d lost", plural(l.LogRecords, "attempt"), l.LogLost))
+		row("delivery log", s.said(fmt.Sprintf("%s not written yet, %d lost", plural(l.LogRecords, "attempt"), l.LogLost)))
 	}
 	for _, k := range e.Keys {
-		t.row("key", keyText(k))
+		row("key", s.keyText(k))
 	}
-	return errors.Join(t.end(), s.settingsText(e.Settings))
+	return errors.Join(end(), s.settingsText(e.Settings))
 }
 
 // keyText is a signing key for people, without its secret part.
-func keyText(k control.KeyView) string {
+func (s *session) keyText(k control.KeyView) string {
 	parts := []string{k.Kind}
 	if k.Public != "" {
 		parts = append(parts, k.Public)
 	}
 	if !k.Created.IsZero() {
-		parts = append(parts, "since "+clock(k.Created))
+		parts = append(parts, s.said("since "+clock(k.Created)))
 	}
 	if !k.Expires.IsZero() {
-		parts = append(parts, "until "+clock(k.Expires))
+		parts = append(parts, s.said("until "+clock(k.Expires)))
 	}
 	return strings.Join(parts, " ")
 }
@@ -92,7 +93,7 @@ func (s *session) settingsText(settings json.RawMessage) error {
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		fmt.Fprintf(&out, "  %s: %s\n", key, keys[key])
 	}
-	return s.say("settings:\n%s", out.String())
+	return s.show(s.said("settings") + ":\n" + out.String())
 }
 
 func newEndpointsTestCommand(f *sessionFlags) *cobra.Command {
@@ -109,7 +110,7 @@ takes those loses events without notice, and is warned of.`,
 			if err != nil {
 				return err
 			}
-			err = s.result(x, "%s", exchangeText(&x))
+			err = s.report(x, s.exchangeText(&x))
 			if x.Outcome != "delivered" {
 				err = errors.Join(err, fmt.Errorf("the ping to endpoint %q failed (%s): %s", name, x.Class, x.Error))
 			}
@@ -119,7 +120,7 @@ takes those loses events without notice, and is warned of.`,
 }
 
 // exchangeText is a request and its answer as they were sent.
-func exchangeText(x *webhook.Exchange) string {
+func (s *session) exchangeText(x *webhook.Exchange) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "> %s %s\n", x.Request.Method, printable(x.Request.URL))
 	headerLines(&out, "> ", x.Request.Header)
@@ -138,24 +139,24 @@ func exchangeText(x *webhook.Exchange) string {
 			way += ", " + part
 		}
 	}
-	fmt.Fprintf(&out, "%s: %s\n", x.Outcome, orDash(way))
-	fmt.Fprintf(&out, "dns %s, connect %s, tls %s, first byte %s, total %s\n",
-		ms(x.Timing.DNS), ms(x.Timing.Connect), ms(x.Timing.TLS), ms(x.Timing.FirstByte), ms(x.Timing.Total))
-	wrongLines(&out, x.Wrong)
+	fmt.Fprintf(&out, "%s: %s\n", s.said(x.Outcome), orDash(way))
+	out.WriteString(s.said(fmt.Sprintf("dns %s, connect %s, tls %s, first byte %s, total %s\n",
+		ms(x.Timing.DNS), ms(x.Timing.Connect), ms(x.Timing.TLS), ms(x.Timing.FirstByte), ms(x.Timing.Total))))
+	s.wrongLines(&out, x.Wrong)
 	return out.String()
 }
 
 // wrongLines warn of a receiver that takes what it should not.
-func wrongLines(out *strings.Builder, probes []webhook.WrongProbe) {
+func (s *session) wrongLines(out *strings.Builder, probes []webhook.WrongProbe) {
 	for _, p := range probes {
 		what := map[string]string{"signature": "the same event with a wrong signature", "path": "the same event at a path that does not exist"}[p.Kind]
 		switch {
 		case !p.Accepted:
 			continue
 		case p.Success != "":
-			fmt.Fprintf(out, "! %s is answered %d, too, and would be lost without notice; tell them apart with %s\n", what, p.Status, printable(p.Success))
+			out.WriteString(s.said(fmt.Sprintf("! %s is answered %d, too, and would be lost without notice; tell them apart with %s\n", what, p.Status, printable(p.Success))))
 		default:
-			fmt.Fprintf(out, "! %s is answered %d in the same way, and would be lost without notice; have the receiver answer it with 401 or 404\n", what, p.Status)
+			out.WriteString(s.said(fmt.Sprintf("! %s is answered %d in the same way, and would be lost without notice; have the receiver answer it with 401 or 404\n", what, p.Status)))
 		}
 	}
 }

@@ -184,6 +184,25 @@ func TestEndpointsSession(t *testing.T) {
 	s.fails(2, "is in gancho.yaml", "endpoints", "remove", "do-arquivo")
 	s.ok("endpoints", "activate", "do-arquivo")
 
+	portuguese := &portugueseSession{t: t}
+	config := s.path
+	for _, line := range []struct {
+		code int
+		args string
+	}{
+		{0, "endpoints list"}, {0, "endpoints show crm-sul"}, {0, "endpoints pause crm-centro"}, {0, "endpoints activate crm-centro"}, {2, "endpoints pause do-arquivo"},
+		{2, "endpoints show nenhum"}, {2, "endpoints edit crm-sul --rate depressa"}, {0, "endpoints rotate crm-sul --overlap 2h"}, {0, "endpoints remove crm-centro"}, {2, "endpoints remove crm-centro"},
+		{0, "deliveries"}, {0, "dead list"}, {2, "dead show 7"}, {0, "dead drop --all --yes"}, {0, "parked list"}, {0, "parked groups"}, {0, "resend list"}, {0, "resend --endpoint crm-sul --from 2h"},
+		{2, "resend show 7"}, {0, "tokens list"}, {0, "tokens create leitor --role viewer --expires never"}, {0, "tokens revoke leitor"}, {2, "tokens revoke leitor"},
+		{0, "audit --limit 3"}, {0, "audit --object nada"}, {0, "migrate"}, {0, "secrets rekey"}, {0, "prove"}, {0, "recover --list"}, {0, "forget --tenant 1 --key 4711 --dry-run"},
+	} {
+		portuguese.run(line.code, append(strings.Fields(line.args), "--config", config)...)
+	}
+	portuguese.compare("endpoints", map[string]string{
+		regexp.QuoteMeta(config): "gancho.yaml", `\d{4}-\d\d-\d\dT[0-9:Z+-]+`: "TIME", `\d{4}-\d\d-\d\d \d\d:\d\d [-+]\d\d:\d\d`: "MINUTE", `(whsec|gancho|whsk|whpk)_[A-Za-z0-9+/=_-]+`: "${1}_SECRET", `cli:\w+`: "cli:USER",
+		`\d+\.\d+ ms`: "MS", ` {2,}`: "  ",
+	})
+
 	s.ok("endpoints", "remove", "crm-sul")
 	s.fails(2, `endpoint "crm-sul" does not exist`, "endpoints", "show", "crm-sul")
 }

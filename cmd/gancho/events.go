@@ -82,7 +82,7 @@ func listEvents(ctx context.Context, s *session) error {
 	if s.json {
 		return s.print(control.Page[mapping.EventType]{Items: events})
 	}
-	t := newTable(s.cmd.OutOrStdout(), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
+	t := newTable(s.cmd.OutOrStdout(), headings(speech(s.cmd), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")...)
 	for _, e := range events {
 		tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
 		operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
@@ -264,7 +264,7 @@ func (f *eventsFlags) write(cmd *cobra.Command, files []eventFile) error {
 			return fmt.Errorf("--output: %w", err)
 		}
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", f.out, plural(int64(len(files)), "file")); err != nil {
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", f.out, said(speech(cmd), plural(int64(len(files)), "file"))); err != nil {
 		return err
 	}
 	if f.format != "jsonschema" || f.endpoint != "" {
@@ -278,7 +278,7 @@ func (f *eventsFlags) write(cmd *cobra.Command, files []eventFile) error {
 		if slices.ContainsFunc(files, func(file eventFile) bool { return file.name == filepath.Base(name) }) {
 			continue
 		}
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s is of an event that no rule makes any more; remove it once no receiver needs it\n", name); err != nil {
+		if _, err := fmt.Fprintln(cmd.ErrOrStderr(), said(speech(cmd), name+" is of an event that no rule makes any more; remove it once no receiver needs it")); err != nil {
 			return err
 		}
 	}

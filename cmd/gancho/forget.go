@@ -93,16 +93,17 @@ func (s *session) showReceipt(r *control.Receipt) error {
 	if r.DryRun {
 		word = "found"
 	}
-	t := newTable(s.cmd.OutOrStdout(), "subject", orDash(r.Subject))
-	t.row("tenant", orDash(r.Tenant))
-	t.row("events", orDash(strings.Join(r.Events, ", ")))
-	t.row("by", r.By)
-	t.row("begun", r.Begun.Format(time.RFC3339))
+	row, end := s.facts()
+	row("subject", orDash(r.Subject))
+	row("tenant", orDash(r.Tenant))
+	row("events", orDash(strings.Join(r.Events, ", ")))
+	row("by", r.By)
+	row("begun", r.Begun.Format(time.RFC3339))
 	if !r.DryRun {
-		t.row("ended", r.Ended.Format(time.RFC3339))
+		row("ended", r.Ended.Format(time.RFC3339))
 	}
 	if r.Audit != 0 {
-		t.row("audit entry", strconv.FormatInt(r.Audit, 10))
+		row("audit entry", strconv.FormatInt(r.Audit, 10))
 	}
 	q, d := &r.Erased.Queue, &r.Erased.Database
 	for _, part := range []struct {
@@ -112,11 +113,11 @@ func (s *session) showReceipt(r *control.Receipt) error {
 		{"queued events", q.Queued + q.Resends}, {"dead letters", q.DeadLetters + d.DeadLetters}, {"kept events", d.KeptEvents},
 		{"attempts in the delivery log", q.Attempts + d.Attempts}, {"parked changes", r.Erased.Parked}, {"names in old filters", d.Mentions},
 	} {
-		t.row(word+": "+part.name, strconv.FormatInt(part.n, 10))
+		row(word+": "+part.name, strconv.FormatInt(part.n, 10))
 	}
-	t.row("receivers", orDash(strings.Join(r.Receivers, ", ")))
+	row("receivers", orDash(strings.Join(r.Receivers, ", ")))
 	for _, left := range r.Left {
-		t.row("left", left)
+		row("left", s.said(left))
 	}
-	return t.end()
+	return end()
 }

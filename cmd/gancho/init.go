@@ -118,7 +118,7 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 		}
 		report.written = append(report.written, name)
 	}
-	_, err = io.WriteString(cmd.OutOrStdout(), report.text(f.dir))
+	_, err = io.WriteString(cmd.OutOrStdout(), said(speech(cmd), report.text(f.dir)))
 	return err
 }
 

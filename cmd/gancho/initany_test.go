@@ -84,6 +84,12 @@ func TestInitAny(t *testing.T) {
 		create table mae (id int primary key, x text); create table filha (y text) inherits (mae)`)
 	dsn, _ := initWorld(t, shop)
 	counted(t, dsn)
+	portuguese, drafts := &portugueseSession{t: t}, t.TempDir()
+	portuguese.run(3, "init", "--dir", drafts)
+	portuguese.run(0, "init", "--dir", drafts, "--table", "vendas", "--table", "itens", "--table", "vendas_abertas")
+	portuguese.run(2, "init", "--dir", drafts, "--table", "vendas")
+	portuguese.run(2, "init", "--dir", drafts+"/b", "--table", "cliente")
+	portuguese.compare("init", map[string]string{regexp.QuoteMeta(drafts): "DIR", `whsec_\S+`: "whsec_..."})
 	for _, c := range []struct {
 		name string
 		code int

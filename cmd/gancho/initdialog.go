@@ -13,22 +13,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/draft"
+	"gancho/internal/language"
 )
 
 // dialog asks the person at a terminal, if there is one.
 type dialog struct {
-	in     *bufio.Scanner
-	out    io.Writer
-	person bool
+	in       *bufio.Scanner
+	out      io.Writer
+	person   bool
+	language *language.Language
 }
 
 func newDialog(cmd *cobra.Command) *dialog {
-	return &dialog{bufio.NewScanner(cmd.InOrStdin()), cmd.OutOrStdout(), isTerminal(cmd.InOrStdin()) && isTerminal(cmd.OutOrStdout())}
+	return &dialog{bufio.NewScanner(cmd.InOrStdin()), cmd.OutOrStdout(), isTerminal(cmd.InOrStdin()) && isTerminal(cmd.OutOrStdout()), speech(cmd)}
 }
 
 // ask returns a line, empty at the end of the input.
 func (d *dialog) ask(question string) (string, error) {
-	if _, err := io.WriteString(d.out, question); err != nil {
+	if _, err := io.WriteString(d.out, said(d.language, question)); err != nil {
 		return "", err
 	}
 	if !d.in.Scan() {
@@ -51,11 +53,11 @@ func (d *dialog) choose(drafter *draft.Drafter, next string) ([]draft.Candidate,
 	if d.person {
 		shown = all[:min(listedTables, len(all))]
 	}
-	if err := listCandidates(d.out, shown); err != nil {
+	if err := d.list(shown); err != nil {
 		return nil, err
 	}
 	if more := len(all) - len(shown); more > 0 {
-		if _, err := fmt.Fprintf(d.out, "and %d more, with fewer changes or not publishable\n", more); err != nil {
+		if _, err := fmt.Fprintln(d.out, said(d.language, fmt.Sprintf("and %d more, with fewer changes or not publishable", more))); err != nil {
 			return nil, err
 		}
 	}
@@ -71,23 +73,23 @@ func (d *dialog) choose(drafter *draft.Drafter, next string) ([]draft.Candidate,
 		if unknown := new(draft.UnknownTableError); !errors.As(err, &unknown) {
 			return chosen, err
 		}
-		if _, err := fmt.Fprintln(d.out, err); err != nil {
+		if _, err := fmt.Fprintln(d.out, said(d.language, err.Error())); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// listCandidates prints a table of tables.
-func listCandidates(out io.Writer, candidates []draft.Candidate) error {
-	t := newTable(out, "", "TABLE", "ROWS", "INSERTS", "UPDATES", "DELETES", "KEY", "TENANT?", "NOTE")
+// list prints a table of tables.
+func (d *dialog) list(candidates []draft.Candidate) error {
+	t := newTable(d.out, headings(d.language, "", "TABLE", "ROWS", "INSERTS", "UPDATES", "DELETES", "KEY", "TENANT?", "NOTE")...)
 	for i, c := range candidates {
 		if c.Problem != "" {
-			t.row(strconv.Itoa(i+1), c.Name, "-", "-", "-", "-", "-", "-", "not publishable: "+c.Problem)
+			t.row(strconv.Itoa(i+1), c.Name, "-", "-", "-", "-", "-", "-", said(d.language, "not publishable: "+c.Problem))
 			continue
 		}
 		number := func(n int64) string { return strconv.FormatInt(n, 10) }
 		t.row(strconv.Itoa(i+1), c.Name, number(c.Rows), number(c.Inserts), number(c.Updates), number(c.Deletes),
-			orDash(strings.Join(c.Key, ",")), orDash(c.Tenant), c.Note)
+			orDash(strings.Join(c.Key, ",")), orDash(c.Tenant), said(d.language, c.Note))
 	}
 	return t.end()
 }

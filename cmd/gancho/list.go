@@ -87,7 +87,7 @@ func (l *listed[T]) run(f *sessionFlags, cmd *cobra.Command, p *pageFlags) error
 			case cursor == "" || s.json && !p.all:
 				return nil
 			case !p.all:
-				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "there are more: add --cursor %s, or --all\n", cursor)
+				_, err := fmt.Fprint(cmd.ErrOrStderr(), s.said(fmt.Sprintf("there are more: add --cursor %s, or --all\n", cursor)))
 				return err
 			}
 		}
@@ -111,7 +111,7 @@ func (l *listed[T]) write(s *session, p *pageFlags, page control.Page[T], first 
 	// Each page has its own column widths: common ones would wait for the last row.
 	t := newTable(s.cmd.OutOrStdout())
 	if first {
-		t.row(l.heading...)
+		t.row(headings(speech(s.cmd), l.heading...)...)
 	}
 	for i := range page.Items {
 		t.row(l.row(&page.Items[i])...)

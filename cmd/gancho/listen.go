@@ -107,13 +107,14 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; choose another address with --addr", f.addr, err)
 	}
-	cmd.PrintErrf("listening on http://%s; Ctrl-C ends it\n", listener.Addr())
+	l := speech(cmd)
+	cmd.PrintErrln(said(l, fmt.Sprintf("listening on http://%s; Ctrl-C ends it", listener.Addr())))
 	if len(options.Secrets) == 0 {
-		cmd.PrintErrf("signatures are not checked: give --secret or $%s\n", secretVariable)
+		cmd.PrintErrln(said(l, "signatures are not checked: give --secret or $"+secretVariable))
 	}
 	err = serve(ctx, listener, r)
 	s := r.Summary()
-	cmd.PrintErrln(s.String())
+	cmd.PrintErrln(said(l, s.String()))
 	if cmd.Context().Err() == nil && err == nil {
 		err = context.Cause(ctx)
 	}

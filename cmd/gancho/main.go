@@ -65,13 +65,13 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return exitDone
 	case errors.As(err, &usage):
 		help := fmt.Sprintf("Run '%s --help' for usage.", cmd.CommandPath())
-		_, _ = fmt.Fprintf(stderr, "gancho: %s\n%s\n", spoken.Translate("cli.error", err.Error()), spoken.Translate("cli.error", help))
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n%s\n", errorText(spoken, err), spoken.Translate("cli.error", help))
 		return exitUsage
 	case errors.As(err, &findings):
-		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", spoken.Translate("cli.error", err.Error()))
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", errorText(spoken, err))
 		return exitFindings
 	default:
-		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", spoken.Translate("cli.error", err.Error()))
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", errorText(spoken, err))
 		return exitFailed
 	}
 }

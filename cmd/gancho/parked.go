@@ -165,25 +165,26 @@ redrive and is not shown.`,
 }
 
 func (s *session) showParked(p *control.ParkedDetail) error {
-	t := newTable(s.cmd.OutOrStdout(), "position", p.ID.String())
-	t.row("webhook-id", orDash(p.WebhookID))
-	t.row("event", orDash(p.Type))
-	t.row("rule", p.Rule)
-	t.row("change", p.Operation+" of "+p.Table)
-	t.row("committed", clock(p.Time))
-	t.row("reason", p.Reason)
-	t.row("redrive", redrivable(&p.ParkedChange))
+	row, end := s.facts()
+	row("position", p.ID.String())
+	row("webhook-id", orDash(p.WebhookID))
+	row("event", orDash(p.Type))
+	row("rule", p.Rule)
+	row("change", s.said(p.Operation+" of "+p.Table))
+	row("committed", clock(p.Time))
+	row("reason", p.Reason)
+	row("redrive", s.said(redrivable(&p.ParkedChange)))
 	if p.Unreadable != "" {
-		t.row("row", p.Unreadable)
+		row("row", p.Unreadable)
 	}
-	if err := t.end(); err != nil {
+	if err := end(); err != nil {
 		return err
 	}
 	var out strings.Builder
-	if err := bodyJSON(&out, "row", p.Row); err != nil {
+	if err := bodyJSON(&out, s.said("row"), p.Row); err != nil {
 		return err
 	}
-	return s.say("%s", out.String())
+	return s.show(out.String())
 }
 
 func newParkedRedriveCommand(f *sessionFlags) *cobra.Command {

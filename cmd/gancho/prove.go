@@ -109,8 +109,8 @@ func (s *session) proveText(v *control.ProveView, zone *time.Location) error {
 	}
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	out := s.cmd.OutOrStdout()
-	rules := newTable(out, "RULE", "SEEN", "MATCHED", "FILTERED", "COLLAPSED", "PARKED", "REPEATED", "BACKFILL")
-	endpoints := newTable(out, "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "DEAD", "WAITING", "DROPPED")
+	rules := newTable(out, headings(speech(s.cmd), "RULE", "SEEN", "MATCHED", "FILTERED", "COLLAPSED", "PARKED", "REPEATED", "BACKFILL")...)
+	endpoints := newTable(out, headings(speech(s.cmd), "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "DEAD", "WAITING", "DROPPED")...)
 	given := 0
 	for i := range v.Rules {
 		r := &v.Rules[i]

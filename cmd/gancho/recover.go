@@ -138,7 +138,7 @@ func (f *recoverFlags) recover(ctx context.Context, s *session) error {
 	if err := r.Carry(ctx); err != nil {
 		return err
 	}
-	return s.result(r, "%s", recoveryText(r, true))
+	return s.report(r, s.said(recoveryText(r, true)))
 }
 
 // confirm asks a person on a terminal.
@@ -230,7 +230,7 @@ func (s *session) listGaps(ctx context.Context) error {
 		if g.To == "" {
 			state = "open: run gancho recover"
 		}
-		if err := s.say("%s  %s  %s (%s)\n  changes that committed %s\n  %s\n", g.ID, g.Recorded.Format("2006-01-02 15:04:05Z"), g.Reason, state, g.Between(), g.Detail); err != nil {
+		if err := s.show(fmt.Sprintf("%s  %s  %s (%s)\n", g.ID, g.Recorded.Format("2006-01-02 15:04:05Z"), g.Reason, s.said(state)) + s.said(fmt.Sprintf("  changes that committed %s\n  %s\n", g.Between(), g.Detail))); err != nil {
 			return err
 		}
 	}

@@ -167,9 +167,9 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 	if err != nil {
 		return err
 	}
-	text := sentText(report, plural(report.Read, "kept change"), "With the rules of "+f.rules+":")
+	text := sentText(speech(s.cmd), report, plural(report.Read, "kept change"), "With the rules of "+f.rules+":")
 	if of.DryRun {
-		if err := s.result(report, "%s", text); err != nil {
+		if err := s.report(report, text); err != nil {
 			return err
 		}
 		if report.Worse() {
@@ -181,7 +181,7 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 	case n > control.MaxMissing:
 		return fmt.Errorf("%d events are changed or new, and at most %d are sent at once; choose a shorter span", n, control.MaxMissing)
 	case !s.json:
-		if err := s.say("%s", text); err != nil {
+		if err := s.show(text); err != nil {
 			return err
 		}
 	}
@@ -189,7 +189,7 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 		return s.follow(ctx, []state.Job{}, false)
 	}
 	if !f.yes {
-		if err := askYes(s.cmd, fmt.Sprintf("Send %s again, under ids of their own? Only yes is taken: ", plural(int64(n), "event"))); err != nil {
+		if err := askYes(s.cmd, s.said(fmt.Sprintf("Send %s again, under ids of their own? Only yes is taken: ", plural(int64(n), "event")))); err != nil {
 			return err
 		}
 	}

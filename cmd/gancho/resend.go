@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/control"
+	"gancho/internal/language"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
@@ -138,60 +139,60 @@ func (s *session) follow(ctx context.Context, jobs []state.Job, wait bool) error
 	}
 	text := ""
 	for _, j := range jobs {
-		text += jobText(j) + "\n"
+		text += jobText(speech(s.cmd), j) + "\n"
 	}
 	if len(jobs) == 0 {
-		text = "nothing to send\n"
+		text = s.said("nothing to send\n")
 	}
-	if err := s.result(control.Page[state.Job]{Items: jobs}, "%s", text); err != nil {
+	if err := s.report(control.Page[state.Job]{Items: jobs}, text); err != nil {
 		return err
 	}
 	return failedJobs(jobs)
 }
 
-func jobText(j state.Job) string {
+func jobText(l *language.Language, j state.Job) string {
 	switch j.Kind {
 	case state.RedriveParked:
-		return parkedJobText(j)
+		return parkedJobText(l, j)
 	case state.Backfill:
-		return backfillText(&j)
+		return backfillText(l, &j)
 	}
 	events := plural(j.Total, "event")
 	switch {
 	case j.DryRun:
-		return fmt.Sprintf("%s would be sent to endpoint %s; nothing was changed", events, j.Endpoint)
+		return said(l, fmt.Sprintf("%s would be sent to endpoint %s; nothing was changed", events, j.Endpoint))
 	case j.State == state.Queued && j.Sent == 0:
-		return fmt.Sprintf("job %d: %s to endpoint %s, queued; see gancho resend show %d", j.ID, events, j.Endpoint, j.ID)
+		return said(l, fmt.Sprintf("job %d: %s to endpoint %s, queued; see gancho resend show %d", j.ID, events, j.Endpoint, j.ID))
 	}
 	text := fmt.Sprintf("job %d: %s, %d of %s queued for endpoint %s", j.ID, j.State, j.Sent, events, j.Endpoint)
-	return text + jobTrouble(&j)
+	return said(l, text) + jobTrouble(l, &j)
 }
 
 // jobTrouble says why a job has failed, or what it waits for.
-func jobTrouble(j *state.Job) string {
+func jobTrouble(l *language.Language, j *state.Job) string {
 	switch {
 	case j.Error != "":
 		return ": " + printable(j.Error)
 	case j.Waits != "":
-		return "; it waits: " + printable(j.Waits)
+		return "; " + said(l, "it waits: "+printable(j.Waits))
 	}
 	return ""
 }
 
-func parkedJobText(j state.Job) string {
+func parkedJobText(l *language.Language, j state.Job) string {
 	changes := plural(j.Total, "parked change")
 	switch {
 	case j.DryRun:
-		return changes + " would be mapped again; nothing was changed"
+		return said(l, changes+" would be mapped again; nothing was changed")
 	case j.State == state.Queued && j.Sent+j.Silent+j.Kept == 0:
-		return fmt.Sprintf("job %d: %s, queued for the bridge that captures; see gancho resend show %d", j.ID, changes, j.ID)
+		return said(l, fmt.Sprintf("job %d: %s, queued for the bridge that captures; see gancho resend show %d", j.ID, changes, j.ID))
 	}
-	text := fmt.Sprintf("job %d: %s, of %s %d sent, %d removed because their rule no longer fires, %d still parked",
-		j.ID, j.State, changes, j.Sent, j.Silent, j.Kept)
+	text := said(l, fmt.Sprintf("job %d: %s, of %s %d sent, %d removed because their rule no longer fires, %d still parked",
+		j.ID, j.State, changes, j.Sent, j.Silent, j.Kept))
 	if j.Kept > 0 {
-		text += " (gancho parked list has their reasons)"
+		text += " (" + said(l, "gancho parked list has their reasons") + ")"
 	}
-	return text + jobTrouble(&j)
+	return text + jobTrouble(l, &j)
 }
 
 // failedJobs is an error when a job has failed or was canceled.
@@ -218,14 +219,14 @@ func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
 			return j, err
 		}
 		if shows {
-			s.cmd.PrintErrf("\rjob %d: %s, %d of %d ", j.ID, j.State, j.Sent, j.Total)
+			s.cmd.PrintErr("\r" + s.said(fmt.Sprintf("job %d: %s, %d of %d", j.ID, j.State, j.Sent, j.Total)) + " ")
 		}
 		if j.Waits != waits || !shows && j.Sent != sent && time.Since(printed) > progressInterval {
 			waits, printed, sent = j.Waits, time.Now(), j.Sent
 			if shows {
 				s.cmd.PrintErr("\r")
 			}
-			s.cmd.PrintErrln(jobText(j))
+			s.cmd.PrintErrln(jobText(speech(s.cmd), j))
 		}
 		if j.State != state.Queued && j.State != state.Running && j.State != state.Paused {
 			if shows {
@@ -304,6 +305,6 @@ func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(conte
 		if err != nil {
 			return missing(err, "job %d does not exist; see gancho resend list", id)
 		}
-		return s.result(j, "%s\n", jobText(j))
+		return s.report(j, jobText(speech(s.cmd), j)+"\n")
 	})
 }

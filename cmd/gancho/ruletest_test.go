@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -90,6 +91,8 @@ func TestRuleTests(t *testing.T) {
 		"FAIL " + filepath.Join(dir, "tests/cobrancas.yaml") + ":2: a payment\n", "cobrancas.yaml:10: event 1, cobranca.paga: data.valor\n    expected 10\n    got      10.00\n",
 		"2 cases, 1 failed", "1 case of 2 failed",
 	}, "test")
+	portuguese := &portugueseSession{t: t}
+	portuguese.run(1, "test", "--config", config)
 	expect(0, []string{"2 cases, 1 written"}, "test", "--update")
 	expect(0, []string{"2 cases, 0 failed"}, "test")
 	if text := mustRead(t, filepath.Join(dir, "tests/cobrancas.yaml")); !strings.Contains(text, "        # what is paid\n") || !strings.Contains(text, "valor: 10.00\n") {
@@ -113,6 +116,7 @@ func TestRuleTests(t *testing.T) {
 		t.Errorf("the JUnit file is:\n%s", text)
 	}
 	expect(0, []string{"1 case, 0 failed"}, "test", "--run", "no payment")
+	portuguese.run(0, "test", "--config", config)
 	expect(2, []string{`no case matches --run "nothing"`}, "test", "--run", "nothing")
 	expect(2, []string{"--run: error parsing regexp"}, "test", "--run", "(")
 	expect(2, []string{"elsewhere.yaml does not exist"}, "test", filepath.Join(dir, "elsewhere.yaml"))
@@ -130,6 +134,8 @@ func TestRuleTests(t *testing.T) {
 
 	write("rules.yaml", strings.Replace(testedRules, "id: id", "id: idd", 1))
 	expect(2, []string{`column "idd" is not in table`}, "test")
+	portuguese.run(2, "test", "--config", config)
+	portuguese.compare("test", map[string]string{regexp.QuoteMeta(dir): "DIR"})
 	write("rules.yaml", strings.Replace(testedRules, "select nome from", "select nome, id from", 1))
 	expect(2, []string{"lookup cliente is not in the saved catalogue; write it again: gancho catalogue save"}, "test")
 	write("rules.yaml", testedRules)

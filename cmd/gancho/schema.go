@@ -124,6 +124,6 @@ func writeSchemas(cmd *cobra.Command, dir string) error {
 			return fmt.Errorf("--output: %w", err)
 		}
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", dir, plural(int64(len(fileSchemas())), "file"))
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", dir, said(speech(cmd), plural(int64(len(fileSchemas())), "file")))
 	return err
 }

@@ -278,18 +278,37 @@ func (s *session) encode(indent string, v any) error {
 	return e.Encode(v)
 }
 
-// result writes a document with --json, and a text for people otherwise.
+// result writes a document with --json, and a sentence for people otherwise.
 func (s *session) result(document any, format string, args ...any) error {
+	return s.report(document, s.said(fmt.Sprintf(format, args...)))
+}
+
+// report writes a document with --json, and a text that is in the language of people already otherwise.
+func (s *session) report(document any, text string) error {
 	if s.json {
 		return s.print(document)
 	}
-	return s.say(format, args...)
+	return s.show(text)
 }
 
-// say writes a text for people.
+// say writes a sentence for people, in their language.
 func (s *session) say(format string, args ...any) error {
-	_, err := fmt.Fprintf(s.cmd.OutOrStdout(), format, args...)
+	return s.show(s.said(fmt.Sprintf(format, args...)))
+}
+
+// said is a sentence in the language of people.
+func (s *session) said(text string) string { return said(speech(s.cmd), text) }
+
+// show writes a text as it is.
+func (s *session) show(text string) error {
+	_, err := io.WriteString(s.cmd.OutOrStdout(), text)
 	return err
+}
+
+// facts are a table of one thing: in each row a name, and a value as it is.
+func (s *session) facts() (row func(name, text string), end func() error) {
+	t := newTable(s.cmd.OutOrStdout())
+	return func(name, text string) { t.row(s.said(name), text) }, t.end
 }
 
 // isTerminal reports whether v is a terminal that a person sits at.

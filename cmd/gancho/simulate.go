@@ -157,7 +157,7 @@ func (f *simulateFlags) run(cmd *cobra.Command) error {
 func (f *simulateFlags) end(cmd *cobra.Command, report *simulate.Report, failed error) error {
 	if report != nil {
 		s := &session{cmd: cmd, json: f.json}
-		if err := s.result(report, "%s", simulateText(report, f.unmasked)); err != nil {
+		if err := s.report(report, simulateText(speech(cmd), report, f.unmasked)); err != nil {
 			return errors.Join(failed, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,12 @@ func TestSimulateRows(t *testing.T) {
 			t.Errorf("%s: %s", c.condition, errs)
 		}
 	}
+	portuguese := &portugueseSession{t: t}
+	config := filepath.Join(w.dir, "gancho.yaml")
+	portuguese.run(0, "simulate", "--table", "alunos", "--rows", "where true", "--limit", "1", "--config", config)
+	portuguese.run(3, "simulate", "--table", "visitas", "--rows", "minutos < 91", "--config", config)
+	portuguese.run(2, "simulate", "--table", "alunos", "--rows", "where minutoz = 1", "--config", config)
+	portuguese.compare("simulate", map[string]string{regexp.QuoteMeta(w.dir): "DIR", `[0-9a-f]{8}-[0-9]{3}-[0-9a-f-]{35}`: "ID", `\d{4}-\d\d-\d\d[T+ ][^&"\n]*?Z`: "TIME"})
 	w.exec("do $$ begin assert (select count(*) = 1 from alunos); end $$")
 }
 

@@ -8,12 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"gancho/internal/language"
 	"gancho/internal/simulate"
 )
 
 // simulateText is a report for people.
-func simulateText(r *simulate.Report, unmasked bool) string {
-	w := &simulateWriter{report: r}
+func simulateText(l *language.Language, r *simulate.Report, unmasked bool) string {
+	w := &simulateWriter{report: r, language: l}
 	w.head()
 	w.rules()
 	w.tables()
@@ -27,13 +28,25 @@ func simulateText(r *simulate.Report, unmasked bool) string {
 }
 
 type simulateWriter struct {
-	report *simulate.Report
-	text   strings.Builder
+	report   *simulate.Report
+	language *language.Language
+	text     strings.Builder
 }
 
 // line writes a line; its texts are from rules and databases.
 func (w *simulateWriter) line(depth int, format string, args ...any) {
-	w.text.WriteString(strings.Repeat("  ", depth) + printable(fmt.Sprintf(format, args...)) + "\n")
+	w.text.WriteString(strings.Repeat("  ", depth) + printable(w.said(fmt.Sprintf(format, args...))) + "\n")
+}
+
+// said is a sentence, or the part of a line that is one, in the language.
+func (w *simulateWriter) said(text string) string { return said(w.language, text) }
+
+// count is a number with its noun, in the language.
+func (w *simulateWriter) count(n int64, noun string) string { return w.said(plural(n, noun)) }
+
+// asIs writes a line that is no sentence of ours.
+func (w *simulateWriter) asIs(depth int, line string) {
+	w.text.WriteString(strings.Repeat("  ", depth) + printable(line) + "\n")
 }
 
 func (w *simulateWriter) chapter(title string) {
@@ -43,7 +56,7 @@ func (w *simulateWriter) chapter(title string) {
 
 func (w *simulateWriter) table(heading ...string) *table {
 	w.line(0, "")
-	return newTable(&w.text, heading...)
+	return newTable(&w.text, headings(w.language, heading...)...)
 }
 
 // end ends a table, whose writer never fails.
@@ -51,15 +64,16 @@ func endTable(t *table) { _ = t.end() }
 
 func (w *simulateWriter) head() {
 	r := w.report
-	made := fmt.Sprintf("%s, and %s would be parked", plural(r.Events, "event"), plural(r.Parked, "change"))
+	events, parked := w.count(r.Events, "event"), w.count(r.Parked, "change")
+	changes, transactions := w.count(r.Changes, "change"), w.count(r.Transactions, "transaction")
 	switch r.Over {
 	case simulate.OverRows:
-		w.line(0, "%s read; %s. Nothing was sent.", plural(r.Rows, "existing row"), made)
+		w.line(0, "%s read; %s, and %s would be parked. Nothing was sent.", w.count(r.Rows, "existing row"), events, parked)
 		return
 	case simulate.OverRecording:
-		w.line(0, "A recording of %s, from %s on: %s in %s; %s. Nothing was sent.", seconds(r.Seconds), clock(r.From), plural(r.Changes, "change"), plural(r.Transactions, "transaction"), made)
+		w.line(0, "A recording of %s, from %s on: %s in %s; %s, and %s would be parked. Nothing was sent.", seconds(r.Seconds), clock(r.From), changes, transactions, events, parked)
 	default:
-		w.line(0, "Live changes for %s: %s in %s; %s. Nothing was sent.", seconds(r.Seconds), plural(r.Changes, "change"), plural(r.Transactions, "transaction"), made)
+		w.line(0, "Live changes for %s: %s in %s; %s, and %s would be parked. Nothing was sent.", seconds(r.Seconds), changes, transactions, events, parked)
 	}
 	if r.Seconds >= 1 {
 		w.line(0, "Events per hour are extrapolated from that time.")
@@ -84,19 +98,19 @@ func (w *simulateWriter) rules() {
 			}
 			return byteSize(n)
 		}
-		t.row(r.Event, r.Rule, r.Table, fmt.Sprint(r.Events), perHour, size(r.Size.Median), size(r.Size.P95), size(r.Size.Largest), takers(r))
+		t.row(r.Event, r.Rule, r.Table, fmt.Sprint(r.Events), perHour, size(r.Size.Median), size(r.Size.P95), size(r.Size.Largest), w.takers(r))
 	}
 	endTable(t)
 }
 
 // takers are the endpoints that get a rule's events.
-func takers(r *simulate.RuleReport) string {
+func (w *simulateWriter) takers(r *simulate.RuleReport) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(r.Endpoints)) {
 		out = append(out, fmt.Sprintf("%s %d", name, r.Endpoints[name]))
 	}
 	if r.NoEndpoint > 0 {
-		out = append(out, fmt.Sprintf("none %d", r.NoEndpoint))
+		out = append(out, w.said(fmt.Sprintf("none %d", r.NoEndpoint)))
 	}
 	return cmp.Or(strings.Join(out, ", "), "-")
 }
@@ -143,9 +157,9 @@ func (w *simulateWriter) silent() {
 			w.chapter("Rules that never fired:")
 			titled = true
 		}
-		w.line(1, "%s (%s): %s", r.Event, r.Rule, w.why(r))
+		w.line(1, "%s (%s): %s", r.Event, r.Rule, w.said(w.why(r)))
 		for _, c := range r.When {
-			w.line(2, "part %d of when: %s: false %d, null %d times", c.Number, c.Text, c.False, c.Null)
+			w.line(2, "%s: %s: %s", w.said(fmt.Sprintf("part %d of when", c.Number)), c.Text, w.said(fmt.Sprintf("false %d, null %d times", c.False, c.Null)))
 		}
 	}
 }
@@ -157,13 +171,13 @@ func (w *simulateWriter) why(r *simulate.RuleReport) string {
 	if r.Looked == 0 {
 		return fmt.Sprintf("no %s of %s", r.On, r.Table)
 	}
-	out := []string{"of " + plural(r.Looked, "change")}
+	out := []string{w.said("of " + plural(r.Looked, "change"))}
 	for _, part := range []struct {
 		n    int64
 		what string
 	}{{r.Unwatched, "changed none of the columns of watch"}, {r.Refused, "did not pass when"}, {r.Collapsed, "came to nothing in their transactions"}} {
 		if part.n > 0 {
-			out = append(out, fmt.Sprintf("%d %s", part.n, part.what))
+			out = append(out, w.said(fmt.Sprintf("%d %s", part.n, part.what)))
 		}
 	}
 	return strings.Join(out, ", ")
@@ -179,9 +193,9 @@ func (w *simulateWriter) parked() {
 		if r.Parked == 0 {
 			continue
 		}
-		w.line(1, "%s (%s): %s", r.Event, r.Rule, plural(r.Parked, "change"))
+		w.line(1, "%s (%s): %s", r.Event, r.Rule, w.said(plural(r.Parked, "change")))
 		for _, p := range r.ParkedFor {
-			w.line(2, "%d: %s (the first: %s)", p.Changes, p.Reason, p.First)
+			w.line(2, "%d: %s (%s)", p.Changes, p.Reason, w.said("the first: "+p.First))
 		}
 	}
 }
@@ -198,10 +212,10 @@ func (w *simulateWriter) alone() {
 			titled = true
 		}
 		if a.Left != "" {
-			w.line(1, "%s (%s) is left out: %s", a.Event, a.Rule, a.Left)
+			w.line(1, "%s (%s) %s: %s", a.Event, a.Rule, w.said("is left out"), w.said(a.Left))
 			continue
 		}
-		w.line(1, "%s (%s), as if by an %s; not judged, counted as true:", a.Event, a.Rule, a.As)
+		w.line(1, "%s (%s), %s", a.Event, a.Rule, w.said("as if by an "+a.As+"; not judged, counted as true:"))
 		for _, u := range a.Unjudged {
 			w.line(2, "%s", u)
 		}
@@ -231,15 +245,15 @@ func (w *simulateWriter) differences(title string, all []simulate.EventDiff) {
 	endTable(t)
 	for _, d := range all {
 		for _, f := range slices.Sorted(maps.Keys(d.Fields)) {
-			w.line(1, "%s: %s differs in %s", d.Event, f, plural(d.Fields[f], "event"))
+			w.line(1, "%s: %s %s", d.Event, f, w.said("differs in "+plural(d.Fields[f], "event")))
 		}
 		for _, x := range d.Examples {
-			w.line(1, "%s: %s (%s)", d.Event, strings.TrimSuffix(x.Kind+" at "+x.Change, " at "), cmp.Or(x.Rule, "no rule makes it now"))
+			w.line(1, "%s: %s (%s)", d.Event, w.said(strings.TrimSuffix(x.Kind+" at "+x.Change, " at ")), cmp.Or(x.Rule, w.said("no rule makes it now")))
 			if x.Reason != "" {
 				w.line(2, "%s", x.Reason)
 			}
 			for _, f := range x.Fields {
-				w.line(2, "%s: %s, now %s", f.Field, cmp.Or(f.Was, "not there"), cmp.Or(f.Is, "not there"))
+				w.line(2, "%s: %s, %s %s", f.Field, cmp.Or(f.Was, w.said("not there")), w.said("now"), cmp.Or(f.Is, w.said("not there")))
 			}
 		}
 	}
@@ -254,11 +268,11 @@ func (w *simulateWriter) samples(unmasked bool) {
 				w.chapter("The first event of each rule, not signed" + map[bool]string{false: "; *** stands for what its name says is personal (--unmasked shows it)"}[unmasked] + ":")
 				titled = true
 			}
-			w.line(1, "%s (%s), %s, %s:", r.Event, r.Rule, cmp.Or(s.Endpoint, "which no endpoint takes"), s.Format)
+			w.line(1, "%s (%s), %s, %s:", r.Event, r.Rule, cmp.Or(s.Endpoint, w.said("which no endpoint takes")), s.Format)
 			for _, name := range slices.Sorted(maps.Keys(s.Header)) {
-				w.line(2, "%s: %s", name, strings.Join(s.Header[name], ", "))
+				w.asIs(2, name+": "+strings.Join(s.Header[name], ", "))
 			}
-			w.line(2, "%s", s.Body)
+			w.asIs(2, s.Body)
 		}
 	}
 }

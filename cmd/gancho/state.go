@@ -53,11 +53,11 @@ on the schema.`,
 
 func printSteps(cmd *cobra.Command, what string, steps []string) error {
 	if len(steps) == 0 {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the schema gancho is up to date")
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), said(speech(cmd), "the schema gancho is up to date"))
 		return err
 	}
 	for _, step := range steps {
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", what, step); err != nil {
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", said(speech(cmd), what), step); err != nil {
 			return err
 		}
 	}
@@ -176,7 +176,7 @@ func rekey(cmd *cobra.Command, c *config.Config) error {
 		}
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d values encrypted again, all now with the key %q\n", n, store.KeyIDs()[0])
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), said(speech(cmd), fmt.Sprintf("%d values encrypted again, all now with the key %q", n, store.KeyIDs()[0])))
 	return err
 }
 

@@ -75,7 +75,7 @@ func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
 		}
 		if err != nil && !f.json {
 			l, _ := language.From(cmd.Context())
-			fmt.Fprintf(&screen, "\n%s\n", l.Translate("cli.error", err.Error()))
+			fmt.Fprintf(&screen, "\n%s\n", errorText(l, err))
 		}
 		if _, err := fmt.Fprintf(out, "%s%s\n", clear, screen.String()); err != nil {
 			return err
@@ -187,7 +187,7 @@ func (s *session) statusText(v control.StatusView) error {
 		row("left behind", text)
 	}
 	for _, j := range v.Jobs {
-		row("job", jobText(j))
+		row("job", jobText(l, j))
 	}
 	if err := errors.Join(t.end(), s.ruleText(v.Rules)); err != nil || len(v.Endpoints) == 0 {
 		return err
@@ -196,9 +196,6 @@ func (s *session) statusText(v control.StatusView) error {
 		return err
 	}
 	columns := statusColumns(time.Now())
-	for i, name := range columns.heading {
-		columns.heading[i] = l.Translate("cli.heading", name)
-	}
 	return columns.write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
 }
 
@@ -210,12 +207,7 @@ func (s *session) ruleText(rules []control.RuleRate) error {
 	if err := s.say("\n"); err != nil {
 		return err
 	}
-	l, _ := language.From(s.cmd.Context())
-	heading := []string{"RULE", "SEEN", "MATCHED", "EVENTS/MIN", "PARKED"}
-	for i, name := range heading {
-		heading[i] = l.Translate("cli.heading", name)
-	}
-	t := newTable(s.cmd.OutOrStdout(), heading...)
+	t := newTable(s.cmd.OutOrStdout(), headings(speech(s.cmd), "RULE", "SEEN", "MATCHED", "EVENTS/MIN", "PARKED")...)
 	for i := range rules {
 		r := &rules[i]
 		t.row(r.Rule, count(r.Seen), count(r.Matched), strconv.FormatFloat(r.PerMinute, 'f', 1, 64), count(r.Parked))

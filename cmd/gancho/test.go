@@ -18,6 +18,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/internal/language"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 	"gancho/mapping/ruletest"
@@ -210,12 +211,12 @@ func (f *testFlags) write(cmd *cobra.Command, files []string, run *ruletest.Run)
 	for _, r := range run.Results {
 		if r.Broken() {
 			left++
-			if err := printFailure(cmd.OutOrStdout(), r); err != nil {
+			if err := printFailure(cmd.OutOrStdout(), speech(cmd), r); err != nil {
 				return err
 			}
 		}
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s, %d written; read the differences before you keep them\n", plural(int64(len(run.Results)), "case"), written); err != nil {
+	if _, err := fmt.Fprint(cmd.OutOrStdout(), said(speech(cmd), fmt.Sprintf("%s, %d written; read the differences before you keep them\n", plural(int64(len(run.Results)), "case"), written))); err != nil {
 		return err
 	}
 	if left > 0 {
@@ -224,8 +225,13 @@ func (f *testFlags) write(cmd *cobra.Command, files []string, run *ruletest.Run)
 	return nil
 }
 
-func printFailure(w io.Writer, r ruletest.Result) error {
-	_, err := fmt.Fprintf(w, "FAIL %s:%d: %s\n  %s\n", r.Case.File, r.Case.Line, r.Case.Name, strings.ReplaceAll(r.Failure.String(), "\n", "\n  "))
+func printFailure(w io.Writer, l *language.Language, r ruletest.Result) error {
+	f := r.Failure
+	text := f.Place + ": " + said(l, f.Message)
+	if f.Expected != "" || f.Got != "" {
+		text += "\n  " + said(l, "expected "+f.Expected) + "\n  " + said(l, "got      "+f.Got)
+	}
+	_, err := fmt.Fprintf(w, "%s %s:%d: %s\n  %s\n", said(l, "FAIL"), r.Case.File, r.Case.Line, r.Case.Name, strings.ReplaceAll(text, "\n", "\n  "))
 	return err
 }
 
@@ -269,18 +275,18 @@ func (f *testFlags) print(cmd *cobra.Command, run *ruletest.Run) error {
 		if r.Failure == nil {
 			continue
 		}
-		if err := printFailure(out, r); err != nil {
+		if err := printFailure(out, speech(cmd), r); err != nil {
 			return err
 		}
 	}
 	if f.run == "" { // some cases alone say nothing about what all leave out
 		for _, line := range run.Untested() {
-			if _, err := fmt.Fprintf(out, "untested: %s\n", line); err != nil {
+			if _, err := fmt.Fprint(out, said(speech(cmd), "untested: "+line+"\n")); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := fmt.Fprintf(out, "%s, %d failed\n", plural(int64(len(run.Results)), "case"), run.Failed())
+	_, err := fmt.Fprint(out, said(speech(cmd), fmt.Sprintf("%s, %d failed\n", plural(int64(len(run.Results)), "case"), run.Failed())))
 	return err
 }
 
@@ -357,7 +363,8 @@ func saveCatalogue(cmd *cobra.Command, c *config.Config, file string) error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s and %s of them\n", file, plural(int64(len(saved.Tables)), "table"), cmp.Or(queries(len(saved.Queries)), "no query"))
+	made := fmt.Sprintf("%s and %s of them", plural(int64(len(saved.Tables)), "table"), cmp.Or(queries(len(saved.Queries)), "no query"))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", file, said(speech(cmd), made))
 	return err
 }
 
@@ -373,7 +380,7 @@ func queries(n int) string {
 
 // checkCatalogue compares the saved catalogue, where there is one, with the source, and
 // writes the differences.
-func checkCatalogue(stderr io.Writer, c *config.Config, rules *mapping.Ruleset) error {
+func checkCatalogue(stderr io.Writer, l *language.Language, c *config.Config, rules *mapping.Ruleset) error {
 	path := cataloguePath(c.File)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -384,7 +391,7 @@ func checkCatalogue(stderr io.Writer, c *config.Config, rules *mapping.Ruleset) 
 	}
 	drift, outdated := saved.Differences(rules.Catalogue())
 	for _, d := range slices.Concat(drift, outdated) {
-		if _, err := fmt.Fprintf(stderr, "%s: %s; write it again: gancho catalogue save\n", path, d); err != nil {
+		if _, err := fmt.Fprintf(stderr, "%s: %s\n", path, said(l, d+"; write it again: gancho catalogue save")); err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,7 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 	if s.json {
 		return s.print(view)
 	}
-	return s.say("%s", whyText(view))
+	return s.show(whyText(speech(cmd), view))
 }
 
 // role is what the question needs.

@@ -70,6 +70,7 @@ func TestWhyTexts(t *testing.T) {
 	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, ReadsSince: at, More: true}
 	keyless := control.WhyView{Table: "public.log", Key: "1", Since: at, Capturing: true}
 	var got strings.Builder
+	portuguese := &portugueseSession{t: t}
 	for _, v := range []control.WhyView{view, none, keyless} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v1/why" || r.URL.Query().Get("table") != "t" || r.URL.Query().Get("key") != "1&2" || r.Header.Get("Authorization") != "Bearer gancho_x" {
@@ -87,7 +88,15 @@ func TestWhyTexts(t *testing.T) {
 		}
 		got.Write(out)
 		got.WriteString("\n")
+		cmd = exec.CommandContext(t.Context(), os.Args[0], "why", "--table", "t", "--key", "1&2", "--url", server.URL)
+		cmd.Env = commandEnv("TZ=UTC", "GANCHO_TOKEN=gancho_x", "LC_ALL=pt_BR.UTF-8")
+		if out, err = cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		portuguese.Write(out)
+		portuguese.WriteString("\n")
 	}
+	portuguese.compare("why", nil)
 	const file = "testdata/why.txt"
 	if os.Getenv("UPDATE_WHY") != "" {
 		if err := os.WriteFile(file, []byte(got.String()), 0o600); err != nil {

@@ -32,7 +32,7 @@ func (w *whyWriter) row() {
 }
 
 func (w *whyWriter) judged(r *mapping.RuleJudgement) {
-	w.line(1, "%s (%s), on %s:", r.Event, r.Rule, r.On)
+	w.line(1, "%s (%s), %s:", r.Event, r.Rule, w.said("on "+r.On))
 	if r.Watch {
 		w.line(2, "watch needs the row before: an update that changes none of its columns makes no event")
 	}
@@ -45,7 +45,7 @@ func (w *whyWriter) judged(r *mapping.RuleJudgement) {
 	for i := range r.Conjuncts {
 		c := &r.Conjuncts[i]
 		result := map[string]string{mapping.JudgedOld: "needs the row before", mapping.JudgedFailed: "fails"}[c.Result]
-		line := cmp.Or(result, c.Result) + ": " + c.Text
+		line := w.said(cmp.Or(result, c.Result)) + ": " + c.Text
 		if c.Reason != "" {
 			line += ": " + c.Reason
 		}

@@ -6,17 +6,18 @@ import (
 	"strings"
 
 	"gancho/internal/control"
+	"gancho/internal/language"
 	"gancho/internal/state"
 )
 
 // whyText is the story of a row's changes, for people.
-func whyText(v *control.WhyView) string {
-	w := &whyWriter{view: v}
+func whyText(l *language.Language, v *control.WhyView) string {
+	w := &whyWriter{view: v, language: l}
 	key := v.Key
 	if len(v.KeyColumns) > 0 {
 		key = strings.Join(v.KeyColumns, ",") + " = " + v.Key
 	}
-	w.line(0, "%s, %s: %s known", v.Table, key, plural(int64(len(v.Changes)), "change"))
+	w.line(0, "%s, %s: %s", v.Table, key, w.said(plural(int64(len(v.Changes)), "change")+" known"))
 	switch {
 	case v.Overwritten:
 		w.line(0, "Changes are remembered since %s; older ones had to make room for newer ones, and are not known.", clock(v.Since))
@@ -46,14 +47,18 @@ func whyText(v *control.WhyView) string {
 }
 
 type whyWriter struct {
-	view *control.WhyView
-	text strings.Builder
+	view     *control.WhyView
+	language *language.Language
+	text     strings.Builder
 }
 
 // line writes a line; its texts are from rules, databases and receivers.
 func (w *whyWriter) line(depth int, format string, args ...any) {
-	w.text.WriteString(strings.Repeat("  ", depth) + printable(fmt.Sprintf(format, args...)) + "\n")
+	w.text.WriteString(strings.Repeat("  ", depth) + printable(w.said(fmt.Sprintf(format, args...))) + "\n")
 }
+
+// said is a sentence, or the part of a line that is one, in the language.
+func (w *whyWriter) said(text string) string { return said(w.language, text) }
 
 // nothing says why a change may not be known.
 func (w *whyWriter) nothing() {
@@ -80,9 +85,9 @@ func (w *whyWriter) change(c *control.WhyChange) {
 	case c.Net:
 		what = c.Op + ", what the transaction has made of the row"
 	}
-	w.line(0, "%s  %s  %s", clock(c.Time), c.Position, what)
+	w.line(0, "%s  %s  %s", clock(c.Time), c.Position, w.said(what))
 	if len(c.Rules) == 0 {
-		w.line(1, "no rule is for %s: %s", c.Op, w.rules())
+		w.line(1, "%s: %s", w.said("no rule is for "+c.Op), w.rules())
 	}
 	for i := range c.Rules {
 		w.rule(c, &c.Rules[i])
@@ -93,7 +98,7 @@ func (w *whyWriter) change(c *control.WhyChange) {
 func (w *whyWriter) rules() string {
 	var out []string
 	for _, r := range w.view.Rules {
-		out = append(out, fmt.Sprintf("%s (%s) is for %s", r.Event, r.Rule, r.On))
+		out = append(out, fmt.Sprintf("%s (%s) %s", r.Event, r.Rule, w.said("is for "+r.On)))
 	}
 	return strings.Join(out, "; ")
 }
@@ -101,9 +106,9 @@ func (w *whyWriter) rules() string {
 func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 	name := r.Event + " (" + r.Rule + ")"
 	if r.Rule == "" {
-		name = "a rule of before the last reloads"
+		name = w.said("a rule of before the last reloads")
 	}
-	w.line(1, "%s: %s", name, w.outcome(c, r))
+	w.line(1, "%s: %s", name, w.said(w.outcome(c, r)))
 	if r.Outcome != control.WhyEvent {
 		return
 	}
@@ -183,30 +188,30 @@ func conjunct(r *control.WhyRule) string {
 func (w *whyWriter) endpoint(e *control.WhyEndpoint) {
 	switch e.Refused {
 	case "event":
-		w.line(2, "%s: not queued: none of its events covers this one", e.Endpoint)
+		w.line(2, "%s: %s", e.Endpoint, w.said("not queued: none of its events covers this one"))
 	case "tenant":
-		w.line(2, "%s: not queued: the event is of none of its tenants", e.Endpoint)
+		w.line(2, "%s: %s", e.Endpoint, w.said("not queued: the event is of none of its tenants"))
 	case control.RefusedBackfill:
-		w.line(2, "%s: not queued: the backfill is for another endpoint", e.Endpoint)
+		w.line(2, "%s: %s", e.Endpoint, w.said("not queued: the backfill is for another endpoint"))
 	case "inactive":
-		w.line(2, "%s: not queued: it was inactive", e.Endpoint)
+		w.line(2, "%s: %s", e.Endpoint, w.said("not queued: it was inactive"))
 	case "":
 		if len(e.Attempts) == 0 {
-			w.line(2, "%s: queued; the delivery log has no attempt yet (gancho endpoints show %[1]s)", e.Endpoint)
+			w.line(2, "%s: %s", e.Endpoint, w.said("queued; the delivery log has no attempt yet (gancho endpoints show "+e.Endpoint+")"))
 		}
 	default:
-		w.line(2, "%s: not queued: %s", e.Endpoint, e.Refused)
+		w.line(2, "%s: %s", e.Endpoint, w.said("not queued: "+e.Refused))
 	}
 	for i := range e.Attempts {
-		w.line(2, "%s: %s", e.Endpoint, attemptText(&e.Attempts[i]))
+		w.line(2, "%s: %s", e.Endpoint, w.attempt(&e.Attempts[i]))
 	}
 }
 
-// attemptText is an attempt in one line.
-func attemptText(a *state.Attempt) string {
-	out := fmt.Sprintf("%s at %s, attempt %d", a.Outcome, clock(a.Time), a.Number)
+// attempt is an attempt in one line.
+func (w *whyWriter) attempt(a *state.Attempt) string {
+	out := w.said(fmt.Sprintf("%s at %s, attempt %d", a.Outcome, clock(a.Time), a.Number))
 	if a.Replay {
-		out += ", sent again"
+		out += ", " + w.said("sent again")
 	}
 	if a.Status > 0 {
 		out += fmt.Sprintf(", status %d", a.Status)

@@ -33,10 +33,10 @@ const asGancho = "GANCHO_TEST_AS_COMMAND"
 var pg *testservers.Postgres
 
 func TestMain(m *testing.M) {
-	_ = os.Setenv("LC_ALL", "C") // whatever the developer's language, which the commands would speak
 	if os.Getenv(asGancho) != "" {
 		os.Exit(main.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	_ = os.Setenv("LC_ALL", "C") // whatever the developer's language, which the commands would speak
 	os.Exit(testservers.Main(m, &pg))
 }
 

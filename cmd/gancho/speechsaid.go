@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/language"
+)
+
+// speech is the language of a command.
+func speech(cmd *cobra.Command) *language.Language {
+	l, _ := language.From(cmd.Context())
+	return l
+}
+
+// said is what a command says, in a language: line by line, each as a whole. Names, values and documents stay what they are: who
+// makes a line of them translates what it says about them.
+func said(l *language.Language, text string) string {
+	if l.Code == language.English {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		sentence := strings.TrimSpace(line)
+		from := strings.Index(line, sentence)
+		b.WriteString(line[:from] + l.Translate("cli.said", sentence) + line[from+len(sentence):])
+	}
+	return b.String()
+}
+
+// headings are those of a table.
+func headings(l *language.Language, names ...string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = l.Translate("cli.heading", name)
+	}
+	return out
+}
