@@ -43,8 +43,8 @@
 //     on RetryRefused after an answer that calls the request wrong (4xx but 408,
 //     410, 425 and 429), until that schedule, or MaxAge, is used up. Then
 //     OnExhausted decides.
-//   - 401 or 403 to the last attempt of an event, when nothing was delivered since its
-//     first: the endpoint is suspended as misconfigured, the event kept, unless
+//   - 401 or 403 to the last attempt of an event, or a token server that refuses the client,
+//     when nothing was delivered since its first: the endpoint is suspended as misconfigured, the event kept, unless
 //     OnExhausted or PauseAfter say otherwise.
 //   - webhook-delivery: abort, on a failure: the event becomes a dead letter
 //     immediately.

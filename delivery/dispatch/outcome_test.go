@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -178,6 +179,11 @@ func answer(code int, kind webhook.OutcomeKind) webhook.Outcome {
 	return o
 }
 
+// noLogin is an attempt without a token, because the token server does not take the client.
+func noLogin() webhook.Outcome {
+	return webhook.Outcome{Kind: webhook.Refused, Class: webhook.ClassLogin, Err: errors.New("login failed at token_url https://login.example.com: answered 401 (invalid_client)")}
+}
+
 func wishing(o webhook.Outcome, w webhook.Wish) webhook.Outcome {
 	o.Wish = w
 	return o
@@ -238,6 +244,10 @@ func TestOutcomes(t *testing.T) {
 		"refused at the door": { // nothing is lost: the event has one more attempt when somebody resumes the endpoint
 			n: 4, steps: steps(answer(401, webhook.Refused), 10*second, minute, 10*minute, 0),
 			paused: "misconfigured: the receiver, or a firewall in front of it, answers 401 Unauthorized to everything; correct",
+		},
+		"refused by the token server": {
+			n: 4, steps: steps(noLogin(), 10*second, minute, 10*minute, 0),
+			paused: "misconfigured: login failed at token_url https://login.example.com: answered 401 (invalid_client); correct the endpoint's auth",
 		},
 		"refused at the door at last": {
 			n: 4, steps: append(steps(wrong, 10*second, minute, 10*minute), step{answer(403, webhook.Refused), 0}), paused: "misconfigured: ",

@@ -39,7 +39,7 @@ func members(f endpoint.Format, m *Message) []string {
 	header, body := Draft(&endpoint.Endpoint{Format: f}, m)
 	var names []string
 	switch f {
-	case endpoint.FormatBare:
+	case endpoint.FormatBare, endpoint.FormatChat:
 	case endpoint.FormatCloudEventsBinary:
 		for name := range header {
 			if strings.HasPrefix(name, "Ce-") {

@@ -21,9 +21,10 @@ const envelopeSize = 256
 // bodyShape is how an endpoint's bodies are written.
 type bodyShape struct {
 	format  endpoint.Format
-	strings bool   // numbers become JSON strings
-	extra   []byte // written behind the sequence, separator first
-	media   string // takes the place of the content type; empty: nothing does
+	strings bool       // numbers become JSON strings
+	extra   []byte     // written behind the sequence, separator first
+	chat    *chatShape // nil: the format is another
+	media   string     // takes the place of the content type; empty: nothing does
 }
 
 func newBodyShape(ep *endpoint.Endpoint) bodyShape {
@@ -35,6 +36,9 @@ func newBodyShape(ep *endpoint.Endpoint) bodyShape {
 		}
 		f.extra = jsontext.AppendString(append(f.extra, ','), name)
 		f.extra = jsontext.AppendString(append(f.extra, ':'), ep.Extra[name].Reveal())
+	}
+	if f.format == endpoint.FormatChat {
+		f.chat = newChatShape(ep)
 	}
 	return f
 }
@@ -85,6 +89,8 @@ func (f *bodyShape) appendBody(dst []byte, m *Message) []byte {
 		return f.appendCloudEvent(dst, m)
 	case endpoint.FormatForm:
 		return f.appendForm(dst, m)
+	case endpoint.FormatChat:
+		return append(append(f.chat.append(dst, m), f.extra...), '}')
 	}
 	return f.appendStandard(dst, m)
 }

@@ -52,7 +52,7 @@ const (
 	Delivered OutcomeKind = iota + 1 // done
 	Retry                            // to be retried
 	Gone                             // 410: the receiver wants nothing more
-	Refused                          // to be retried a few times: the answer says that the request itself is wrong
+	Refused                          // to be retried a few times: the answer says that the request itself is wrong, or that of its login
 )
 
 // String returns the kind in lower case, for logs.

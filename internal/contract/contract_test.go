@@ -89,7 +89,7 @@ func formats() []*endpoint.Endpoint {
 	for _, f := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary, endpoint.FormatBare, endpoint.FormatForm} {
 		out = append(out, &endpoint.Endpoint{Format: f}, &endpoint.Endpoint{Format: f, StringNumbers: true})
 	}
-	return out
+	return append(out, &endpoint.Endpoint{Format: endpoint.FormatChat, Style: "slack"})
 }
 
 // body is what a request carries, as a value of JSON.

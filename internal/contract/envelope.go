@@ -89,6 +89,9 @@ func (e *Event) dataName(b body, v *Variant) string {
 
 // envelope is the schema of a body of a variant.
 func (e *Event) envelope(d *definitions, b body, v *Variant) *jsonschema.Schema {
+	if b.format == endpoint.FormatChat { // for people, in a form that is the service's
+		return &jsonschema.Schema{Type: jsonschema.Types{jsonschema.Object}}
+	}
 	data := d.add(e.dataName(b, v), b.written(v.Data))
 	if b.format == endpoint.FormatForm { // an empty object is an empty text
 		data = jsonschema.Any(data, &jsonschema.Schema{Type: text(), Enum: empty()})
