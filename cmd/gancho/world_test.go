@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asGancho) != "" {
 		os.Exit(main.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
-	_ = os.Setenv("LC_ALL", "C") // whatever the developer's language, which the commands would speak
+	_ = os.Setenv("LC_ALL", "C")                      // whatever the developer's language, which the commands would speak
 	logins, err := os.MkdirTemp("", "gancho-logins-") // not the developer's
 	if err == nil {
 		err = os.Setenv("XDG_CONFIG_HOME", logins)
