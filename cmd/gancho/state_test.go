@@ -256,7 +256,7 @@ func TestWrongStateKey(t *testing.T) {
 	s.rules = loadRules
 	s.extra = "state: {key: curta}"
 	b := s.start("run", "--config", s.write())
-	b.wait(1)
+	b.wait(2)
 	if !strings.Contains(b.text(), "gancho.yaml:") || !strings.Contains(b.text(), "state.key") {
 		t.Errorf("it ended with:\n%s", b.text())
 	}

@@ -92,7 +92,7 @@ func TestWrongInput(t *testing.T) {
 		{"endpoints|remove", "name the endpoint"},
 		{"endpoints|remove|nunca", `endpoint "nunca" does not exist`},
 		{"events|extra", `unexpected argument "extra"`},
-		{"deliveries|extra", `unexpected argument "extra"`},
+		{"deliveries|extra", `unknown command "extra"`},
 		{"deliveries|--from=yesterday", "is not a time"},
 		{"deliveries|--from=2026-02-01|--to=2026-01-01", "is not before"},
 		{"deliveries|--limit=0", "from 1 to 500"},

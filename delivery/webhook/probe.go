@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"sync"
@@ -73,7 +74,7 @@ func (m Milliseconds) MarshalJSON() ([]byte, error) { return json.Marshal(m.Floa
 func (m *Milliseconds) UnmarshalJSON(text []byte) error {
 	var n float64
 	err := json.Unmarshal(text, &n)
-	*m = Milliseconds(n * float64(time.Millisecond))
+	*m = Milliseconds(math.Round(n * float64(time.Millisecond))) // 4.185 is less than that as a float
 	return err
 }
 

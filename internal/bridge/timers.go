@@ -23,8 +23,10 @@ const (
 	// timerMargin is how long after it is due, by the source's clock, a timer is fired: a commit has its time a moment
 	// before it is in the WAL.
 	timerMargin = 250 * time.Millisecond
-	// timersIdle is the most time between two looks at when the next timer is due, and timersSoon the least after a failure.
+	// timersIdle is the most time between two looks at when the next timer is due, for a clock that is set, timersNone
+	// while there is none, and timersSoon the least after a failure.
 	timersIdle = time.Minute
+	timersNone = 10 * time.Minute
 	timersSoon = 100 * time.Millisecond
 	// timersAway is the time between two looks whether this process captures.
 	timersAway = time.Second
@@ -73,7 +75,7 @@ func (c *capture) runTimers(ctx context.Context) error {
 		next, err := t.turn(ctx)
 		switch {
 		case err == nil:
-			tries, wait = 0, min(next, timersIdle)
+			tries, wait = 0, next
 			t.complaint.over()
 			continue
 		case ctx.Err() == nil && !errors.Is(err, queue.ErrRestarted) && !errors.Is(err, queue.ErrFenced): // the stage sees to these
@@ -97,10 +99,10 @@ func (t *timers) turn(ctx context.Context) (time.Duration, error) {
 		t.metrics.timersPending.Set(float64(pending))
 	}
 	if next.IsZero() {
-		return timersIdle, nil
+		return timersNone, nil
 	}
 	if wait := next.Add(timerMargin).Sub(time.Now().Add(t.ahead)); wait > 0 {
-		return wait, nil
+		return min(wait, timersIdle), nil
 	}
 	mark, err := t.gauge.Mark(ctx)
 	if err != nil {
@@ -111,7 +113,7 @@ func (t *timers) turn(ctx context.Context) (time.Duration, error) {
 	}
 	t.ahead = time.Until(mark.At)
 	if wait := next.Add(timerMargin).Sub(mark.At); wait > 0 {
-		return wait, nil
+		return min(wait, timersIdle), nil
 	}
 	return 0, t.fireUpTo(ctx, mark)
 }
