@@ -159,7 +159,7 @@ func (c *crawl) deliver(o owner, endpoint, about string) {
 			Time: now, Endpoint: endpoint, Entry: fmt.Sprint(c.made), WebhookID: m.ID, Event: m.Type, Tenant: o.tenant, Key: m.Key, Committed: m.Time, Number: 1,
 			Outcome: queue.OutcomeDead, Class: webhook.ClassStatus, Status: 500, Error: answer,
 		}
-		captured := attempt // by this source, for the ids of a day
+		captured := attempt                                                                            // by this source, for the ids of a day
 		captured.Entry, captured.WebhookID = fmt.Sprintf("45035996273%05d-2", c.made), source+"-"+m.ID // an entry of epoch 1
 		for _, err := range []error{
 			c.store.WriteDead(c.t.Context(), []state.DeadLetter{dead}), c.store.WriteAttempts(c.t.Context(), []state.Attempt{attempt, captured}), c.store.WriteEvents(c.t.Context(), []webhook.Message{m}),
