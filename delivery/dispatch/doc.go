@@ -44,8 +44,10 @@
 //     410, 425 and 429), until that schedule, or MaxAge, is used up. Then
 //     OnExhausted decides.
 //   - 401 or 403 to the last attempt of an event, when nothing was delivered since its
-//     first: the endpoint is suspended as misconfigured, the event kept, unless
-//     OnExhausted or PauseAfter say otherwise.
+//     first, and another event was answered so since the last delivery: the endpoint is
+//     suspended as misconfigured, the event kept, unless OnExhausted or PauseAfter say
+//     otherwise. If that event is answered so again, OnExhausted decides: it is not what
+//     keeps an endpoint suspended that lets all others in.
 //   - webhook-delivery: abort, on a failure: the event becomes a dead letter
 //     immediately.
 //   - 410, or webhook-delivery: pause: the endpoint is suspended. So is one all of
