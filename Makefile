@@ -21,6 +21,12 @@ LINTVERSION := v2.15.0
 # Outside the tree, so that a clean checkout does not compile it again.
 CACHE       := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gancho
 GOLANGCI    := $(CACHE)/golangci-lint-$(LINTVERSION)/golangci-lint
+NFPMVERSION := v2.43.4
+NFPM        := $(CACHE)/nfpm-$(NFPMVERSION)/nfpm
+CDXVERSION  := v1.10.0
+CYCLONEDX   := $(CACHE)/cyclonedx-gomod-$(CDXVERSION)/cyclonedx-gomod
+HELMVERSION := v3.22.0
+HELM        := $(CACHE)/helm-$(HELMVERSION)/helm
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 .DEFAULT_GOAL := help
@@ -101,6 +107,36 @@ demo: ## Build, install what is missing, and watch webhooks arrive (FOR=30s ends
 	@.ci/deps postgresql redis
 	@$(MAKE) --no-print-directory build
 	@bin/gancho-demo $(if $(FOR),--for $(FOR))
+
+.PHONY: packages
+packages: $(NFPM) ## Make deb and rpm for amd64 and arm64 in bin/packages
+	@NFPM=$(NFPM) packaging/packages $(VERSION) bin/packages amd64 arm64
+
+.PHONY: test-packages
+test-packages: $(NFPM) ## Install, use, upgrade and purge the deb in a Debian under systemd-nspawn (root, debootstrap; minutes)
+	@.ci/deps postgresql redis packages
+	@NFPM=$(NFPM) packaging/packages $(VERSION) bin/test-packages/first amd64
+	@NFPM=$(NFPM) packaging/packages $(VERSION)-newer bin/test-packages/second amd64
+	lintian --fail-on error,warning --allow-root bin/test-packages/first/*.deb
+	rpmlint --config packaging/linux/rpmlint.toml bin/test-packages/first/*.rpm
+	@packaging/test bin/test-packages/first/*.deb bin/test-packages/second/*.deb
+
+.PHONY: release
+release: $(NFPM) $(CYCLONEDX) ## Build for all systems, twice, with packages, SBOM, SHA256SUMS; KEY=<ssh key> signs them
+	@NFPM=$(NFPM) CYCLONEDX=$(CYCLONEDX) KEY=$(KEY) packaging/release $(VERSION) bin/release
+
+$(NFPM):
+	GOFLAGS= GOBIN=$(@D) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPMVERSION)
+
+$(CYCLONEDX):
+	GOFLAGS= GOBIN=$(@D) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CDXVERSION)
+
+.PHONY: test-chart
+test-chart: $(HELM) ## Lint and render the Helm chart
+	@HELM=$(HELM) packaging/helm/test
+
+$(HELM):
+	GOFLAGS= GOBIN=$(@D) $(GO) install helm.sh/helm/v3/cmd/helm@$(HELMVERSION)
 
 .PHONY: vuln
 vuln: ## Look up the dependencies in Go's vulnerability database

@@ -37,6 +37,7 @@ type Reader struct {
 
 	confirmed atomic.Uint64
 	wake      chan struct{} // holds one signal: confirmed has risen
+	ask       chan struct{} // holds one signal: see Ask
 
 	redescribe atomic.Uint64 // see Redescribe; 0: nothing to do
 	skip       atomic.Uint64 // see Skip; 0: nothing
@@ -48,7 +49,7 @@ type Reader struct {
 
 // NewReader returns a reader of what [Prepare] found.
 func NewReader(o Options, source *Source) *Reader {
-	r := &Reader{options: o, source: source, types: NewTypes(o.Encoding), wake: make(chan struct{}, 1)}
+	r := &Reader{options: o, source: source, types: NewTypes(o.Encoding), wake: make(chan struct{}, 1), ask: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
 	r.decoder.log, r.decoder.encoding = o.Log, o.Encoding
 	return r
@@ -70,6 +71,15 @@ func (r *Reader) Confirm(lsn LSN) {
 	}
 	select {
 	case r.wake <- struct{}{}:
+	default: // one is pending
+	}
+}
+
+// Ask has the server say how far the stream is: an idle one does so by itself only now and then. The answer is
+// a Keepalive. Safe from any goroutine.
+func (r *Reader) Ask() {
+	select {
+	case r.ask <- struct{}{}:
 	default: // one is pending
 	}
 }

@@ -37,6 +37,12 @@ func (s *session) report() {
 			return
 		case <-s.reply:
 		case <-s.r.wake:
+		case <-s.r.ask:
+			sent = time.Now()
+			if !s.sendStatus(true) {
+				return
+			}
+			continue
 		case <-due.C:
 			wanted = false
 			sent = time.Now()

@@ -33,22 +33,30 @@ type Position struct {
 // Op is what happened to a row.
 type Op uint8
 
-// The operations of the stream. A TRUNCATE is one change per table, without rows. Read is a
-// row that was there already, as [Reader.DecodeRows] has it: no operation of the application's.
+// The operations of the stream. A TRUNCATE is one change per table, without rows.
 const (
 	Insert Op = iota + 1
 	Update
 	Delete
 	Truncate
+	// Read is a row that was there already, as [Reader.DecodeRows] has it: no operation of the
+	// application's, as those that follow.
 	Read
+	// Timer is a row that was read when a timer was due.
+	Timer
+	// Schedule is a row of a query that ran at its time.
+	Schedule
 )
+
+// Streamed reports whether the stream has the operation: a statement of the application's made it.
+func (o Op) Streamed() bool { return o < Read }
 
 // String returns the operation as the rule files spell it.
 func (o Op) String() string {
-	if o < Insert || o > Read {
+	if o < Insert || o > Schedule {
 		return "unknown"
 	}
-	return [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", Read: "read"}[o]
+	return [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", Read: "read", Timer: "timer", Schedule: "schedule"}[o]
 }
 
 // State is what the stream says about one column of a row.

@@ -3,7 +3,7 @@
 # packages, Go and the trusted certificate authorities from this machine. As root, with debootstrap and docker:
 #
 #   MIRROR=<a Debian mirror's URL> deploy/images.sh
-#   export BUILD_IMAGE=handmade-go BASE_IMAGE=handmade-debian POSTGRES_IMAGE=handmade-postgres REDIS_IMAGE=handmade-redis
+#   export BUILD_IMAGE=handmade-go POSTGRES_IMAGE=handmade-postgres REDIS_IMAGE=handmade-redis
 #   docker-compose up --build
 set -eu
 suite=${SUITE:-bookworm}

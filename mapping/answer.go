@@ -125,7 +125,7 @@ func (rs *Ruleset) TableNames() []cdc.Name {
 // EventNames are the names of the events that the rules make, sorted.
 func (rs *Ruleset) EventNames() []string {
 	var out []string
-	for _, b := range rs.rules {
+	for _, b := range rs.readers() {
 		out = append(out, b.event)
 	}
 	slices.Sort(out)

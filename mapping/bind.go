@@ -120,6 +120,15 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
 	}
+	for _, rule := range r.schedules {
+		bound, err := b.bindSchedule(ctx, rule, rs)
+		if err != nil {
+			return nil, fmt.Errorf("bind rules: %w", err)
+		}
+		if bound != nil {
+			rs.schedules = append(rs.schedules, bound)
+		}
+	}
 	if err := b.follow(ctx, rs); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -400,6 +409,7 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 	if err := b.bindTransaction(ctx, bound, c); err != nil {
 		return nil, err
 	}
+	b.bindAfter(bound, c)
 	b.errors = append(b.errors, c.mistakes...)
 	b.checkMovingTenant(bound, c.uses)
 	for _, u := range c.uses {

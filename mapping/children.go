@@ -324,16 +324,23 @@ func keyTexts(key []byte, columns int) [][]byte {
 
 // parentQuery selects the columns that the rule uses, by the key.
 func parentQuery(b *boundRule, rel *cdc.Relation, keys []int) (sql string, columns []int) {
-	var list, arrays, on []string
 	for i, column := range rel.Columns {
 		if _, used := b.columns[column.Name]; used {
 			columns = append(columns, i)
-			list = append(list, "p."+quoted(column.Name))
 		}
 	}
+	return rowsQuery(b.table, rel, keys, columns), columns
+}
+
+// rowsQuery selects columns of the rows with the keys that it is given, an array for each column of the key.
+func rowsQuery(t *cdc.Table, rel *cdc.Relation, keys, columns []int) string {
+	var list, arrays, on []string
+	for _, i := range columns {
+		list = append(list, "p."+quoted(rel.Columns[i].Name))
+	}
 	for i, k := range keys {
-		t := rel.Columns[k].Type.Base()
-		arrays = append(arrays, fmt.Sprintf("$%d::%s.%s[]", i+1, quoted(t.Schema), quoted(t.Name)))
+		base := rel.Columns[k].Type.Base()
+		arrays = append(arrays, fmt.Sprintf("$%d::%s.%s[]", i+1, quoted(base.Schema), quoted(base.Name)))
 		on = append(on, fmt.Sprintf("p.%s = k.c%d", quoted(rel.Columns[k].Name), i+1))
 	}
 	names := make([]string, len(keys))
@@ -341,9 +348,9 @@ func parentQuery(b *boundRule, rel *cdc.Relation, keys []int) (sql string, colum
 		names[i] = fmt.Sprintf("c%d", i+1)
 	}
 	only := "only "
-	if b.table.Kind == 'p' {
+	if t.Kind == 'p' {
 		only = ""
 	}
 	return fmt.Sprintf("select %s from unnest(%s) k(%s) join %s%s.%s p on %s", strings.Join(list, ", "), strings.Join(arrays, ", "),
-		strings.Join(names, ", "), only, quoted(rel.Schema), quoted(rel.Name), strings.Join(on, " and ")), columns
+		strings.Join(names, ", "), only, quoted(rel.Schema), quoted(rel.Name), strings.Join(on, " and "))
 }

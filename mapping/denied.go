@@ -88,7 +88,7 @@ type ruleQuery struct {
 func (rs *Ruleset) queries() []ruleQuery {
 	var out []ruleQuery
 	seen := map[string]int{}
-	for _, b := range rs.rules {
+	for _, b := range rs.readers() {
 		for _, l := range b.lookups {
 			if n, known := seen[l.id]; known {
 				out[n].rules = append(out[n].rules, b)

@@ -58,8 +58,10 @@ type EventType struct {
 // EventRule is one of the rules that make an event.
 type EventRule struct {
 	Place string `json:"rule"`  // file:line
-	Table string `json:"table"` // as written: its schema may be missing
-	On    string `json:"on"`    // insert or update
+	Table string `json:"table"` // as written: its schema may be missing; empty of a rule with schedule
+	On    string `json:"on"`    // insert or update; with after: insert or update, after 1h; schedule
+	// Schedule is the timetable of a rule that has one.
+	Schedule string `json:"schedule,omitempty"`
 	// Fields are the names at the top of the event's data, in the file's order.
 	Fields  []string `json:"fields,omitempty"`
 	Version string   `json:"version"` // of the rule's text
@@ -81,7 +83,7 @@ func (e *EventType) Each(of func(*EventRule) []string) []string {
 // EventTypes lists the events that the rules make, in the order of the files.
 func (r *Rules) EventTypes() []EventType {
 	out := []EventType{}
-	for _, rule := range r.rules {
+	for _, rule := range r.all {
 		i := slices.IndexFunc(out, func(e EventType) bool { return e.Name == rule.event })
 		if i < 0 {
 			i, out = len(out), append(out, EventType{Name: rule.event})
@@ -95,9 +97,20 @@ func (r *Rules) EventTypes() []EventType {
 				*text.to = strings.TrimSpace(text.from.Raw())
 			}
 		}
-		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.table.String(), On: rule.ops.String(), Fields: rule.fields(), Version: rule.version})
+		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.tableText(), On: rule.occasion(), Fields: rule.fields(), Version: rule.version, Schedule: rule.scheduleText()})
 	}
 	return out
+}
+
+// occasion says when the rule makes its event.
+func (r *rule) occasion() string {
+	switch {
+	case r.schedule != nil:
+		return cdc.Schedule.String()
+	case r.after != nil:
+		return r.ops.String() + ", after " + r.after.value.Raw()
+	}
+	return r.ops.String()
 }
 
 func (r *rule) fields() []string {

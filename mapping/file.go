@@ -67,10 +67,12 @@ type Options struct {
 
 // Rules are rules as their files have them, not yet checked against a database.
 type Rules struct {
-	rules   []*rule
-	deny    []denied
-	options Options
-	texts   map[string][]byte // of the files, by their names
+	rules []*rule // of tables
+	// schedules are the rules with schedule, and all both, in the order of the files.
+	schedules, all []*rule
+	deny           []denied
+	options        Options
+	texts          map[string][]byte // of the files, by their names
 }
 
 // Parse reads rule files as far as that is possible without a database: their
@@ -111,10 +113,17 @@ func inspect(o Options, read func(name string) ([]byte, error)) (*Rules, error) 
 		}
 		rs.texts[file] = src
 		rules, valid, mistakes := parseFile(file, src)
-		all, rs.rules = append(all, rules...), append(rs.rules, valid...)
+		all, rs.all = append(all, rules...), append(rs.all, valid...)
 		errs = append(errs, mistakes...)
 	}
-	errs = append(append(errs, checkEventTypes(all)...), checkTags(all)...)
+	for _, r := range rs.all {
+		if r.schedule != nil {
+			rs.schedules = append(rs.schedules, r)
+		} else {
+			rs.rules = append(rs.rules, r)
+		}
+	}
+	errs = append(append(append(errs, checkEventTypes(all)...), checkTags(all)...), checkSchedules(all)...)
 	if len(all) == 0 && len(errs) == 0 {
 		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
@@ -155,15 +164,18 @@ func parseRules(v strictyaml.Value, each func(item strictyaml.Value)) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root, backfill value
-	v.Map(
+	var on, previous, data, columns, children, root, backfill, restart, late value
+	v.Map(append(r.scheduleFields(),
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
 		strictyaml.Optional("title", func(v value) { r.title = eventText(v) }),
 		strictyaml.Optional("description", func(v value) { r.description = eventText(v) }),
-		strictyaml.Required("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
-		strictyaml.Required("on", func(v value) { on, r.ops = v, operationSet(v) }),
+		strictyaml.Optional("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
+		strictyaml.Optional("on", func(v value) { on, r.ops = v, operationSet(v) }),
 		strictyaml.Optional("when", func(v value) { r.when = parseExpression(v, "when") }),
+		strictyaml.Optional("after", func(v value) { r.after = parseAfter(v) }),
+		strictyaml.Optional("restart", func(v value) { restart, r.restart = v, v.Bool() }),
+		strictyaml.Optional("max_late", func(v value) { late, r.maxLate = v, v.Duration(time.Second, maxLateMost) }),
 		strictyaml.Optional("tenant", func(v value) { r.tenant = parseExpression(v, "tenant") }),
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
@@ -189,10 +201,11 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("changed_at", func(v value) { r.changedAt = columnRefs(v, "changed_at") }),
 		strictyaml.Optional("root_only", func(v value) { root, r.rootOnly = v, parseRootOnly(v) }),
 		strictyaml.Optional("backfill", func(v value) { backfill, r.noBackfill = v, v.Choice("never") == "never" }),
-	)
+	)...)
 	if !v.IsMap() {
 		return r
 	}
+	r.checkSchedule()
 	if !columns.Valid() && (!data.Valid() || r.data != nil && len(r.data.fields) == 0) {
 		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
 			"the rule has neither data nor columns")
@@ -201,7 +214,12 @@ func parseRule(v strictyaml.Value) *rule {
 		backfill.Errorf("remove it", "a backfill is of rules on insert, and the rule is on %s", r.ops)
 	}
 	r.check(on, previous)
-	r.checkTransaction(on, children, root)
+	if r.schedule == nil {
+		r.checkTransaction(on, children, root)
+		r.checkAfter(on, restart, late, previous)
+	} else {
+		r.ops = scheduledOps
+	}
 	r.version = fingerprint(r.value)
 	return r
 }

@@ -60,7 +60,8 @@ func (m *MistakesError) Denied() (*Ruleset, []string) {
 	if m.other {
 		return nil, nil
 	}
-	return m.rules, mapped(m.denied, m.rules.identity)
+	identities := mapped(m.denied, m.rules.identity)
+	return m.rules, slices.DeleteFunc(identities, func(identity string) bool { return identity == "" }) // with schedule: it has no changes
 }
 
 // idMistake is the kind of a mistake that is the rule's alone.

@@ -63,8 +63,12 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 	if len(own) > 0 {
 		b.note("inheritance.own_rules", bound.rule, words("leave it so, or remove those rules"), "the rule does not apply to rows of %s, which inherit from the table and have rules of their own", joinNames(own))
 	}
-	if len(names) > 0 && bound.perTransaction() {
-		b.note("inheritance.one_table", bound.rule, words("write rules for them, or remove %s", bound.waitsFor()), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), bound.waitsFor())
+	if len(names) > 0 && (bound.perTransaction() || bound.after != nil) {
+		key := "after"
+		if bound.perTransaction() {
+			key = bound.waitsFor()
+		}
+		b.note("inheritance.one_table", bound.rule, words("write rules for them, or remove %s", key), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), key)
 		return nil, nil
 	}
 	if err := b.load(ctx, names); err != nil {

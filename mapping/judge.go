@@ -144,7 +144,7 @@ func (j *judge) read(ctx context.Context, s *Source, key string) (found bool, un
 // rule judges a rule's condition.
 func (j *judge) rule(ctx context.Context, b *boundRule, found bool) (RuleJudgement, error) {
 	out := RuleJudgement{
-		Rule: b.place(), Event: b.event, On: b.ops.String(), Conjuncts: []JudgedConjunct{},
+		Rule: b.place(), Event: b.event, On: b.occasion(), Conjuncts: []JudgedConjunct{},
 		Watch: b.ops.has(cdc.Update) && (len(b.watch) > 0 || b.watchAll.Valid()),
 	}
 	op := cdc.Update

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ type live struct {
 	mapper *mapping.Mapper
 	next   atomic.Pointer[mapping.Ruleset]
 	marks  chan []got // what came before each mark
+	due    time.Time  // of the newest timer; to be read after do
 }
 
 func (l *live) Begin(*cdc.Transaction) error {
@@ -38,6 +40,26 @@ func (l *live) Change(c *cdc.Change) error {
 	}
 	return l.mapper.Map(c, l)
 }
+
+// Timer notes what a change means for a timer, in microseconds of how long it is after the commit.
+func (l *live) Timer(c *mapping.TimerChange) error {
+	text := fmt.Sprintf("%q", c.Key)
+	if c.Former != nil {
+		text += fmt.Sprintf(" was %q", c.Former)
+	}
+	switch {
+	case c.Due.IsZero():
+		text += " canceled"
+	case c.Pending:
+		text += " moved"
+	default:
+		text += " set"
+	}
+	l.all = append(l.all, got{N: c.N, Type: "timer", Row: text})
+	l.due = c.Due
+	return nil
+}
+
 func (l *live) Commit(*cdc.Transaction) error { return nil }
 func (l *live) Keepalive(cdc.LSN) error       { return nil }
 func (l *live) Flush() error                  { return nil }

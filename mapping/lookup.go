@@ -37,9 +37,15 @@ type lookup struct {
 	lead       int
 	joins      bool
 	masked     mask
+	// scheduled: it is the query of a schedule, which asks for the time at times.
+	scheduled bool
+	times     []timeEdit
 }
 
 func (l *lookup) path() string {
+	if l.scheduled {
+		return "query"
+	}
 	if l.expression != nil {
 		return l.expression.path
 	}
@@ -48,6 +54,9 @@ func (l *lookup) path() string {
 
 // title names the lookup in messages, noun is what it is.
 func (l *lookup) title() string {
+	if l.scheduled {
+		return "the query"
+	}
 	if l.expression != nil {
 		return l.expression.path
 	}
@@ -55,6 +64,9 @@ func (l *lookup) title() string {
 }
 
 func (l *lookup) noun() string {
+	if l.scheduled {
+		return "query"
+	}
 	if l.expression != nil {
 		return "expression"
 	}
@@ -107,6 +119,10 @@ func lookupName(s string) bool {
 func (l *lookup) parse(v strictyaml.Value) {
 	l.value, l.text = v.Resolved(), v.Raw()
 	params, end, fault := parseLookupSQL(l.text)
+	if l.scheduled {
+		params = nil // new and old are tables, if anything
+		l.times, fault = parseScheduledSQL(l.text, end, fault)
+	}
 	if fault != nil {
 		l.value.ErrorfAt(fault.Offset, fault.Hint, "%s", fault.Message)
 		return
@@ -199,12 +215,14 @@ func inBatch(arguments []sqlParam, p *sqlParam) string {
 // query stays a subquery, which makes it a single SELECT: PostgreSQL has no
 // other statement there. The edits are made besides those for its arguments.
 func (l *lookup) batchSQL(edits []edit) (string, []piece) {
+	if l.scheduled {
+		return l.scheduledSQL(time.Unix(0, 0), edits, " limit 0")
+	}
 	arguments := l.arguments()
 	edits = slices.Clone(edits)
 	for _, p := range l.params {
 		edits = append(edits, edit{p.start, p.end, inBatch(arguments, &p)})
 	}
-	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	var b strings.Builder
 	b.WriteString("select _g._n, _r.* from (select n as _n")
 	for i, a := range arguments {
@@ -230,6 +248,14 @@ func (l *lookup) batchSQL(edits []edit) (string, []piece) {
 		join, on = "cross join lateral (\n", "\n) _r"
 	}
 	b.WriteString(join)
+	pieces := l.copySQL(&b, edits)
+	b.WriteString(on)
+	return b.String(), pieces
+}
+
+// copySQL copies the query with edits, which it sorts.
+func (l *lookup) copySQL(b *strings.Builder, edits []edit) []piece {
+	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	var pieces []piece
 	from := 0
 	copyTo := func(to int) {
@@ -243,8 +269,7 @@ func (l *lookup) batchSQL(edits []edit) (string, []piece) {
 		from = e.end
 	}
 	copyTo(len(l.sql))
-	b.WriteString(on)
-	return b.String(), pieces
+	return pieces
 }
 
 // offset is where a byte of a batch's text stands in the lookup's, -1 if in none.

@@ -72,6 +72,9 @@ type Mapper struct {
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
 	data, previous, unchanged, errors, tags, tenant, key, row, scratch []byte
 	argument                                                           []cdc.Datum
+	timerKey, formerKey, dueText                                       []byte
+	// timedPlans are those of rules with after for the tables as the rules know them.
+	timedPlans map[*boundRule]*rulePlan
 	// nullErrors: the rule at hand has on_error: null.
 	nullErrors bool
 
@@ -223,6 +226,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}
 	m.plans, m.readPlans = map[uint32]*tablePlan{}, map[uint32]*readPlan{}
+	m.timedPlans = map[*boundRule]*rulePlan{}
 	m.compared, m.reread = map[uint32]bool{}, map[misfit]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
@@ -243,7 +247,7 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 		return cdc.ErrStaleTypes
 	}
 	rules := plan.byOp[c.Op]
-	if len(rules) == 0 && plan.collects == nil {
+	if len(rules) == 0 && plan.collects == nil && len(plan.timers) == 0 {
 		if plan.ruled {
 			m.observe(c, &plan.subjects[c.Op])
 		}
@@ -255,7 +259,7 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(plan.alterable) > 0 && m.stale(plan, c) {
 		return cdc.ErrStaleTypes
 	}
-	if len(rules) > 0 {
+	if len(rules) > 0 || len(plan.timers) > 0 {
 		m.load(c)
 	}
 	apart := false
@@ -266,6 +270,12 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 			return err
 		}
 		apart = m.observeEvent(c, &plan.subjects[c.Op], before) || apart
+	}
+	for i := range plan.timers {
+		if err := m.setTimer(&plan.timers[i], c, sink); err != nil {
+			m.forgetVerdicts()
+			return err
+		}
 	}
 	for _, p := range plan.collects {
 		if err := m.collector.collect(p, c); err != nil {

@@ -195,6 +195,9 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	if reason := k.lacks(bound); reason != "" {
 		return refuse("%s", reason)
 	}
+	if bound.after != nil {
+		return refuse("%s: a change of a rule with after cannot be redriven; the next change of the row sets its timer", bound.place())
+	}
 	if k.Parent {
 		reason, err := m.readParent(ctx, bound, c)
 		switch {
@@ -248,7 +251,7 @@ func (r *Redriver) bind(c *cdc.Change) cdc.Op {
 		r.plan = newTablePlan(r.mapper.rules, c.Relation, true, func(*SchemaError) {})
 	}
 	c.Relation = r.plan.relation
-	if c.Op == cdc.Read {
+	if !c.Op.Streamed() {
 		return cdc.Insert
 	}
 	return c.Op

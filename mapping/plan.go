@@ -16,6 +16,8 @@ type tablePlan struct {
 	relation *cdc.Relation
 	// collects is what waits for the commit, by what tells rows apart; nil when nothing does.
 	collects []*collectPlan
+	// timers are rules with after, in the order of the files.
+	timers []rulePlan
 	// byOp are in the order of their numbers.
 	byOp [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
@@ -59,6 +61,10 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 	plan.ruled = len(rs.byTable[rel.TableName()]) > 0 || plan.collects != nil
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
+		if b.after != nil {
+			plan.addTimer(rs, b, older, report)
+			continue
+		}
 		var compiled [groups]*rulePlan
 		for _, op := range b.ops.list() {
 			g := groupOf(op)

@@ -61,6 +61,7 @@ type program struct {
 	// lookups are all of the rule's; awaits: one is used.
 	lookups []programLookup
 	awaits  bool
+	timed   *timed // nil without after
 }
 
 // lateCondition is a conjunct of when, which depends on lookups.
@@ -152,6 +153,9 @@ type use struct {
 
 func (c *compiler) scope(r *rule, g group) *expr.Scope {
 	ops := r.ops & g.ops()
+	if r.after != nil { // when it is due, the row is read: as if it were inserted then
+		ops = setOf(cdc.Insert)
+	}
 	return &expr.Scope{
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
@@ -181,6 +185,7 @@ func (c *compiler) compile(r *rule, g group) *program {
 		c.checkKey(r.key, p.key.Type())
 	}
 	c.condition(p, r, scope, g)
+	c.after(p, r, scope, g)
 	for _, e := range []*expression{r.tenant, r.key} {
 		if d := c.delegated[site{e, g}]; d != nil {
 			p.sent = append(p.sent, c.columnsOf(d, scope)...)

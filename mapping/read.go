@@ -19,7 +19,7 @@ type ReadTable struct {
 }
 
 // reads reports whether the rule takes rows that are there already.
-func (b *boundRule) reads() bool { return b.ops.has(cdc.Insert) && !b.noBackfill }
+func (b *boundRule) reads() bool { return b.ops.has(cdc.Insert) && !b.noBackfill && b.after == nil }
 
 // Reads returns the tables of rules that are on insert, unless they say backfill: never, and whose
 // event is chosen, by their names: a table that inherits from a rule's is one of its own. Its error is a

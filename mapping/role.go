@@ -203,7 +203,7 @@ func (g *grants) ofFunctions(ctx context.Context, functions, operators []uint32)
 // neededCalls are the functions and operators that the role of lookups must be able to
 // call, those below views included.
 func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, operators []uint32, err error) {
-	for _, b := range rs.rules {
+	for _, b := range rs.readers() {
 		for _, l := range b.lookups {
 			reads, err := rs.readsOf(ctx, conn, l)
 			if err != nil {
@@ -236,7 +236,7 @@ func (rs *Ruleset) readsOf(ctx context.Context, conn *pgx.Conn, l *boundLookup) 
 // table, in the order of the table.
 func (rs *Ruleset) neededColumns(ctx context.Context, conn *pgx.Conn) (map[uint32][]string, error) {
 	all, parents := reads{columns: map[uint32][]int{}}, map[uint32]map[string]*cdc.Type{}
-	for _, b := range rs.rules {
+	for _, b := range rs.readers() {
 		for _, l := range b.lookups {
 			reads, err := rs.readsOf(ctx, conn, l)
 			if err != nil {

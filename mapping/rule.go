@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -26,26 +27,33 @@ type rule struct {
 	table      cdc.Name
 	tableValue strictyaml.Value
 	ops        opSet
-	when       *expression
-	tenant     *expression
-	key        *expression
-	columns    []columnRef
-	data       *field // nil without data
-	tags       *field // nil without tags
-	watch      []columnRef
-	watchAll   strictyaml.Value // watch: all; not valid without
-	onError    strictyaml.Value // on_error: null; not valid without
-	lookups    []*lookup
-	collapse   []*expression
-	children   []*childRef
-	rootOnly   *rootOnly
-	previous   bool
+	// schedule is that of a rule that has one instead of table and on; nil: it is of a table.
+	schedule *schedule
+	when     *expression
+	tenant   *expression
+	key      *expression
+	columns  []columnRef
+	data     *field // nil without data
+	tags     *field // nil without tags
+	watch    []columnRef
+	watchAll strictyaml.Value // watch: all; not valid without
+	onError  strictyaml.Value // on_error: null; not valid without
+	lookups  []*lookup
+	collapse []*expression
+	children []*childRef
+	rootOnly *rootOnly
+	previous bool
 	// changedAt are columns with the time of a row's last change; none: it is not known.
 	changedAt []columnRef
 	// noBackfill: the rule takes no rows that are there already.
 	noBackfill bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool
+	// after is when the event is due, nil without; restart: every change that leaves when true begins its interval
+	// again. What is later than maxLate is dropped; 0: nothing is.
+	after   *expression
+	restart bool
+	maxLate time.Duration
 }
 
 func (r *rule) place() string { return r.value.Place() }

@@ -17,6 +17,9 @@ func (r *Rules) Tables() []cdc.TableNeed {
 	var c needs
 	for _, r := range r.rules {
 		c.add(r.table, r.ops)
+		if r.after != nil {
+			c.add(r.table, rowOps())
+		}
 		for _, child := range r.children {
 			c.add(child.table, rowOps())
 		}
@@ -27,8 +30,9 @@ func (r *Rules) Tables() []cdc.TableNeed {
 // Ruleset is a set of rules that fit the source. Once a Mapper has it, it is
 // immutable.
 type Ruleset struct {
-	rules   []*boundRule
-	byTable map[cdc.Name][]*boundRule
+	rules     []*boundRule // of tables
+	schedules []*Scheduled
+	byTable   map[cdc.Name][]*boundRule
 	// heirs are rules as those of the tables that inherit from theirs.
 	heirs []*boundRule
 	// perTransaction are the rules that wait for the commit, by their numbers;
@@ -107,7 +111,7 @@ func (rs *Ruleset) Findings() []cdc.Finding { return slices.Clone(rs.findings) }
 func (rs *Ruleset) Policy() Policy { return rs.policy }
 
 // Len is the number of rules.
-func (rs *Ruleset) Len() int { return len(rs.rules) }
+func (rs *Ruleset) Len() int { return len(rs.rules) + len(rs.schedules) }
 
 // publicationFindings reports what row filters and column lists of publications
 // hold back. Missing tables and operations are reported by cdc.Prepare, which

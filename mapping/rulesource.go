@@ -17,22 +17,22 @@ type RuleSource struct {
 	Text    string
 	Event   string
 	Title   string
-	Table   string // as written
-	On      string
+	Table   string // as written; empty of a rule with schedule
+	On      string // insert or update; schedule
 	Version string // of the rule's text
 }
 
 // Sources returns the rules as their files have them, in the files' order.
 func (r *Rules) Sources() []RuleSource {
 	var out []RuleSource
-	for _, rule := range r.rules {
+	for _, rule := range r.all {
 		file, title := rule.value.File(), ""
 		if rule.title.Valid() {
 			title = rule.title.Raw()
 		}
 		out = append(out, RuleSource{
 			Place: rule.place(), File: file, Line: rule.value.Line(), Text: itemAt(r.texts[file], rule.value.Line()),
-			Event: rule.event, Title: title, Table: rule.table.String(), On: rule.ops.String(), Version: rule.version,
+			Event: rule.event, Title: title, Table: rule.tableText(), On: rule.occasion(), Version: rule.version,
 		})
 	}
 	return out

@@ -40,6 +40,11 @@ func (rs *Ruleset) Payloads() []Payload {
 	var out []Payload
 	for _, b := range slices.Concat(rs.rules, rs.heirs) {
 		var plans [groups]*rulePlan
+		if b.after != nil {
+			s := shaper{bound: b, op: cdc.Timer}
+			out = append(out, s.payload(newRulePlan(rs, b, b.table.Relation, false, groupWrite).program))
+			continue
+		}
 		for _, op := range b.ops.list() {
 			g := groupOf(op)
 			if plans[g] == nil {
@@ -53,6 +58,9 @@ func (rs *Ruleset) Payloads() []Payload {
 				out = append(out, p)
 			}
 		}
+	}
+	for _, s := range rs.schedules {
+		out = append(out, s.payload())
 	}
 	return out
 }

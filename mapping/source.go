@@ -199,7 +199,7 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 // the server skips a schema of the path that the role may not use, and that it is the
 // role of which was asked then what it may read.
 func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
-	if !slices.ContainsFunc(rs.rules, func(b *boundRule) bool { return len(b.lookups) > 0 }) {
+	if !slices.ContainsFunc(rs.readers(), func(b *boundRule) bool { return len(b.lookups) > 0 }) {
 		return nil
 	}
 	if rs.reader != "" {

@@ -122,7 +122,7 @@ func (r *rule) tagFields() []*field {
 // TagNames are the names of the rules' tags, in order.
 func (r *Rules) TagNames() []string {
 	var names []string
-	for _, rule := range r.rules {
+	for _, rule := range r.all {
 		for _, f := range rule.tagFields() {
 			names = append(names, f.name)
 		}
@@ -134,7 +134,7 @@ func (r *Rules) TagNames() []string {
 // Tag is the tag, name=value, that an event has whose expression of that name has a value
 // before it is hashed; false: no rule has such a tag.
 func (r *Rules) Tag(name, value string) (string, bool) {
-	for _, rule := range r.rules {
+	for _, rule := range r.all {
 		for _, f := range rule.tagFields() {
 			if f.name != name {
 				continue

@@ -16,17 +16,20 @@ type Outcome uint8
 // too, if the rule is for what the transaction has made of the row: of the position of its
 // last change, or, when the rule is applied to the net change, of that of its event.
 const (
-	Fired     Outcome = 1 + iota // an event was made
-	Unwatched                    // an update that changed none of the columns of watch
-	False                        // a conjunct of when was false
-	Null                         // a conjunct of when was null
-	WasParked                    // the rule could not be applied
-	Awaits                       // its lookups are read
-	Commit                       // the rule is applied to the net change, at the commit
-	Child                        // it counts as a change of its parent, at the commit
-	Nothing                      // the net change of the row is none
-	Grouped                      // one event is made of the rows with its collapse key: that of the last
-	Root                         // root_only: its parent is deleted in the same transaction
+	Fired         Outcome = 1 + iota // an event was made
+	Unwatched                        // an update that changed none of the columns of watch
+	False                            // a conjunct of when was false
+	Null                             // a conjunct of when was null
+	WasParked                        // the rule could not be applied
+	Awaits                           // its lookups are read
+	Commit                           // the rule is applied to the net change, at the commit
+	Child                            // it counts as a change of its parent, at the commit
+	Nothing                          // the net change of the row is none
+	Grouped                          // one event is made of the rows with its collapse key: that of the last
+	Root                             // root_only: its parent is deleted in the same transaction
+	TimerSet                         // the row's timer was set, moved, or begun again: the event comes when it is due
+	TimerCanceled                    // the row's timer was canceled, if one was pending
+	TimerWaits                       // the row's timer stays as it is
 )
 
 // Verdict is what a rule made of a change. It holds no values.
@@ -119,6 +122,9 @@ func (p *tablePlan) addSubjects(rs *Ruleset) {
 					rules = append(rules, &r.rulePlan)
 				}
 			}
+		}
+		for i := range p.timers {
+			rules = append(rules, &p.timers[i])
 		}
 		p.subjects[op] = subjectPlan{key, tenantOf(rules)}
 		for _, c := range p.collects {
@@ -231,6 +237,10 @@ func (m *Mapper) rekeyed(c *cdc.Change, s *subjectPlan) bool {
 // observeLater tells what was decided of a change after others had been mapped.
 func (m *Mapper) observeLater(c *cdc.Change) {
 	if m.observer == nil || len(m.observation.Verdicts) == 0 {
+		return
+	}
+	if c.Op == cdc.Timer { // of which nobody asks
+		m.forgetVerdicts()
 		return
 	}
 	o := &m.observation

@@ -103,6 +103,9 @@ is changed, gone or would be parked.`,
 			}
 			r.Rate, r.DryRun = rate, job.dryRun
 			if choice.diff {
+				if err := f.onlyHere("gancho backfill --diff"); err != nil {
+					return err
+				}
 				return f.run(cmd, withStore, func(ctx context.Context, s *session) error { return s.diffBackfill(ctx, r.Filter) })
 			}
 			return f.run(cmd, withStore|withQueue|withRules, func(ctx context.Context, s *session) error {
@@ -125,18 +128,18 @@ is changed, gone or would be parked.`,
 	cmd.Flag("rate").Usage = "the most rows, such as `100/s` (default: as fast as nothing else has to wait)"
 	cmd.AddCommand(
 		newResendListCommand(&f), newResendShowCommand(&f), newResendCancelCommand(&f),
-		newBackfillSwitchCommand(&f, "pause JOB", "Stop a backfill for a while; what it has put into the stream is sent", (*control.Service).PauseJob),
-		newBackfillSwitchCommand(&f, "resume JOB", "Let a backfill that is paused, or has failed, go on where it was", (*control.Service).ResumeJob),
+		newBackfillSwitchCommand(&f, "pause JOB", "Stop a backfill for a while; what it has put into the stream is sent", operations.PauseJob),
+		newBackfillSwitchCommand(&f, "resume JOB", "Let a backfill that is paused, or has failed, go on where it was", operations.ResumeJob),
 	)
 	return cmd
 }
 
-func newBackfillSwitchCommand(f *sessionFlags, use, short string, do func(*control.Service, context.Context, control.Actor, int64) (state.Job, error)) *cobra.Command {
+func newBackfillSwitchCommand(f *sessionFlags, use, short string, do func(operations, context.Context, control.Actor, int64) (state.Job, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: oneName("job"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (state.Job, error) {
-				return do(s.Service, ctx, s.actor, id)
+				return do(s.operations, ctx, s.actor, id)
 			})
 		},
 	}

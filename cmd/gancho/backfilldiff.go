@@ -26,7 +26,7 @@ func (f *backfillFlags) checkDiff(job *jobFlags) error {
 
 // diffBackfill compares what a backfill would send with what was last sent.
 func (s *session) diffBackfill(ctx context.Context, f state.Filter) error {
-	if s.Store == nil {
+	if s.local.Store == nil {
 		return control.ErrNoState
 	}
 	if s.config.State.KeepEvents == 0 {
@@ -39,14 +39,14 @@ func (s *session) diffBackfill(ctx context.Context, f state.Filter) error {
 	defer r.close(ctx)
 	sent := simulate.NewSent(r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options})
 	defer sent.Close(ctx)
-	rows := sent.Rows(s.Store.LastKept)
+	rows := sent.Rows(s.local.Store.LastKept)
 	read, events, err := bridge.MapRows(ctx, r.options, r.rules, r.lookup, &f, rows)
 	if err != nil {
 		return err
 	}
 	notes := []string{s.kept() + "; what was sent before, or still waits, counts as not sent"}
 	if f.Where == "" {
-		err = s.Store.EachLast(ctx, state.Filter{Events: events, Tenant: f.Tenant}, rows.Last)
+		err = s.local.Store.EachLast(ctx, state.Filter{Events: events, Tenant: f.Tenant}, rows.Last)
 	} else {
 		notes = append(notes, "what is gone was not looked for: that needs all rows, without --where")
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -44,7 +43,7 @@ endpoints that get the event, and the exit code is 1. With --offline, too, what 
 must know of the source is then in catalogue.yaml.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Inspect(path, os.LookupEnv)
+			c, err := config.Inspect(path, variable)
 			k.language, _ = language.From(cmd.Context())
 			if c == nil {
 				return err
@@ -158,10 +157,26 @@ func (k *checkup) files(whole bool) *mapping.Rules {
 	}
 	if whole { // else each mistake would be told again
 		k.secrets()
+		k.scheduled(rules)
 		_, err := readScreens(k.config.Console.Screens)
 		k.problem("config.mistake", k.config.File, err)
 	}
 	return rules
+}
+
+// scheduled says that rules with schedule lack a state.
+func (k *checkup) scheduled(rules *mapping.Rules) {
+	if rules == nil || k.config.State.On() {
+		return
+	}
+	for _, r := range rules.Sources() {
+		if r.On == cdc.Schedule.String() {
+			k.add(cdc.Finding{
+				ID: "schedule.state", Severity: cdc.SeverityProblem, Where: r.Place, Title: "a rule with schedule needs a state database, which knows when it ran and what it has sent",
+				Remedy: "write state: in the configuration, or remove the rule",
+			})
+		}
+	}
 }
 
 // secrets says which keys can be guessed, which secrets two receivers know, and

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,13 @@ import (
 // command runs the command line in this process.
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return commandOn(strings.NewReader(""), args...)
+}
+
+// commandOn is command with a standard input.
+func commandOn(stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = main.Main(context.Background(), args, strings.NewReader(""), &out, &errs)
+	code = main.Main(context.Background(), args, stdin, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -54,13 +60,14 @@ func TestCommandLine(t *testing.T) {
 		stderr string
 	}{
 		{"version", 0, "gancho dev (", ""},
+		{"version --json", 0, `{"version":"dev","revision":"`, ""},
 		{"--help", 0, "Available Commands", ""},
 		{"completion bash", 0, "bash completion", ""},
 		{"runn", 2, "", `unknown command "runn"; did you mean "run"?`},
 		{"run extra", 2, "", `unexpected argument "extra"`},
 		{"run --crate", 2, "", "unknown flag: --crate"},
 		{"run --only both", 2, "", `--only "both": write capture or deliver`},
-		{"run --config nowhere.yaml", 1, "", "name the file with --config"},
+		{"run --config nowhere.yaml", 2, "", "name the file with --config"},
 		{"check --config nowhere.yaml", 1, "", "name the file with --config"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -132,10 +139,11 @@ func TestRefusals(t *testing.T) {
 		change func(w *world)
 		args   []string
 		want   []string
+		code   int
 	}{
 		"nothing created without --create": {
 			func(*world) {}, []string{"run"},
-			[]string{"CREATE PUBLICATION", "pg_create_logical_replication_slot", "--create"},
+			[]string{"CREATE PUBLICATION", "pg_create_logical_replication_slot", "--create"}, 1,
 		},
 		"eviction": {
 			func(w *world) {
@@ -143,7 +151,7 @@ func TestRefusals(t *testing.T) {
 					w.t.Fatal(err)
 				}
 			},
-			[]string{"run", "--create"}, []string{"maxmemory-policy", "noeviction"},
+			[]string{"run", "--create"}, []string{"maxmemory-policy", "noeviction"}, 1,
 		},
 		"no persistence": {
 			func(w *world) {
@@ -151,21 +159,21 @@ func TestRefusals(t *testing.T) {
 					w.t.Fatal(err)
 				}
 			},
-			[]string{"run", "--create"}, []string{"appendonly", "allow_volatile"},
+			[]string{"run", "--create"}, []string{"appendonly", "allow_volatile"}, 1,
 		},
 		"missing variable": {
 			func(w *world) { w.extra = "log: {level: \"${GANCHO_NOT_SET}\"}" },
-			[]string{"run"}, []string{"GANCHO_NOT_SET", "gancho.yaml:"},
+			[]string{"run"}, []string{"GANCHO_NOT_SET", "gancho.yaml:"}, 2,
 		},
 		"bad password": {
 			func(w *world) { w.dsn = strings.Replace(w.dsn, "postgres@", "nobody:hunter2@", 1) },
-			[]string{"run"}, []string{"connect to the source"},
+			[]string{"run"}, []string{"connect to the source"}, 1,
 		},
 		"table without key": {
 			func(w *world) {
 				w.rules = "rules:\n  - {event: x, table: sem_chave, on: delete, data: {a: a}}\n"
 			},
-			[]string{"run", "--create"}, []string{"sem_chave", "add a primary key"},
+			[]string{"run", "--create"}, []string{"sem_chave", "add a primary key"}, 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -176,8 +184,8 @@ func TestRefusals(t *testing.T) {
 			slot := w.slot()
 			c.change(w)
 			code, _, stderr := command(t, append(c.args, "--config", w.write())...)
-			if code != 1 {
-				t.Errorf("exit %d, want 1", code)
+			if code != c.code {
+				t.Errorf("exit %d, want %d", code, c.code)
 			}
 			for _, part := range c.want {
 				if !strings.Contains(stderr, part) {

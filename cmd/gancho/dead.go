@@ -23,7 +23,7 @@ func newDeadCommand() *cobra.Command {
 failed, or the receiver refused it. Dead letters wait in the state database until
 somebody sends them again (redrive) or drops them.`)
 	f.register(cmd)
-	cmd.AddCommand(newDeadListCommand(&f), newDeadShowCommand(&f), newDeadRedriveCommand(&f), newDeadDropCommand(&f))
+	cmd.AddCommand(newDeadListCommand(&f), newDeadGroupsCommand(&f), newDeadShowCommand(&f), newDeadRedriveCommand(&f), newDeadDropCommand(&f))
 	return cmd
 }
 
@@ -33,7 +33,7 @@ func newDeadListCommand(f *sessionFlags) *cobra.Command {
 	var parked bool
 	letters := listed[state.DeadLetter]{
 		needs:   withStore,
-		open:    filtered(filter.read, (*control.Service).DeadLetters),
+		open:    filtered(filter.read, operations.DeadLetters),
 		heading: []string{"NUMBER", "LAST ATTEMPT", "ENDPOINT", "EVENT", "TENANT", "KEY", "ATTEMPTS", "STATUS", "ID", "REASON"},
 		row: func(d *state.DeadLetter) []string {
 			return []string{
@@ -57,9 +57,39 @@ With --parked list the parked changes instead, as gancho parked list does.`,
 			return parkedChanges(filter.read).run(f, cmd, &page)
 		},
 	}
-	filter.register(cmd, "dead letters", "dead letters of this `endpoint`")
+	filter.registerDead(cmd)
 	page.register(cmd)
 	cmd.Flags().BoolVar(&parked, "parked", false, "list the parked changes, of which no event could be made")
+	return cmd
+}
+
+func newDeadGroupsCommand(f *sessionFlags) *cobra.Command {
+	var filter filterFlags
+	groups := listed[state.DeadGroup]{
+		needs: withStore,
+		open: func(s *session) (pageReader[state.DeadGroup], error) {
+			chosen, err := filter.read(s)
+			if err != nil {
+				return nil, err
+			}
+			return whole(func(s *session, ctx context.Context) ([]state.DeadGroup, error) {
+				return s.DeadGroups(ctx, s.actor, chosen)
+			})(s)
+		},
+		heading: []string{"LETTERS", "ENDPOINT", "EVENT", "CLASS", "STATUS", "OLDEST", "NEWEST", "ONE OF THEM"},
+		row: func(g *state.DeadGroup) []string {
+			return []string{
+				strconv.FormatInt(g.Count, 10), g.Endpoint, g.Event, orDash(g.Class), count(int64(g.Status)), clock(g.Oldest), clock(g.Newest), strconv.FormatInt(g.Sample.ID, 10),
+			}
+		},
+		none: "no dead letter matches",
+	}
+	cmd := &cobra.Command{
+		Use: "groups", Short: "Count dead letters by endpoint, event and failure", Args: noArguments,
+		Long: "Count dead letters by endpoint, event and how the last attempt has failed, the largest group\nfirst, each with the number of one, which gancho dead show shows.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return groups.run(f, cmd, &pageFlags{}) },
+	}
+	filter.registerDead(cmd)
 	return cmd
 }
 
@@ -141,7 +171,7 @@ type deadChoice struct {
 }
 
 func (c *deadChoice) register(cmd *cobra.Command) {
-	c.filterFlags.register(cmd, "dead letters", "dead letters of this `endpoint`")
+	c.registerDead(cmd)
 	cmd.Flags().BoolVar(&c.all, "all", false, "all dead letters")
 }
 
@@ -160,7 +190,7 @@ func (c *deadChoice) check(args []string) error {
 	case given && c.all:
 		return usageError{errors.New("--all chooses all dead letters; leave out --all, or the rest")}
 	case !given && !c.all:
-		return usageError{errors.New("say which dead letters: their numbers, or --id, --endpoint, --key, --event, --tenant, --from, --to, or --all")}
+		return usageError{errors.New("say which dead letters: their numbers, or --id, --endpoint, --key, --event, --class, --status, --tenant, --from, --to, or --all")}
 	}
 	for _, arg := range args {
 		id, err := rowID("dead letter", arg)

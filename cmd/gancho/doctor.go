@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ The ids are explained in docs/operations.md.`,
 			if err := checkPatterns(only); err != nil {
 				return err
 			}
-			report, err := examine(cmd.Context(), f.config)
+			report, err := f.examine(cmd)
 			if err != nil {
 				return err
 			}
@@ -92,9 +91,21 @@ func matches(id string, patterns []string) bool {
 	})
 }
 
+// examine looks at everything that the configuration names, or has the bridge look that is asked.
+func (f *sessionFlags) examine(cmd *cobra.Command) (report doctor.Report, err error) {
+	if f.api == "" {
+		return examine(cmd.Context(), f.config)
+	}
+	err = f.run(cmd, 0, func(ctx context.Context, s *session) (err error) {
+		report, err = s.Doctor(ctx, s.actor)
+		return err
+	})
+	return report, err
+}
+
 // examine looks at everything that the configuration names.
 func examine(ctx context.Context, file string) (doctor.Report, error) {
-	c, mistakes := config.Inspect(file, os.LookupEnv)
+	c, mistakes := config.Inspect(file, variable)
 	if c == nil {
 		return doctor.Report{}, mistakes
 	}

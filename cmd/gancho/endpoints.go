@@ -30,19 +30,19 @@ activated.`)
 			long: `Activate an endpoint that is paused or inactive, or that was suspended automatically
 (an answer 410, days of failures, on_exhausted: pause). Events that block their key
 (on_exhausted: block) get one more attempt.`,
-			result: "is active", needs: withStore | withQueue, change: (*control.Service).Activate,
+			result: "is active", needs: withStore | withQueue, change: operations.Activate,
 		}.command(&f),
 		stateChange{
 			use: "pause", short: "Keep an endpoint's events in its queue until it is activated",
 			long:   "Pause an endpoint: its events are queued, and not sent.",
-			result: "is paused; its events are queued until: gancho endpoints activate %s", needs: withStore, change: (*control.Service).Pause,
+			result: "is paused; its events are queued until: gancho endpoints activate %s", needs: withStore, change: operations.Pause,
 		}.command(&f),
 		stateChange{
 			use: "deactivate", short: "Queue nothing more for an endpoint",
 			long: `Deactivate an endpoint: events committed from now on never reach it. Queued events
 stay, and are not sent. To lose nothing, pause it instead.`,
 			result: "is inactive; events committed from now on are not queued for it; they can be sent later only if they are kept for resends",
-			needs:  withStore, change: (*control.Service).Deactivate,
+			needs:  withStore, change: operations.Deactivate,
 		}.command(&f),
 		newEndpointsRotateCommand(&f), newEndpointsTestCommand(&f), newEndpointsRemoveCommand(&f),
 	)
@@ -108,8 +108,10 @@ func newEndpointsListCommand(f *sessionFlags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := endpointColumns(time.Now())
 			all.needs = withStore | withQueue
-			all.open = whole((*session).endpoints)
-			all.none = "there are no endpoints; add one with gancho endpoints add, or write it into " + f.config
+			all.open = func(s *session) (pageReader[control.EndpointView], error) {
+				all.none = "there are no endpoints; add one with gancho endpoints add, or write it into " + s.file
+				return whole((*session).endpoints)(s)
+			}
 			return all.run(f, cmd, &pageFlags{})
 		},
 	}
@@ -316,14 +318,14 @@ secrets have commands of their own.`,
 type stateChange struct {
 	use, short, long, result string
 	needs                    parts
-	change                   func(*control.Service, context.Context, control.Actor, string) (control.EndpointView, error)
+	change                   func(operations, context.Context, control.Actor, string) (control.EndpointView, error)
 }
 
 func (c stateChange) command(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: c.use + " NAME", Short: c.short, Long: c.long, Args: oneName("endpoint"),
 		RunE: f.onEndpoint(c.needs, func(ctx context.Context, s *session, name string) error {
-			e, err := c.change(s.Service, ctx, s.actor, name)
+			e, err := c.change(s.operations, ctx, s.actor, name)
 			if err != nil {
 				return err
 			}

@@ -36,7 +36,7 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	}
 	from := s.said("the state database")
 	if e.From == control.FromFile {
-		from = s.config.File
+		from = s.file
 	}
 	row("from", from)
 	if e.Version > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ version control: gancho check --compatible-with says which changes would break r
 		Example: "  gancho events\n  gancho events --format jsonschema -o contract\n  gancho events --format openapi --endpoint crm-centro > crm.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.format != "" {
+				if err := f.session.onlyHere("gancho events --format"); err != nil {
+					return err
+				}
 				return f.describe(cmd)
 			}
 			for _, name := range []string{"output", "dsn", "endpoint"} {
@@ -70,11 +74,13 @@ version control: gancho check --compatible-with says which changes would break r
 }
 
 func listEvents(ctx context.Context, s *session) error {
-	rules, err := parseRules(s.config)
-	if err != nil {
-		return err
+	if s.local != nil {
+		rules, err := parseRules(s.config)
+		if err != nil {
+			return err
+		}
+		s.local.Catalogue = rules.EventTypes
 	}
-	s.Catalogue = rules.EventTypes
 	events, err := s.EventTypes(ctx, s.actor)
 	if err != nil {
 		return err
@@ -84,7 +90,7 @@ func listEvents(ctx context.Context, s *session) error {
 	}
 	t := newTable(s.cmd.OutOrStdout(), headings(speech(s.cmd), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")...)
 	for _, e := range events {
-		tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
+		tables := e.Each(func(r *mapping.EventRule) []string { return []string{cmp.Or(r.Table, r.Schedule)} })
 		operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
 		fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
 		places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })
@@ -131,10 +137,10 @@ func (f *eventsFlags) describe(cmd *cobra.Command) error {
 func (f *eventsFlags) configuration() (*config.Config, *endpoint.Endpoint, error) {
 	none := &endpoint.Endpoint{}
 	if f.endpoint == "" {
-		c, err := config.LoadRules(f.session.config, os.LookupEnv)
+		c, err := config.LoadRules(f.session.config, variable)
 		return c, none, err
 	}
-	c, err := config.Load(f.session.config, os.LookupEnv)
+	c, err := config.Load(f.session.config, variable)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -185,7 +191,7 @@ func (f *eventsFlags) events(cmd *cobra.Command, c *config.Config) ([]contract.E
 	}
 	dsn := f.dsn
 	if dsn == "" {
-		whole, err := config.Load(f.session.config, os.LookupEnv)
+		whole, err := config.Load(f.session.config, variable)
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s does not exist, so that the source is asked; to do without it, write the file once with: gancho catalogue save", err, cataloguePath(f.session.config))
 		}

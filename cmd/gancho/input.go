@@ -112,7 +112,10 @@ type filterFlags struct {
 	tags     []string
 	events   []string
 	outcome  string
-	cmd      *cobra.Command
+	// of dead letters, and of parked changes
+	class, rule, reason string
+	status              int
+	cmd                 *cobra.Command
 }
 
 // register adds the flags; what names the things to choose from, endpoint says
@@ -130,9 +133,17 @@ func (f *filterFlags) register(cmd *cobra.Command, what, endpoint string) {
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", endpoint)
 }
 
+// registerDead adds those of dead letters.
+func (f *filterFlags) registerDead(cmd *cobra.Command) {
+	f.register(cmd, "dead letters", "dead letters of this `endpoint`")
+	flags := cmd.Flags()
+	flags.StringVar(&f.class, "class", "", "dead letters whose last attempt has failed in this `way`, such as timeout; gancho dead groups has them")
+	flags.IntVar(&f.status, "status", 0, "dead letters whose last attempt was answered with this HTTP `status`; 0: no answer came")
+}
+
 // given is the first of the flags that is given; "": none.
 func (f *filterFlags) given(except ...string) string {
-	for _, flag := range []string{"id", "endpoint", "tenant", "no-tenant", "key", "tag", "event", "from", "to"} {
+	for _, flag := range []string{"id", "endpoint", "tenant", "no-tenant", "key", "tag", "event", "class", "status", "rule", "reason", "from", "to"} {
 		if f.cmd.Flags().Changed(flag) && !slices.Contains(except, flag) {
 			return flag
 		}
@@ -142,22 +153,27 @@ func (f *filterFlags) given(except ...string) string {
 
 // read reads the flags; times are in the time zone of the session's source.
 func (f *filterFlags) read(s *session) (state.Filter, error) {
-	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Tags: f.tags, Events: f.events, Outcome: f.outcome}
+	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Tags: f.tags, Events: f.events, Outcome: f.outcome, Class: f.class, Rule: f.rule, Reason: f.reason}
+	if f.cmd.Flags().Changed("status") {
+		if out.Status = &f.status; f.status < 0 || f.status > 999 {
+			return out, usageError{fmt.Errorf("--status %d is not an HTTP status; write such as 500, or 0 where no answer came", f.status)}
+		}
+	}
 	switch given := f.cmd.Flags().Changed("tenant"); {
 	case given && f.noTenant:
 		return out, usageError{errors.New("--tenant and --no-tenant exclude each other; keep one")}
 	case given || f.noTenant:
 		out.Tenant = &f.tenant
 	}
-	if len(f.tags) > 0 {
+	if len(f.tags) > 0 && s.local != nil { // a bridge hashes them itself
 		rules, err := parseRules(s.config)
 		if err != nil {
 			return out, err
 		}
-		s.Tag, s.TagNames = rules.Tag, rules.TagNames
+		s.local.Tag, s.local.TagNames = rules.Tag, rules.TagNames
 	}
 	var err error
-	out.From, out.To, err = f.spanFlags.read(s.config.Source.Location)
+	out.From, out.To, err = f.spanFlags.read(s.zone)
 	return out, err
 }
 
@@ -195,7 +211,7 @@ func (f *secretFlags) read(stdin io.Reader) (*endpoint.Secret, error) {
 	var text, from string
 	switch {
 	case f.env != "":
-		value, ok := os.LookupEnv(f.env)
+		value, ok := variable(f.env)
 		if !ok {
 			return nil, usageError{fmt.Errorf("--secret-env: the environment variable %s is not set", f.env)}
 		}

@@ -41,22 +41,22 @@ func whole[T any](read func(*session, context.Context) ([]T, error)) func(*sessi
 }
 
 // paged reads a list in pages.
-func paged[T any](read func(*control.Service, context.Context, control.Actor, string, int) (control.Page[T], error)) func(*session) (pageReader[T], error) {
+func paged[T any](read func(operations, context.Context, control.Actor, string, int) (control.Page[T], error)) func(*session) (pageReader[T], error) {
 	return func(s *session) (pageReader[T], error) {
 		return func(ctx context.Context, cursor string, n int) (control.Page[T], error) {
-			return read(s.Service, ctx, s.actor, cursor, n)
+			return read(s.operations, ctx, s.actor, cursor, n)
 		}, nil
 	}
 }
 
 // filtered reads, in pages, what the filter in the flags chooses.
 func filtered[F, T any](flags func(*session) (F, error),
-	read func(*control.Service, context.Context, control.Actor, F, string, int) (control.Page[T], error),
+	read func(operations, context.Context, control.Actor, F, string, int) (control.Page[T], error),
 ) func(*session) (pageReader[T], error) {
 	return func(s *session) (pageReader[T], error) {
 		filter, err := flags(s)
 		return func(ctx context.Context, cursor string, n int) (control.Page[T], error) {
-			return read(s.Service, ctx, s.actor, filter, cursor, n)
+			return read(s.operations, ctx, s.actor, filter, cursor, n)
 		}, err
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 	_ "time/tzdata" // source.timezone must work on a machine without a zone database
 
@@ -19,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gancho/internal/strictyaml"
+	"gancho/internal/systemd"
 )
 
 // The exit codes, which scripts rely on.
@@ -37,6 +36,13 @@ func main() {
 // usageError is a mistake on the command line, as opposed to a failure of the
 // command.
 type usageError struct{ error }
+
+// fileError is a mistake in the files that a command was given, or that they are not there: it exits
+// as wrong usage does, because to start again helps neither.
+type fileError struct{ error }
+
+// Unwrap returns the mistake.
+func (e fileError) Unwrap() error { return e.error }
 
 // findingsError is what a command found, as opposed to a failure of the command.
 type findingsError struct{ error }
@@ -58,7 +64,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if journal, is := systemd.NewJournal(stderr, os.LookupEnv); is {
+		stderr = journal
+	}
 	var usage usageError
+	var file fileError
 	var findings findingsError
 	switch {
 	case err == nil:
@@ -66,6 +76,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case errors.As(err, &usage):
 		help := fmt.Sprintf("Run '%s --help' for usage.", cmd.CommandPath())
 		_, _ = fmt.Fprintf(stderr, "gancho: %s\n%s\n", errorText(spoken, err), spoken.Translate("cli.error", help))
+		return exitUsage
+	case errors.As(err, &file):
+		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", spoken.Translate("cli.error", err.Error()))
 		return exitUsage
 	case errors.As(err, &findings):
 		_, _ = fmt.Fprintf(stderr, "gancho: %s\n", errorText(spoken, err))
@@ -85,10 +98,12 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          noArguments,
 		// Of every command: none has one of its own.
-		PersistentPreRunE: refuseEmpty,
+		PersistentPreRunE: before,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.PersistentFlags().String(apiFlag, "", "")
+	_ = root.PersistentFlags().MarkHidden(apiFlag) // it is there
 	root.AddCommand(
 		newRunCommand(),
 		newInitCommand(),
@@ -113,13 +128,17 @@ func newRootCommand() *cobra.Command {
 		newReplayCommand(),
 		newForgetCommand(),
 		newTokensCommand(),
+		newLoginCommand(),
+		newLogoutCommand(),
 		newAuditCommand(),
 		newConsoleCommand(),
 		newListenCommand(),
 		newMigrateCommand(),
 		newSecretsCommand(),
+		newHealthCommand(),
 		newVersionCommand(),
 	)
+	root.AddCommand(manualCommands()...)
 	return root
 }
 
@@ -150,31 +169,4 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("unknown command %q; did you mean %q?", args[0], s)}
 	}
 	return usageError{fmt.Errorf("unexpected argument %q for %q", args[0], cmd.CommandPath())}
-}
-
-// version is set by the linker: -X main.version=v1.2.3.
-var version = "dev"
-
-func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "gancho %s (%s, %s %s/%s)\n", version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
-	}
-}
-
-// revision is the commit that the binary was built from, when Go recorded it.
-func revision() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				return s.Value[:12]
-			}
-		}
-	}
-	return "unknown commit"
 }

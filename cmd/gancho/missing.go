@@ -29,7 +29,7 @@ func (s *session) resendMissing(ctx context.Context, file string, r state.Job, w
 			"give a file that has them, or leave it out to send everything", file, plural(int64(lines), "line"))}
 	}
 	kept := 0
-	jobs, err := s.ResendMissing(ctx, s.actor, r, func(id string) bool {
+	jobs, err := s.local.ResendMissing(ctx, s.actor, r, func(id string) bool {
 		kept++
 		return has[id]
 	})

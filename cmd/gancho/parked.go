@@ -37,6 +37,8 @@ func (p *parkedFlags) register(cmd *cobra.Command) {
 	p.spanFlags.register(cmd)
 	cmd.Flags().StringSliceVar(&p.webhooks, "id", nil, "`webhook-id` that the event would have had; several with commas")
 	cmd.Flags().StringSliceVar(&p.events, "event", nil, "changes for these events, as `patterns` such as cobranca.*")
+	cmd.Flags().StringVar(&p.rule, "rule", "", "changes that this `rule` has parked, as gancho parked groups prints it")
+	cmd.Flags().StringVar(&p.reason, "reason", "", "changes parked for this `reason`, as gancho parked groups prints it")
 }
 
 // registerAll adds what chooses everything.
@@ -58,7 +60,7 @@ func (p *parkedFlags) check(args []string) error {
 	case given && p.all:
 		return usageError{errors.New("--all chooses all parked changes; leave out --all, or the rest")}
 	case !given && !p.all:
-		return usageError{errors.New("say which parked changes: their positions, or --id, --event, --from, --to, or --all")}
+		return usageError{errors.New("say which parked changes: their positions, or --id, --event, --rule, --reason, --from, --to, or --all")}
 	}
 	for _, arg := range args {
 		if err := checkPosition(arg); err != nil {
@@ -123,7 +125,7 @@ func newParkedGroupsCommand(f *sessionFlags) *cobra.Command {
 func parkedChanges(flags func(*session) (state.Filter, error)) *listed[queue.ParkedChange] {
 	return &listed[queue.ParkedChange]{
 		needs:   withQueue,
-		open:    filtered(flags, (*control.Service).Parked),
+		open:    filtered(flags, operations.Parked),
 		heading: []string{"POSITION", "TIME", "TABLE", "ON", "EVENT", "RULE", "REASON", "REDRIVE"},
 		row: func(p *queue.ParkedChange) []string {
 			return []string{p.ID.String(), clock(p.Time), p.Table, p.Operation, orDash(p.Type), p.Rule, p.Reason, redrivable(p)}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -51,7 +50,7 @@ The exit code is 0 if there is nothing to do or all was done, and 3 while someth
 			if err := f.check(); err != nil {
 				return usageError{err}
 			}
-			c, err := config.Inspect(f.config, os.LookupEnv)
+			c, err := config.Inspect(f.config, variable)
 			if c == nil {
 				return err
 			}

@@ -60,7 +60,7 @@ func (f *proveFlags) prove(cmd *cobra.Command) error {
 		}
 	}
 	return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) (err error) {
-		zone := s.config.Source.Location
+		zone := s.zone
 		if span.From, span.To, err = f.spanFlags.read(zone); err != nil {
 			return err
 		}

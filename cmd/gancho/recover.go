@@ -73,7 +73,7 @@ terminal it asks first; elsewhere --yes is needed.`,
 			})
 		},
 	}
-	f.register(cmd)
+	f.registerHere(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.list, "list", false, "list the gaps that are known")
 	flags.StringVar(&f.skip, "skip", "", "step over the transaction at this `position`, which the server cannot send")
@@ -85,7 +85,7 @@ terminal it asks first; elsewhere --yes is needed.`,
 // step steps over a transaction.
 func (f *recoverFlags) step(ctx context.Context, s *session, at cdc.LSN) error {
 	if f.dryRun {
-		reached, err := s.Queue.Reached(ctx)
+		reached, err := s.local.Queue.Reached(ctx)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (f *recoverFlags) step(ctx context.Context, s *session, at cdc.LSN) error {
 	if ok, err := f.confirm(s, fmt.Sprintf("The changes of the transaction at %s will make no events.", at)); !ok || err != nil {
 		return err
 	}
-	gap, err := s.Queue.Skip(ctx, at)
+	gap, err := s.local.Queue.Skip(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (f *recoverFlags) recover(ctx context.Context, s *session) error {
 	c := &s.config.Source
 	r, err := bridge.Recover(ctx, bridge.RecoveryOptions{
 		Source: cdc.Options{DSN: c.DSN.Reveal(), Slot: c.Slot, Publication: c.Publication, Encoding: cdc.Encoding(c.Encoding), Log: zerolog.Nop()},
-		Queue:  s.Queue, Rules: rules, Store: s.Store,
+		Queue:  s.local.Queue, Rules: rules, Store: s.local.Store,
 	})
 	if errors.Is(err, bridge.ErrNothingToRecover) {
 		return s.result(struct{}{}, "%s.\n", strings.ToUpper(err.Error()[:1])+err.Error()[1:])
@@ -214,7 +214,7 @@ func writeBackfills(b *strings.Builder, tables []mapping.GapTable) {
 }
 
 func (s *session) listGaps(ctx context.Context) error {
-	gaps, err := s.Queue.Gaps(ctx)
+	gaps, err := s.local.Queue.Gaps(ctx)
 	if err != nil {
 		return err
 	}

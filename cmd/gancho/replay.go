@@ -60,7 +60,7 @@ would be parked.`,
 				if err != nil {
 					return err
 				}
-				if s.Store == nil {
+				if s.local.Store == nil {
 					return control.ErrNoState
 				}
 				of := state.Job{Endpoint: r.endpoint, Filter: chosen, Rate: rate, DryRun: job.dryRun}
@@ -71,7 +71,7 @@ would be parked.`,
 			})
 		},
 	}
-	f.register(cmd)
+	f.registerHere(cmd)
 	r.register(cmd)
 	job.register(cmd)
 	cmd.Flag("dry-run").Usage = "count or compare them, and change nothing"
@@ -100,7 +100,7 @@ func (r *replayFlags) filter(s *session) (f state.Filter, err error) {
 	if r.cmd.Flags().Changed("tenant") {
 		f.Tenant = &r.tenant
 	}
-	f.From, f.To, err = r.read(s.config.Source.Location)
+	f.From, f.To, err = r.read(s.zone)
 	return f, err
 }
 
@@ -217,7 +217,7 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 	sent := simulate.NewSent(r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options})
 	defer sent.Close(ctx)
 	changes, without := sent.Changes(f.Tenant, differs), int64(0)
-	err = s.Store.EachKept(ctx, f, func(m *webhook.Message) error {
+	err = s.local.Store.EachKept(ctx, f, func(m *webhook.Message) error {
 		if m.Change == nil {
 			without++
 			return nil
@@ -256,7 +256,7 @@ func (s *session) keepAgain(ctx context.Context, c *config.Config, of state.Job,
 	ids := make([][]string, n/replayInJob+1)
 	var page []webhook.Message
 	write := func() error {
-		err := s.Store.WriteEvents(ctx, page)
+		err := s.local.Store.WriteEvents(ctx, page)
 		page = page[:0]
 		return err
 	}

@@ -66,6 +66,9 @@ log of the same span. What still waits in the queue is missing, too, and comes t
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := checkResend(&filter, &job)
+			if err == nil && missing != "" {
+				err = f.onlyHere("gancho resend --missing-from")
+			}
 			if err != nil {
 				return err
 			}
@@ -121,10 +124,10 @@ func (s *session) resend(ctx context.Context, r state.Job) (state.Job, error) {
 
 // kept says for how long events are kept.
 func (s *session) kept() string {
-	if s.config.State.KeepEvents == 0 {
-		return "events are not kept: set state.keep_events in " + s.config.File + " to keep those to come"
+	if s.keepEvents == 0 {
+		return "events are not kept: set state.keep_events in " + s.file + " to keep those to come"
 	}
-	return fmt.Sprintf("events are kept for %s after their commit (state.keep_events)", lasted(s.config.State.KeepEvents))
+	return fmt.Sprintf("events are kept for %s after their commit (state.keep_events)", lasted(s.keepEvents))
 }
 
 // follow reports jobs that were created, and waits for their end if told to.
@@ -244,7 +247,7 @@ func newResendListCommand(f *sessionFlags) *cobra.Command {
 	var page pageFlags
 	jobs := listed[state.Job]{
 		needs:   withStore,
-		open:    paged((*control.Service).Jobs),
+		open:    paged(operations.Jobs),
 		heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR OR WAIT"},
 		row: func(j *state.Job) []string {
 			return []string{

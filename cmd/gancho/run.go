@@ -27,6 +27,7 @@ import (
 	"gancho/internal/doctor"
 	"gancho/internal/mail"
 	"gancho/internal/state"
+	"gancho/internal/systemd"
 	"gancho/mapping"
 )
 
@@ -80,36 +81,48 @@ const (
 )
 
 func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
-	c, err := config.Load(f.config, os.LookupEnv)
+	o, err := f.options(stderr)
 	if err != nil {
-		return err
+		return fileError{err}
 	}
-	log, err := newLogger(stderr, c.Log.Level)
-	if err != nil {
-		return err
-	}
-	st, err := stateOptions(c)
-	if err != nil {
-		return err
-	}
-	pages, err := consoleOptions(&c.Console)
-	if err != nil {
-		return err
-	}
-	mails, err := mailOptions(c)
-	if err != nil {
-		return err
-	}
-	redis.SetLogger(redisLog{log})
+	redis.SetLogger(redisLog{o.Log})
 	stdlog.SetFlags(0)
-	stdlog.SetOutput(standardLog{log})
+	stdlog.SetOutput(standardLog{o.Log})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	o.Reload = hangup
+	o.Service = systemd.NewNotifier(os.LookupEnv, os.Getpid())
+	defer o.Service.Close()
+	return bridge.Run(ctx, *o)
+}
+
+// options are the configuration's and the flags'.
+func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
+	c, err := config.Load(f.config, variable)
+	if err != nil {
+		return nil, err
+	}
+	log, err := newLogger(stderr, c.Log.Level)
+	if err != nil {
+		return nil, err
+	}
+	st, err := stateOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := consoleOptions(&c.Console)
+	if err != nil {
+		return nil, err
+	}
+	mails, err := mailOptions(c)
+	if err != nil {
+		return nil, err
+	}
 	for _, warning := range c.Warnings() {
 		log.Warn().Msg(warning)
 	}
-	return bridge.Run(ctx, bridge.Options{
+	return &bridge.Options{
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
 			Encoding: cdc.Encoding(c.Source.Encoding),
@@ -133,23 +146,28 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		TotalRequests:     c.Quotas.Total.Requests,
 		Shutdown:          c.Shutdown,
 		Version:           version,
+		ConfigFile:        c.File,
+		Revision:          revision(),
 		Log:               log,
 		LagWarning:        c.Source.LagWarning,
 		WALBudget:         c.Source.WALBudget,
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Mails:             mails,
-		Reload:            hangup,
 		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
 		Load: func() (*bridge.Definitions, error) {
 			// Not c: at a reload the file has changed.
-			c, err := config.Load(f.config, os.LookupEnv)
+			c, err := config.Load(f.config, variable)
 			if err != nil {
-				return nil, err
+				return nil, fileError{err}
 			}
-			return definitions(c)
+			d, err := definitions(c)
+			if err != nil {
+				return nil, fileError{err}
+			}
+			return d, nil
 		},
-	})
+	}, nil
 }
 
 // definitions are the rules and the endpoints of a configuration.
@@ -258,13 +276,15 @@ func queueOptions(c *config.Queue) queue.Options {
 	return o
 }
 
-// newLogger logs for people on a terminal and JSON otherwise.
+// newLogger logs for people on a terminal and JSON otherwise, with levels of the journal where that reads.
 func newLogger(w io.Writer, level string) (zerolog.Logger, error) {
 	l, err := zerolog.ParseLevel(level)
 	if err != nil {
 		return zerolog.Nop(), fmt.Errorf("log.level: %w", err)
 	}
-	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+	if j, is := systemd.NewJournal(w, os.LookupEnv); is {
+		w = j
+	} else if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		w = zerolog.ConsoleWriter{Out: f, TimeFormat: "15:04:05.000"}
 	}
 	return zerolog.New(w).Level(l).Hook(stamp{}), nil

@@ -24,6 +24,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
+	"gancho/internal/remote"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -31,6 +32,7 @@ import (
 // sessionFlags are those of every command that works on what Gancho stores.
 type sessionFlags struct {
 	config string
+	api    string
 	json   bool
 }
 
@@ -45,7 +47,7 @@ func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error
 	registerConfig(cmd.Flags(), &path)
 	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := config.Load(path, os.LookupEnv)
+		c, err := config.Load(path, variable)
 		if err != nil {
 			return err
 		}
@@ -54,7 +56,14 @@ func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error
 	return cmd
 }
 
+// register adds the flags of a command that can also ask a bridge over its API.
 func (f *sessionFlags) register(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&f.api, apiFlag, "", "ask the bridge at this `address` instead of reading the configuration; see gancho login")
+	f.registerHere(cmd)
+}
+
+// registerHere adds those of one that works on files and databases.
+func (f *sessionFlags) registerHere(cmd *cobra.Command) {
 	registerConfig(cmd.PersistentFlags(), &f.config)
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, for scripts")
 }
@@ -72,9 +81,12 @@ const (
 
 // session is what a command works with.
 type session struct {
-	*control.Service
-	actor   control.Actor
-	config  *config.Config
+	operations
+	actor control.Actor
+	// local and config are those of this process; nil: the operations are those of a bridge that is asked over its API.
+	local  *control.Service
+	config *config.Config
+	place
 	cmd     *cobra.Command
 	json    bool
 	closers []func()
@@ -84,11 +96,14 @@ type session struct {
 // connect reads the configuration and connects to what the command needs. The
 // caller closes the session.
 func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err error) {
-	c, err := config.Load(f.config, os.LookupEnv)
+	if f.api != "" {
+		return f.connectAPI(cmd)
+	}
+	c, err := config.Load(f.config, variable)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, cmd: cmd, json: f.json}
+	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, place: placeOf(c), cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -124,7 +139,8 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	if needs&withRules != 0 {
 		o.Backfill = s.planBackfill
 	}
-	s.Service = control.New(o)
+	s.local = control.New(o)
+	s.operations = s.local
 	return s, nil
 }
 
@@ -240,7 +256,10 @@ func (f *sessionFlags) run(cmd *cobra.Command, needs parts, do func(context.Cont
 func explain(err error) error {
 	var invalid *control.InvalidError
 	var readOnly *control.ReadOnlyError
+	var away *remote.UnreachableError
 	switch {
+	case errors.As(err, &away):
+		return oneLine(err, "check the address, and that gancho run listens there (http.listen)")
 	case errors.As(err, &invalid), errors.As(err, &readOnly):
 		return usageError{err}
 	case errors.Is(err, state.ErrBusy):

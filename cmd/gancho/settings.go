@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,7 +29,8 @@ func (f *settingFlags) register(cmd *cobra.Command) {
 	keys.StringSlice("events", nil, "`patterns` of the events that it gets, such as cobranca.*,cliente.novo (default: all)")
 	keys.StringSlice("tenants", nil, "`tenants` whose events it gets (default: all)")
 	keys.String("format", "", "standard, bare, cloudevents, cloudevents-binary or form")
-	keys.String("style", "", "settings for a known kind of receiver: superlogica")
+	keys.StringSlice("fields", nil, "`fields` of data that a message for a chat shows, such as valor,cliente.nome")
+	keys.String("style", "", "settings for a known kind of receiver: superlogica, slack, discord, telegram, google_chat or teams")
 	keys.String("concurrency", "", "the most requests in flight, as a `number`")
 	keys.String("order", "", "key, endpoint or none")
 	keys.String("rate", "", "the most requests, such as `50/s`")
@@ -71,7 +71,7 @@ func (f *settingFlags) document(cmd *cobra.Command, asIs bool) (origin string, d
 	if asIs && len(flags) == 0 && !strings.Contains(string(raw), "${") {
 		return origin, raw, nil
 	}
-	d := strictyaml.Parse(origin, raw, os.LookupEnv)
+	d := strictyaml.Parse(origin, raw, variable)
 	settings, err := object(d)
 	if err != nil {
 		return "", nil, err
@@ -151,7 +151,7 @@ func pairs(out map[string]any, key, flag, separator string, entries []string) er
 		if strings.TrimSpace(value) == "" {
 			return usageError{fmt.Errorf("%s %s: the value is empty (a variable that is not set?); give it one, or write it in --file", flag, name)}
 		}
-		expanded, err := scalar(flag+" "+name, strings.TrimSpace(value), os.LookupEnv, strictyaml.Value.Text)
+		expanded, err := scalar(flag+" "+name, strings.TrimSpace(value), variable, strictyaml.Value.Text)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (f *settingFlags) setEach(out map[string]any) error {
 		if keys[0] == "secret" || keys[0] == "secrets" {
 			return usageError{errors.New("--set: a secret on the command line can be seen by others; use --secret-file or --secret-env")}
 		}
-		d := strictyaml.Parse("--set "+path, []byte(text), os.LookupEnv)
+		d := strictyaml.Parse("--set "+path, []byte(text), variable)
 		if !d.Root().Valid() && len(d.Errors()) == 0 {
 			return usageError{fmt.Errorf("--set %s: the value is empty; write null to remove the setting", path)}
 		}

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,7 +106,7 @@ func (f *simulateFlags) check() error {
 
 func (f *simulateFlags) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	c, err := config.Load(f.config, os.LookupEnv)
+	c, err := config.Load(f.config, variable)
 	if err != nil {
 		return usageError{err}
 	}

@@ -90,18 +90,21 @@ func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
 // status is asked for when something is wrong.
 func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 	s, err := f.connect(cmd, withSlot)
-	if err != nil {
-		return nil, err
+	if err != nil || s.local == nil {
+		return s, err
 	}
 	s.failed = map[string]error{}
 	if s.config.State.On() {
-		if s.Store, err = s.connectStore(cmd.Context()); err != nil {
+		if store, err := s.connectStore(cmd.Context()); err != nil {
 			s.failed["state"] = err
 		} else {
-			s.Directory = s.Store.Directory()
+			s.local.Store, s.local.Directory = store, store.Directory()
+		}
+		if rules, err := parseRules(s.config); err == nil { // gancho check says what is wrong with them
+			s.local.Catalogue = rules.EventTypes
 		}
 	}
-	if s.Queue, err = s.connectQueue(cmd.Context(), s.Store); err != nil {
+	if s.local.Queue, err = s.connectQueue(cmd.Context(), s.local.Store); err != nil {
 		s.failed["queue"] = err
 	}
 	return s, nil
@@ -166,7 +169,7 @@ func (s *session) statusText(v control.StatusView) error {
 		text := "answers"
 		if v.Errors[part] != "" {
 			text = l.Translate("cli.error", v.Errors[part])
-		} else if part == "state" && s.Store == nil {
+		} else if part == "state" && !s.stored() {
 			text = "off (no state.key)"
 		} else if part == "queue" && v.Memory != nil {
 			text += "; " + memoryText(v.Memory)
@@ -181,7 +184,7 @@ func (s *session) statusText(v control.StatusView) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
 		text := plural(v.Orphans[name], "event") + " of endpoint " + name + ", which no longer exists; add it again"
-		if s.Store != nil {
+		if s.stored() {
 			text += ", or drop them: gancho endpoints remove " + name + " --drop-queue"
 		}
 		row("left behind", text)
@@ -189,7 +192,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(l, j))
 	}
-	if err := errors.Join(t.end(), s.ruleText(v.Rules)); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.ruleText(v.Rules), s.scheduleText(v.Schedules)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {
@@ -248,7 +251,7 @@ func (s *session) parkedText(n int64) string {
 	switch {
 	case n == 0:
 		return count(n)
-	case s.config.State.On():
+	case s.local == nil, s.config.State.On():
 		return count(n) + "; see gancho parked list"
 	}
 	return count(n) + "; see gancho parked list; " + control.UnkeptKey

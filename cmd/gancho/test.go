@@ -72,7 +72,7 @@ func (f *testFlags) test(cmd *cobra.Command, args []string) error {
 			return usageError{fmt.Errorf("--run: %w", err)}
 		}
 	}
-	c, err := config.LoadRules(f.config, os.LookupEnv)
+	c, err := config.LoadRules(f.config, variable)
 	if err != nil {
 		return usageError{err}
 	}
@@ -325,7 +325,7 @@ gancho check says where the source differs from it. Keep it under version contro
 			if len(args) > 1 {
 				return usageError{fmt.Errorf("unexpected argument %q: save writes one file", args[1])}
 			}
-			c, err := config.Load(path, os.LookupEnv)
+			c, err := config.Load(path, variable)
 			if err != nil {
 				return err
 			}

@@ -4,12 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -17,13 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/control"
+	"gancho/internal/remote"
 	"gancho/internal/state"
 )
 
 const (
-	// whyTimeout bounds one question, maxWhy its answer in bytes.
+	// whyTimeout bounds one question.
 	whyTimeout = time.Minute
-	maxWhy     = 32 << 20
 	// whyToken is how long a token is valid that is made for one question.
 	whyToken = 5 * time.Minute
 )
@@ -71,40 +67,58 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 	case f.key == "":
 		return usageError{errors.New("--key is missing: the row's primary key, such as --key 4711; several columns joined by commas")}
 	}
-	at, token, zone := cmp.Or(f.url, os.Getenv("GANCHO_URL")), os.Getenv("GANCHO_TOKEN"), time.Local
-	s := &session{cmd: cmd, json: f.json}
+	if f.api != "" {
+		if f.url != "" {
+			return usageError{errors.New("--api and --url exclude each other; keep one")}
+		}
+		return f.sessionFlags.run(cmd, 0, func(ctx context.Context, s *session) error { return f.tell(ctx, s) })
+	}
+	return explainWhy(f.ask(cmd))
+}
+
+// ask asks the bridge at --url, or at http.listen of the configuration.
+func (f *whyFlags) ask(cmd *cobra.Command) error {
+	at, token := cmp.Or(f.url, os.Getenv("GANCHO_URL")), os.Getenv(tokenVariable)
+	s := &session{cmd: cmd, json: f.json, place: place{zone: time.Local}}
 	if at == "" || token == "" {
 		var err error
 		if s, err = f.connect(cmd, withStore); err != nil {
-			return explain(err)
+			return err
 		}
 		defer s.close()
-		at, zone = cmp.Or(at, "http://"+s.config.HTTP.Listen), s.config.Source.Location
-	}
-	from, err := moment("--since", f.since, zone, time.Now())
-	if err != nil {
-		return err
+		at = cmp.Or(at, "http://"+s.config.HTTP.Listen)
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), whyTimeout)
 	defer cancel()
 	if token == "" {
+		if _, err := moment("--since", f.since, s.zone, time.Now()); err != nil {
+			return err // before a token is made
+		}
 		t, err := s.CreateToken(ctx, s.actor, control.NewToken{Token: state.Token{
 			Name: "why-" + strings.ToLower(rand.Text()[:10]), Role: f.role(), Expires: time.Now().Add(whyToken).UTC(),
 		}})
 		if err != nil {
-			return explain(err)
+			return err
 		}
-		defer func() { _ = s.RevokeToken(context.WithoutCancel(ctx), s.actor, t.Name) }() // it expires anyway
+		here := s.local
+		defer func() { _ = here.RevokeToken(context.WithoutCancel(ctx), s.actor, t.Name) }() // it expires anyway
 		token = t.Text
 	}
-	view, err := f.ask(ctx, at, token, from)
+	client, err := remote.New(remote.Options{Address: at, Token: token, Version: version, Plain: true})
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("--url: %w", err)}
 	}
-	if s.json {
-		return s.print(view)
+	defer client.Close()
+	s.operations = client
+	return f.tell(ctx, s)
+}
+
+// explainWhy is explain for a bridge that --url names.
+func explainWhy(err error) error {
+	if away, ok := errors.AsType[*remote.UnreachableError](err); ok {
+		return fmt.Errorf("%w; if it captures on another machine, give its address with --url", away)
 	}
-	return s.show(whyText(speech(cmd), view))
+	return explain(err)
 }
 
 // role is what the question needs.
@@ -115,54 +129,18 @@ func (f *whyFlags) role() state.Role {
 	return state.Viewer
 }
 
-// ask asks a bridge's API.
-func (f *whyFlags) ask(ctx context.Context, at, token string, from time.Time) (*control.WhyView, error) {
-	query := url.Values{"table": {f.table}, "key": {f.key}}
-	if f.row {
-		query.Set("row", "true")
-	}
-	if !from.IsZero() {
-		query.Set("from", from.UTC().Format(time.RFC3339Nano))
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at, "/")+"/api/v1/why?"+query.Encode(), nil) //nolint:gosec // the address is that of whoever runs the command
-	if err != nil || request.URL.Host == "" {
-		return nil, usageError{fmt.Errorf("%q is not the address of a gancho run; write such as --url http://127.0.0.1:8620", at)}
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	defer client.CloseIdleConnections()
-	answer, err := client.Do(request) //nolint:gosec // as above
+// tell asks, and prints what is answered.
+func (f *whyFlags) tell(ctx context.Context, s *session) error {
+	from, err := moment("--since", f.since, s.zone, time.Now())
 	if err != nil {
-		cause := err
-		if wrapped := new(url.Error); errors.As(err, &wrapped) {
-			cause = wrapped.Err // without the key, which is in the address
-		}
-		return nil, fmt.Errorf("ask gancho run at %s: %w; if it captures on another machine, give its address with --url", at, cause)
+		return err
 	}
-	defer func() { _ = answer.Body.Close() }() // it is read only
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxWhy))
+	view, err := s.Why(ctx, s.actor, control.WhyQuestion{Table: f.table, Key: f.key, From: from, Row: f.row})
 	if err != nil {
-		return nil, fmt.Errorf("ask gancho run at %s: %w", at, err)
+		return err
 	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, whyProblem(at, answer.StatusCode, body)
+	if s.json {
+		return s.print(view)
 	}
-	view := new(control.WhyView)
-	if err := json.Unmarshal(body, view); err != nil {
-		return nil, fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", at, err)
-	}
-	return view, nil
-}
-
-// whyProblem is an answer that is not what was asked for.
-func whyProblem(at string, status int, body []byte) error {
-	var problem struct{ Type, Detail string }
-	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
-		return fmt.Errorf("ask gancho run at %s: it answers %d; is the address that of its http.listen, and has it a state.key?", at, status)
-	}
-	err := fmt.Errorf("ask gancho run at %s: %s", at, strings.TrimSuffix(problem.Detail, "."))
-	if status == http.StatusBadRequest {
-		return usageError{err}
-	}
-	return err
+	return s.show(whyText(speech(s.cmd), &view))
 }

@@ -109,6 +109,11 @@ func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 		name = w.said("a rule of before the last reloads")
 	}
 	w.line(1, "%s: %s", name, w.said(w.outcome(c, r)))
+	if r.Outcome == control.WhyTimerSet {
+		for i := range r.Endpoints {
+			w.endpoint(&r.Endpoints[i])
+		}
+	}
 	if r.Outcome != control.WhyEvent {
 		return
 	}
@@ -169,6 +174,12 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: root_only, and its parent was deleted in the same transaction"
 	case control.WhyOtherTenant:
 		return "no event: the backfill is for another tenant"
+	case control.WhyTimerSet:
+		return "no event yet: the change sets the row's timer; when it is due, and no later change cancels it, event " + r.WebhookID
+	case control.WhyTimerCanceled:
+		return "no event: the change cancels the row's timer"
+	case control.WhyTimerWaits:
+		return "no event: the row's timer stays as it is"
 	}
 	return r.Outcome
 }

@@ -36,8 +36,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asGancho) != "" {
 		os.Exit(main.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
-	_ = os.Setenv("LC_ALL", "C") // whatever the developer's language, which the commands would speak
-	os.Exit(testservers.Main(m, &pg))
+	_ = os.Setenv("LC_ALL", "C")                      // whatever the developer's language, which the commands would speak
+	logins, err := os.MkdirTemp("", "gancho-logins-") // not the developer's
+	if err == nil {
+		err = os.Setenv("XDG_CONFIG_HOME", logins)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := testservers.Main(m, &pg)
+	_ = os.RemoveAll(logins)
+	os.Exit(code)
 }
 
 // commandEnv is the environment of this binary as the command. The race detector
@@ -63,8 +72,9 @@ type world struct {
 	binary   string // of the command; empty: the test's own
 	source   string // additional lines of the source section
 	rules    string
-	http     string // additional lines of the http section
-	extra    string // additional top-level sections
+	http     string   // additional lines of the http section
+	extra    string   // additional top-level sections
+	env      []string // additional variables of the commands that are started
 	// endpoints are the lines of the endpoints section.
 	endpoints []string
 	// sessions are those of exec that are kept.
@@ -259,7 +269,7 @@ func (w *world) startCommand(path string, args ...string) *bridge {
 	w.t.Helper()
 	b := &bridge{t: w.t, line: make(chan struct{}, 1), done: make(chan struct{})}
 	b.cmd = exec.Command(path, args...)
-	b.cmd.Env = commandEnv()
+	b.cmd.Env = commandEnv(w.env...)
 	if path != os.Args[0] { // its memory is measured as users have it, whatever the tests run with
 		b.cmd.Env = append(b.cmd.Env, "GOGC=100")
 	}

@@ -46,8 +46,10 @@
 //   - 401 or 403 to the last attempt of an event, when nothing was delivered since its
 //     first, and another event was answered so since the last delivery: the endpoint is
 //     suspended as misconfigured, the event kept, unless OnExhausted or PauseAfter say
-//     otherwise. If that event is answered so again, OnExhausted decides: it is not what
-//     keeps an endpoint suspended that lets all others in.
+//     otherwise. If that event is answered so again, OnExhausted decides: an event whose
+//     content is refused must not keep the others from being tried.
+//   - A token server that refuses the client: the same, of one event, and each time, because
+//     it says nothing about events.
 //   - webhook-delivery: abort, on a failure: the event becomes a dead letter
 //     immediately.
 //   - 410, or webhook-delivery: pause: the endpoint is suspended. So is one all of

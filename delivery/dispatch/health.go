@@ -249,6 +249,8 @@ func endpointFailure(o *webhook.Outcome) bool {
 		return false
 	case webhook.ClassStatus:
 		return o.Status >= 500
+	case webhook.ClassLogin: // a client that is refused is as one whose requests are answered 401
+		return o.Kind != webhook.Refused
 	}
 	return true
 }

@@ -62,12 +62,21 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
 	switch since, forGood := c.health.failingSince(now, c.ep.PauseAfter); {
 	case o.Kind == webhook.Gone:
-		c.suspendLocked("the receiver answered 410 Gone", now)
+		c.suspendLocked(goneReason(o), now)
 	case o.Wish == webhook.WishPause:
 		c.suspendLocked("the receiver asked for it (webhook-delivery: pause)", now)
 	case forGood:
 		c.suspendLocked("every attempt has failed since "+since.Format(time.RFC3339), now)
 	}
+}
+
+// goneReason says which answer means that the receiver wants nothing more: 410, or that of a
+// chat whose address was deleted.
+func goneReason(o *webhook.Outcome) string {
+	if o.Status == http.StatusGone {
+		return "the receiver answered 410 Gone"
+	}
+	return fmt.Sprintf("the receiver answered %d: its address was deleted; give the endpoint a new url", o.Status)
 }
 
 // dropMissingLocked removes events from memory that are no longer in their
@@ -168,7 +177,7 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.deadLetterLocked(j, a, aborted, now)
 	case o.Kind == webhook.Gone || probe:
 		c.lanes.requeue(j.lane) // that is no attempt of the event
-	case o.Kind == webhook.Refused && several:
+	case o.Kind == webhook.Refused && several && o.Class != webhook.ClassLogin: // that says nothing about events
 		c.splitListLocked(j, a.OffSchedule(j.prior), 0, "the receiver has refused it", now)
 	default:
 		c.retryLocked(j, a, now)
@@ -179,8 +188,8 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
 	_, suspends := c.health.failingSince(now, c.ep.PauseAfter)
 	if why != "" && !suspends && c.misconfigured(j.id, &a) {
-		suspends, a.Suspended = true, true
-		c.suspendLocked(misconfiguredReason(a.Status), now)
+		suspends, a.Suspended = true, shutOut(&a)
+		c.suspendLocked(misconfiguredReason(&a), now)
 	}
 	if why != "" && !suspends {
 		if j.size() > 1 {
@@ -202,13 +211,13 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 }
 
 // misconfigured reports whether an event's last attempt has failed because the endpoint
-// is let in nowhere, by its receiver or by what stands in front of it: 401 or 403, nothing
-// has been delivered since the event failed first, and it is not the only one. One alone may be
-// refused for what is in it, and keep all others from being tried; so may one that has suspended
-// the endpoint before.
+// is let in nowhere: its token server does not take the client; or its receiver, or what stands
+// in front of it, answers 401 or 403, and not to this event alone; and nothing has been
+// delivered since the event failed first. One event alone may be refused for what is in it, and
+// keep all others from being tried; so may one that has suspended the endpoint before.
 func (c *courier) misconfigured(id queue.ID, a *queue.Attempts) bool {
-	return shutOut(a) && !a.Suspended && c.ep.OnExhausted == endpoint.DeadLetter && c.ep.PauseAfter > 0 &&
-		c.health.undeliveredSince(a.First) && c.othersShutOut(id)
+	door := a.Class == webhook.ClassLogin && a.Wrong || shutOut(a) && !a.Suspended && c.othersShutOut(id)
+	return door && c.ep.OnExhausted == endpoint.DeadLetter && c.ep.PauseAfter > 0 && c.health.undeliveredSince(a.First)
 }
 
 // shutOut reports whether an event's last attempt was answered 401 or 403.
@@ -230,9 +239,12 @@ func (c *courier) othersShutOut(id queue.ID) bool {
 }
 
 // misconfiguredReason is why such an endpoint is suspended.
-func misconfiguredReason(status int) string {
+func misconfiguredReason(a *queue.Attempts) string {
+	if a.Class == webhook.ClassLogin {
+		return "misconfigured: " + a.Error + "; correct the endpoint's auth, or what refuses it"
+	}
 	return fmt.Sprintf("misconfigured: the receiver, or a firewall in front of it, answers %d %s to everything; correct the endpoint's secret, auth or url, or what refuses it",
-		status, http.StatusText(status))
+		a.Status, http.StatusText(a.Status))
 }
 
 func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {

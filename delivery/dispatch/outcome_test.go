@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -83,6 +84,7 @@ func keptOf(t *testing.T, c *redis.Client, endpoint string) (k retryState, ok bo
 // passed while an owner could have made attempts.
 func pass(t *testing.T, c *redis.Client, endpoint string, d time.Duration) {
 	t.Helper()
+	d = d.Truncate(time.Millisecond) // as Redis has it: all by the same
 	ctx, key := t.Context(), func(what string) string { return "gancho:{" + endpoint + "}:" + what }
 	for id, text := range c.HGetAll(ctx, key("at")).Val() {
 		var a map[string]any
@@ -178,6 +180,11 @@ func answer(code int, kind webhook.OutcomeKind) webhook.Outcome {
 	return o
 }
 
+// noLogin is an attempt without a token, because the token server does not take the client.
+func noLogin() webhook.Outcome {
+	return webhook.Outcome{Kind: webhook.Refused, Class: webhook.ClassLogin, Err: errors.New("login failed at token_url https://login.example.com: answered 401 (invalid_client)")}
+}
+
 func wishing(o webhook.Outcome, w webhook.Wish) webhook.Outcome {
 	o.Wish = w
 	return o
@@ -237,6 +244,10 @@ func TestOutcomes(t *testing.T) {
 		},
 		"refused at the door, alone": { // TestShutOut has others
 			n: 4, steps: steps(answer(401, webhook.Refused), 10*second, minute, 10*minute, 0), dead: "the receiver has refused it: no success in 4 attempts",
+		},
+		"refused by the token server": {
+			n: 4, steps: steps(noLogin(), 10*second, minute, 10*minute, 0),
+			paused: "misconfigured: login failed at token_url https://login.example.com: answered 401 (invalid_client); correct the endpoint's auth",
 		},
 		"refused at the door, never to be paused": {
 			ep: endpoint.Endpoint{PauseAfter: -1}, n: 4, dead: "the receiver has refused it: no success in 4 attempts",

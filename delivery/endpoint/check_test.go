@@ -33,6 +33,8 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{endpoint.Endpoint{Batch: endpoint.Batching{Max: 10, Wait: -1}}, "the wait of batch is negative"},
 		{endpoint.Endpoint{Batch: endpoint.Batching{Max: 2}, Format: endpoint.FormatForm}, "a request of the format form holds one event"},
 		{endpoint.Endpoint{Batch: endpoint.Batching{Max: 2}, Format: endpoint.FormatCloudEventsBinary}, "cloudevents-binary holds one event"},
+		{endpoint.Endpoint{Format: endpoint.FormatChat}, "messages for a chat need its style"},
+		{endpoint.Endpoint{Fields: []string{"valor"}}, "fields are those of a message for a chat"},
 
 		{endpoint.Endpoint{Success: endpoint.Success{Status: [][2]int{{200, 200}, {202, 299}}, Body: `"status":\s*200`}}, ""},
 		{endpoint.Endpoint{Success: endpoint.Success{Status: [][2]int{{299, 200}}}}, "the range 299-200 is empty; write 200-299"},

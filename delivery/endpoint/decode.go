@@ -78,7 +78,7 @@ func decode(v value, dir string) Endpoint {
 func decodeFields(v value, dir string, name, where func(string, func(value)) strictyaml.Field) Endpoint {
 	var e Endpoint
 	var secret, secrets bool
-	var address, headers, extra, batch, order, tls, signatures, auth, media value
+	var address, headers, extra, batch, order, tls, signatures, auth, media, format, fields value
 	e.decodeStyle(v)
 	v.Map(
 		name("name", func(v value) {
@@ -107,7 +107,8 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		strictyaml.Optional("headers", func(v value) { headers = v }),
 		strictyaml.Optional("content_type", func(v value) { media, e.ContentType = v, v.Text() }),
 		strictyaml.Optional("style", func(value) {}), // decodeStyle has read it
-		strictyaml.Optional("format", func(v value) { e.Format = choice[Format](v, formatNames) }),
+		strictyaml.Optional("format", func(v value) { format = v; e.Format = choice[Format](v, formatNames[:FormatChat]) }),
+		strictyaml.Optional("fields", func(v value) { fields = v; e.Fields = v.Texts() }),
 		strictyaml.Optional("extra", func(v value) { extra = v }),
 		strictyaml.Optional("numbers", func(v value) { e.StringNumbers = v.Choice("exact", "string") == "string" }),
 		strictyaml.Optional("batch", func(v value) { batch = v; e.Batch.decode(v) }),
@@ -163,6 +164,15 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		e.Extra = decodeExtra(extra, e.Format)
 	}
 	e.checkStyle(v)
+	if m := e.checkChat(); m != nil {
+		at := v
+		for _, part := range []value{format, fields} {
+			if part.Valid() {
+				at = part
+			}
+		}
+		m.at(at)
+	}
 	if batch.Valid() {
 		checkLists(e.Format).at(batch)
 		if order.Valid() && e.Order != OrderEndpoint && order.Choice(orderNames...) != "" {

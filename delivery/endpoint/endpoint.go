@@ -78,15 +78,20 @@ const (
 	FormatBare
 	// FormatForm is application/x-www-form-urlencoded, nested as PHP reads it: data[a][b]=.
 	FormatForm
+	// FormatChat is a message for people, as the service of the endpoint's style takes it. It
+	// comes with the style, not with format.
+	FormatChat
 )
 
-var formatNames = []string{"standard", "cloudevents", "cloudevents-binary", "bare", "form"}
+var formatNames = []string{"standard", "cloudevents", "cloudevents-binary", "bare", "form", "chat"}
 
 // String returns the format as the configuration spells it.
 func (f Format) String() string { return formatNames[f] }
 
 // HasLists reports whether a request of the format can hold several events.
-func (f Format) HasLists() bool { return f != FormatForm && f != FormatCloudEventsBinary }
+func (f Format) HasLists() bool {
+	return f != FormatForm && f != FormatCloudEventsBinary && f != FormatChat
+}
 
 func (f Format) isCloudEvents() bool { return f == FormatCloudEvents || f == FormatCloudEventsBinary }
 
@@ -149,9 +154,12 @@ type Endpoint struct {
 	// none: all.
 	Events []string
 	// Style is the name of a kind of receivers whose settings were the
-	// defaults of Format and Success: superlogica, or empty.
+	// defaults of Format, Success, Rate and NoStandard: one of Styles, or empty.
 	Style  string
 	Format Format
+	// Fields are the paths in data, with points between their keys, that a message for a chat
+	// shows; none: the first ten texts, numbers and truth values of data.
+	Fields []string
 	// Extra are fixed fields added to each body (a validationtoken): beside type
 	// in standard and form, as extension attributes in the CloudEvents formats,
 	// which allow names of lower-case letters and digits. bare has no place for

@@ -138,6 +138,8 @@ func checkExtraName(f Format, name string) *SettingError {
 	switch {
 	case f.isCloudEvents():
 		own = attributes
+	case f == FormatChat:
+		own = chatFields
 	case f == FormatForm: // PHP files a[b] under a, and drops leading blanks
 		base, _, _ = strings.Cut(strings.TrimLeft(name, " "), "[")
 	}
@@ -174,7 +176,7 @@ func (e Endpoint) WithFields(fields map[string]Hidden) Endpoint {
 	}
 	for name, v := range fields {
 		_, own := e.Extra[name]
-		if !own && e.Format != FormatBare && checkExtraName(e.Format, name) == nil && checkExtraValue(e.Format, name, v.Reveal()) == nil {
+		if !own && e.Format != FormatBare && e.Format != FormatChat && checkExtraName(e.Format, name) == nil && checkExtraValue(e.Format, name, v.Reveal()) == nil {
 			extra[name] = v
 		}
 	}

@@ -72,6 +72,7 @@ func (e *Endpoint) Check() error {
 			note(mistakef("give whsec_ or whsk_", "secret %d is empty or a public key, which cannot sign", i+1))
 		}
 	}
+	note(e.checkChat())
 	note(e.Batch.check(e.Format))
 	for _, r := range e.Success.Status {
 		note(checkStatus(r[0], r[1]))

@@ -147,7 +147,7 @@ func (e *Endpoint) decodeStyle(v value) {
 	}
 	for _, entry := range v.Entries() {
 		if entry.Name == "style" && entry.Value.IsScalar() {
-			e.setStyle(entry.Value.Choice(superlogica))
+			e.setStyle(entry.Value.Choice(styleNames...))
 		}
 	}
 }
@@ -157,6 +157,9 @@ func (e *Endpoint) setStyle(name string) {
 	if name == superlogica {
 		e.Format = FormatForm
 		e.Success = Success{Status: [][2]int{{200, 200}}, Body: successBody}
+	}
+	if e.Chat() != NoChat {
+		e.setChat()
 	}
 }
 

@@ -19,6 +19,7 @@ type appender struct {
 	// another identity than the one that was accepted.
 	conns  *connections
 	parked *stream // takes what no event could be made of
+	timers *stream // takes what changes mean for timers: see timers.go
 
 	token atomic.Uint64 // the newest that Take has taken, 0 before; see fence.go
 
@@ -33,7 +34,7 @@ type appender struct {
 
 // stream is one that Append writes. What changes is guarded by the appender's mu.
 type stream struct {
-	endpoint string // empty: the parked changes
+	endpoint string // empty: the parked changes, or those of timers
 	key      string
 	old      string // has the stream while it is cut
 	chain    string // key of the chain
@@ -63,6 +64,13 @@ func (k *keyspace) newStream(endpoint string) *stream {
 	return s
 }
 
+// newTimers returns the stream of what changes mean for timers. In a cluster it is on the slot of the parked changes.
+func (k *keyspace) newTimers() *stream {
+	s := k.newStream("")
+	s.key, s.old = k.timers(), k.of(k.parked(), "timers-cut")
+	return s
+}
+
 func (a *appender) stream(endpoint string, k *keyspace) *stream {
 	a.streamsMu.Lock()
 	defer a.streamsMu.Unlock()
@@ -83,7 +91,7 @@ func (a *appender) restartLocked(masters []string) {
 	for _, s := range a.streams {
 		s.last, s.registered = ID{}, false
 	}
-	a.parked.last = ID{}
+	a.parked.last, a.timers.last = ID{}, ID{}
 }
 
 // forgetRegistered has the endpoints' names registered, and their streams created, again:
@@ -96,7 +104,7 @@ func (a *appender) forgetRegistered() {
 	for _, s := range a.streams {
 		s.last, s.registered = ID{}, false
 	}
-	a.parked.last = ID{}
+	a.parked.last, a.timers.last = ID{}, ID{}
 }
 
 // Append appends all of the batch, or returns an error: ErrRestarted, ErrFenced, ErrStaleBatch, ErrFull,
@@ -193,6 +201,10 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 		s.batch = append(s.batch, t.record)
 		// A stream that has vanished is not created again beyond what was in it.
 		exists := !s.last.IsZero()
+		if rec.timer {
+			a.commands.queue = append(a.commands.queue, timerCommand(s.key, exists, b, rec))
+			continue
+		}
 		if p := rec.parked; p != nil {
 			args := []any{"XADD", s.key}
 			if exists {
@@ -296,7 +308,10 @@ func (q *Queue) recheck(ctx context.Context, addr string, server *redis.Client) 
 // it before is read again.
 func (q *Queue) vanished(s *stream) error {
 	q.servers.generations.Add(1)
-	if s.endpoint == "" {
+	switch s {
+	case q.appender.timers:
+		return &LostError{"the stream of timers"}
+	case q.appender.parked:
 		return &LostError{"the stream of parked changes"}
 	}
 	return &LostError{fmt.Sprintf("the queue of endpoint %q", s.endpoint)}

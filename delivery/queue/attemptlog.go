@@ -162,7 +162,7 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	if o.Detail != nil {
 		b = append(append(b, `,"x":`...), o.Detail...)
 	}
-	if keep && !id.FromSide() && (dead || o.Kind == webhook.Delivered) {
+	if keep && (!id.FromSide() || m.Op == webhook.OpTimer && !m.Replay) && (dead || o.Kind == webhook.Delivered) {
 		b = jsontext.AppendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)
@@ -170,6 +170,9 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = appendExact(b, "errors", m.Errors)
 		b = appendExact(b, "change", m.Change)
 		b = appendText(b, `,"op":`, m.Op)
+		if m.Late != 0 {
+			b = strconv.AppendInt(append(b, `,"late":`...), m.Late, 10)
+		}
 	}
 	b = append(b, '}', '\n')
 	r.log.lines = b
@@ -228,6 +231,7 @@ type logLine struct {
 	Errors    *string         `json:"errors"`
 	Change    *string         `json:"change"`
 	Op        string          `json:"op"`
+	Late      int64           `json:"late"`
 	// In place of the five, when they are not UTF-8.
 	Data64      []byte `json:"data64"`
 	Previous64  []byte `json:"previous64"`
@@ -265,7 +269,7 @@ func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogReco
 	}
 	m.Version = *l.Version
 	m.Data, m.Previous, m.Unchanged = exact(l.Data, l.Data64), exact(l.Previous, l.Previous64), exact(l.Unchanged, l.Unchanged64)
-	m.Errors, m.Change, m.Op = exact(l.Errors, l.Errors64), exact(l.Change, l.Change64), l.Op
+	m.Errors, m.Change, m.Op, m.Late = exact(l.Errors, l.Errors64), exact(l.Change, l.Change64), l.Op, l.Late
 	r.Kept = &m
 	return r, nil
 }

@@ -21,8 +21,8 @@ type Batch struct {
 	records      []record
 	destinations []destination
 	// Ids have to rise, or Redis would refuse an event as a duplicate.
-	lastEvent, lastParked ID
-	tally                 *Tally // counts what is added; nil: nobody does
+	lastEvent, lastParked, lastTimer ID
+	tally                            *Tally // counts what is added; nil: nobody does
 }
 
 type span struct{ from, to int }
@@ -42,7 +42,8 @@ type record struct {
 	errors       span
 	tags         span
 	op           cdc.Op
-	parked       *mapping.Parked // without its row and change; nil: an event
+	parked       *mapping.Parked // without its row and change; nil: an event, or a timer's change
+	timer        bool            // its key is key, the former one tenant, when it is due time, and pending data
 }
 
 type destination struct {
@@ -70,7 +71,7 @@ func (b *Batch) Reset() {
 	}
 	clear(b.records) // releases the strings
 	b.buf, b.records, b.destinations = b.buf[:0], b.records[:0], b.destinations[:0]
-	b.lastEvent, b.lastParked = ID{}, ID{}
+	b.lastEvent, b.lastParked, b.lastTimer = ID{}, ID{}, ID{}
 }
 
 // Add copies the event and routes it to the endpoints of the last Update; it returns

@@ -113,7 +113,10 @@ func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uin
 		}
 	}
 	q.servers.generations.Add(1) // what was read is read again, also by other processes:
-	for _, s := range streams[1:] {
+	for _, s := range streams {
+		if s.endpoint == "" {
+			continue
+		}
 		if err := rereadScript.Run(ctx, q.client, []string{q.keys.state(s.endpoint)}).Err(); err != nil {
 			return err
 		}
@@ -142,7 +145,7 @@ return redis.call('HINCRBY', KEYS[1], 'forgotten', 1)`)
 // allStreams are those that Append may have written to.
 func (q *Queue) allStreams(ctx context.Context) ([]*stream, error) {
 	names, err := q.EndpointNames(ctx)
-	streams := []*stream{q.appender.parked}
+	streams := []*stream{q.appender.parked, q.appender.timers}
 	for _, name := range names {
 		streams = append(streams, q.appender.stream(name, &q.keys))
 	}

@@ -104,6 +104,7 @@ func (q *Queue) connect(o *Options) error {
 	}
 	q.appender.conns = newConnections(with(1, appendTimeout, appendTimeout), q.greetAppender)
 	q.confirmer.conns = newConnections(with(1, appendTimeout, connectTimeout), q.servers.refuseRestarted) // WAITAOF blocks
+	q.timing = newConnections(with(2, connectTimeout, connectTimeout), q.servers.refuseRestarted)
 	q.nodes = newConnections(with(16, connectTimeout, connectTimeout), q.servers.noteIdentity)
 	if q.cluster == nil {
 		q.client = q.nodes.to("")

@@ -112,6 +112,7 @@ type Queue struct {
 	// one endpoint only; what has no key, such as SCAN, is for nodes.
 	client redis.UniversalClient
 	nodes  *connections
+	timing *connections // for timers: they refuse a server that was restarted
 
 	servers   identities
 	appender  appender
@@ -137,6 +138,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.servers = identities{promotable: q.promotable(), observed: map[string]string{}}
 	q.appender.checked, q.appender.streams = map[string]time.Time{}, map[string]*stream{}
 	q.appender.parked, q.appender.chains = q.keys.newStream(""), map[string]*chain{}
+	q.appender.timers = q.keys.newTimers()
 	q.confirmer.changed = make(chan struct{}, 1)
 	q.sources = sources{client: q.client, key: q.keys.source(), tally: q.keys.tallyRecord(), names: map[uint16]string{}}
 	q.tally.q = q
@@ -162,7 +164,7 @@ func (q *Queue) promotable() bool { return q.cluster != nil || q.sentinel != nil
 
 // Close releases the connections. Nothing may be running any more.
 func (q *Queue) Close() error {
-	problems := []error{q.appender.conns.close(), q.confirmer.conns.close(), q.nodes.close()}
+	problems := []error{q.appender.conns.close(), q.confirmer.conns.close(), q.timing.close(), q.nodes.close()}
 	switch {
 	case q.cluster != nil:
 		problems = append(problems, q.cluster.conns.close(), q.client.Close())
@@ -207,7 +209,13 @@ func (k keyspace) tokenOf(endpoint string) string {
 	}
 	return k.of(endpoint, "capture")
 }
-func (k keyspace) parked() string    { return k.prefix + ":parked" }
+func (k keyspace) parked() string { return k.prefix + ":parked" }
+
+// The keys of timers are on the slot of parked: what changes mean for them, when they are due, and which change has set them.
+func (k keyspace) timers() string    { return k.of(k.parked(), "timers") }
+func (k keyspace) timersDue() string { return k.of(k.parked(), "timers-due") }
+func (k keyspace) timersSet() string { return k.of(k.parked(), "timers-set") }
+
 func (k keyspace) expiry() string    { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string   { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked
 func (k keyspace) leases() string    { return k.prefix + ":leases" }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 
 	"gancho/delivery/webhook"
@@ -172,6 +173,8 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		m.Change = []byte(value)
 	case "o":
 		m.Op = value
+	case "l":
+		m.Late, err = strconv.ParseInt(value, 10, 64)
 	case "w":
 		m.ID = value
 	case "s":

@@ -34,6 +34,8 @@ type Part struct {
 	Job             string // the job's name, unique over time
 	After, Position string // where the job was before the part, and where it is after it
 	Messages        []webhook.Message
+	// First: they are sent for the first time, and so without the header webhook-replay.
+	First bool
 }
 
 // jobAge is how long Redis remembers where an endpoint's jobs are.
@@ -55,7 +57,7 @@ redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return ARGV[3]`)
 
 // ReplayPart queues events to be sent to the endpoint again, with their webhook-ids
-// and the header webhook-replay, and wakes its owner. It queues all of them or,
+// and, unless it is for the first time, the header webhook-replay, and wakes its owner. It queues all of them or,
 // with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
 // they may be queued nevertheless. Calling it again, in another process too, is
 // harmless: Redis keeps the position with the events, and appends nothing when the job is
@@ -68,7 +70,7 @@ func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (posit
 	if err = q.register(ctx, endpoint); err == nil {
 		args := []any{p.Job, p.After, p.Position, jobAge.Milliseconds()}
 		for i := range p.Messages {
-			fields := sideFields(&p.Messages[i], true)
+			fields := sideFields(&p.Messages[i], !p.First)
 			args = append(append(args, len(fields)), fields...)
 		}
 		position, err = partScript.Run(ctx, q.client, []string{q.keys.side(endpoint), q.keys.jobs(endpoint)}, args...).Text()
@@ -258,6 +260,9 @@ func sideFields(m *webhook.Message, replay bool) []any {
 	optional("u", m.Unchanged)
 	optional("e", m.Errors)
 	optional("o", []byte(m.Op))
+	if m.Late != 0 {
+		args = append(args, "l", m.Late)
+	}
 	if len(m.Tags) > 0 {
 		args = append(args, "g", jsontext.AppendStrings(nil, m.Tags))
 	}

@@ -182,7 +182,7 @@ func (t *Tally) find(key tallyKey) *tallyCell {
 
 // Observe implements mapping.Observer.
 func (t *Tally) Observe(o *mapping.Observation) {
-	if o.Again || o.Op == cdc.Read {
+	if o.Again || !o.Op.Streamed() {
 		return
 	}
 	for _, v := range o.Verdicts {
@@ -248,7 +248,7 @@ func (t *Tally) event(ev *mapping.Event, r *routes, matched []int) {
 	if c == nil {
 		return
 	}
-	if ev.Op == cdc.Read {
+	if !ev.Op.Streamed() {
 		c.open[Read]++
 	} else {
 		c.open[Made]++

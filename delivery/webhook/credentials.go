@@ -36,6 +36,9 @@ func loginOutcome(err error) *Outcome {
 	if !ok {
 		return &Outcome{Kind: Retry, Class: ClassCanceled, Err: err}
 	}
+	if failed.refused {
+		return &Outcome{Kind: Refused, Class: ClassLogin, Err: failed}
+	}
 	return &Outcome{Kind: Retry, Class: ClassLogin, Err: failed}
 }
 

@@ -24,6 +24,7 @@ type Member struct {
 func Envelope(f endpoint.Format) []Member {
 	least := Message{ID: "00000000-0", Type: "t", Time: time.Unix(0, 0), Sequence: "0", Op: "insert", Data: []byte(`{"a":0}`)}
 	most := least
+	most.Op = OpTimer
 	most.Tenant, most.Previous, most.Unchanged, most.Errors = "t", []byte(`{"a":1}`), []byte(`["b"]`), []byte(`["c"]`)
 	always := members(f, &least)
 	var out []Member
@@ -38,7 +39,7 @@ func members(f endpoint.Format, m *Message) []string {
 	header, body := Draft(&endpoint.Endpoint{Format: f}, m)
 	var names []string
 	switch f {
-	case endpoint.FormatBare:
+	case endpoint.FormatBare, endpoint.FormatChat:
 	case endpoint.FormatCloudEventsBinary:
 		for name := range header {
 			if strings.HasPrefix(name, "Ce-") {

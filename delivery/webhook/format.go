@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -20,9 +21,10 @@ const envelopeSize = 256
 // bodyShape is how an endpoint's bodies are written.
 type bodyShape struct {
 	format  endpoint.Format
-	strings bool   // numbers become JSON strings
-	extra   []byte // written behind the sequence, separator first
-	media   string // takes the place of the content type; empty: nothing does
+	strings bool       // numbers become JSON strings
+	extra   []byte     // written behind the sequence, separator first
+	chat    *chatShape // nil: the format is another
+	media   string     // takes the place of the content type; empty: nothing does
 }
 
 func newBodyShape(ep *endpoint.Endpoint) bodyShape {
@@ -34,6 +36,9 @@ func newBodyShape(ep *endpoint.Endpoint) bodyShape {
 		}
 		f.extra = jsontext.AppendString(append(f.extra, ','), name)
 		f.extra = jsontext.AppendString(append(f.extra, ':'), ep.Extra[name].Reveal())
+	}
+	if f.format == endpoint.FormatChat {
+		f.chat = newChatShape(ep)
 	}
 	return f
 }
@@ -84,6 +89,8 @@ func (f *bodyShape) appendBody(dst []byte, m *Message) []byte {
 		return f.appendCloudEvent(dst, m)
 	case endpoint.FormatForm:
 		return f.appendForm(dst, m)
+	case endpoint.FormatChat:
+		return append(append(f.chat.append(dst, m), f.extra...), '}')
 	}
 	return f.appendStandard(dst, m)
 }
@@ -104,6 +111,7 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 	if m.Op != "" {
 		dst = jsontext.AppendString(append(dst, `,"op":`...), m.Op)
 	}
+	dst = m.appendTimer(dst)
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
 	if len(m.Previous) > 0 {
@@ -116,6 +124,18 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 		dst = append(append(dst, `,"errors":`...), m.Errors...)
 	}
 	return append(dst, '}')
+}
+
+// timed reports whether time has made the event.
+func (m *Message) timed() bool { return m.Op == OpTimer }
+
+// appendTimer appends, of an event of a timer, when it was due, and how many seconds after that it was queued.
+func (m *Message) appendTimer(dst []byte) []byte {
+	if !m.timed() {
+		return dst
+	}
+	dst = m.Time.In(time.UTC).AppendFormat(append(dst, `,"due":"`...), timeLayout)
+	return strconv.AppendInt(append(dst, `","late":`...), m.Late, 10)
 }
 
 // appendValue appends a JSON value, or null where there is none.

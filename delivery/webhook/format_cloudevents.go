@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,6 +38,7 @@ func (f *bodyShape) appendCloudEvent(dst []byte, m *Message) []byte {
 	if m.Op != "" {
 		dst = jsontext.AppendString(append(dst, `,"op":`...), m.Op)
 	}
+	dst = m.appendTimer(dst)
 	if len(m.Previous) > 0 {
 		dst = jsontext.AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
 	}
@@ -66,6 +68,10 @@ func (f *bodyShape) setCloudHeaders(h http.Header, m *Message) {
 	set("Ce-Sequence", m.Sequence)
 	set("Ce-Tenant", attribute(m.Tenant))
 	set("Ce-Op", m.Op)
+	if m.timed() {
+		set("Ce-Due", m.Time.In(time.UTC).Format(timeLayout))
+		set("Ce-Late", strconv.FormatInt(m.Late, 10))
+	}
 	set("Ce-Previous", f.jsonAttribute(m.Previous))
 	set("Ce-Unchanged", f.jsonAttribute(m.Unchanged))
 	set("Ce-Errors", f.jsonAttribute(m.Errors))

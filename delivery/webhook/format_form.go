@@ -28,6 +28,10 @@ func (f *bodyShape) appendForm(dst []byte, m *Message) []byte {
 	if m.Op != "" {
 		dst = appendFormField(dst, "op", m.Op)
 	}
+	if m.timed() {
+		dst = appendFormField(dst, "due", m.Time.In(time.UTC).Format(timeLayout))
+		dst = appendFormField(dst, "late", strconv.FormatInt(m.Late, 10))
+	}
 	dst = append(dst, f.extra...)
 	dst = appendFormValue(dst, "data", m.Data)
 	if len(m.Previous) > 0 {

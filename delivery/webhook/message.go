@@ -12,12 +12,15 @@ type Message struct {
 	Tenant string `json:"tenant,omitempty"`
 	// Key is the ordering key within the tenant. It is not sent.
 	Key string `json:"key,omitempty"`
-	// Time is the commit's.
+	// Time is the commit's, or when a timer was due.
 	Time time.Time `json:"committed"`
 	// Sequence rises with commit order; a receiver compares it as text.
 	Sequence string `json:"sequence,omitempty"`
-	// Op is insert, update, delete or truncate; empty when the event is of no change.
+	// Op is that of [cdc.Op]: insert, update, delete or truncate, read for a row that was there already, timer or
+	// schedule for one that was read at a time; empty for events that are of no row.
 	Op string `json:"op,omitempty"`
+	// Late is how many whole seconds after Time, when it was due, an event of a timer was queued.
+	Late int64 `json:"late,omitempty"`
 	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
 	Data      []byte `json:"-"`
 	Previous  []byte `json:"-"`
@@ -38,6 +41,9 @@ type Message struct {
 // in the webhook-id of an event of the WAL.
 const SourceDigits = 8
 
+// OpTimer is the Op of an event that time has made: it says when it was due.
+const OpTimer = "timer"
+
 // OutcomeKind is what an attempt means for its message.
 type OutcomeKind uint8
 
@@ -46,7 +52,7 @@ const (
 	Delivered OutcomeKind = iota + 1 // done
 	Retry                            // to be retried
 	Gone                             // 410: the receiver wants nothing more
-	Refused                          // to be retried a few times: the answer says that the request itself is wrong
+	Refused                          // to be retried a few times: the answer says that the request itself is wrong, or that of its login
 )
 
 // String returns the kind in lower case, for logs.

@@ -298,6 +298,7 @@ type preparedEndpoint struct {
 	body       *regexp.Regexp // nil: any
 	reach      int            // how many bytes of an answer body is matched against
 	mask       answerMask
+	chat       endpoint.Chat
 	key        poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
 	pool       atomic.Pointer[pool]
 	err        error        // why nothing can be sent
@@ -306,7 +307,7 @@ type preparedEndpoint struct {
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	t := &preparedEndpoint{
-		shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep),
+		shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep), chat: ep.Chat(),
 	}
 	if t.err = ep.Check(); t.err != nil {
 		return t

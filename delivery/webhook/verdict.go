@@ -60,6 +60,7 @@ func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 	default:
 		o.Kind, o.Class = Delivered, ClassOK
 	}
+	t.judgeChat(&o, answer, kept)
 	return o
 }
 

@@ -160,7 +160,7 @@ func (c *crawl) deliver(o owner, endpoint, about string) {
 			Outcome: queue.OutcomeDead, Class: webhook.ClassStatus, Status: 500, Error: answer,
 		}
 		captured := attempt // by this source, for the ids of a day
-		captured.Entry, captured.WebhookID = attempt.Entry+"-2", source+"-"+m.ID
+		captured.Entry, captured.WebhookID = fmt.Sprintf("45035996273%05d-2", c.made), source+"-"+m.ID // an entry of epoch 1
 		for _, err := range []error{
 			c.store.WriteDead(c.t.Context(), []state.DeadLetter{dead}), c.store.WriteAttempts(c.t.Context(), []state.Attempt{attempt, captured}), c.store.WriteEvents(c.t.Context(), []webhook.Message{m}),
 		} {
@@ -506,7 +506,7 @@ var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/groups": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 	"POST /backfills": `"plan":`, "GET /screens": `"layout":"groups"`, "GET /screens/{name}": `"addresses":`, "POST /screens/{name}": `"addresses":`, "GET /tenant-fields": `"fields":`,
-	"GET /proof": `"differences":[]`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
+	"GET /installation": `"timezone":`, "GET /proof": `"differences":[]`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {

@@ -27,19 +27,33 @@ func (c *call) dropOneDead() (answer, error) {
 	return answer{}, err
 }
 
-// dropped says how many dead letters were deleted.
+// dropped says how many were deleted, or would be.
 type dropped struct {
 	Dropped int64 `json:"dropped"`
+	DryRun  bool  `json:"dry_run,omitempty"`
+}
+
+// drop deletes what the filter of the body chooses, or only counts it.
+func (c *call) drop(filterOf func(*state.Filter) member, count func(context.Context, control.Actor, state.Filter) (int64, error),
+	remove func(context.Context, control.Actor, state.Filter, bool) (int64, error),
+) (answer, error) {
+	var filter state.Filter
+	var all bool
+	d := dropped{}
+	err := c.decode(filterOf(&filter), allMember(&all), dryRunMember(&d.DryRun))
+	if err != nil {
+		return answer{}, err
+	}
+	if d.DryRun {
+		d.Dropped, err = count(c.ctx, c.actor, filter)
+	} else {
+		d.Dropped, err = remove(c.ctx, c.actor, filter, all)
+	}
+	return answer{body: d}, err
 }
 
 func (c *call) dropDead() (answer, error) {
-	var filter state.Filter
-	var all bool
-	if err := c.decode(filterMember(&filter, true), allMember(&all)); err != nil {
-		return answer{}, err
-	}
-	n, err := c.control.DropDead(c.ctx, c.actor, filter, all)
-	return answer{body: dropped{n}}, err
+	return c.drop(func(f *state.Filter) member { return filterMember(f, true) }, c.control.CountDead, c.control.DropDead)
 }
 
 func (c *call) redrive() (answer, error) {

@@ -67,10 +67,22 @@ func filtered[F, T any](name string, choose func(*query) F,
 		}
 		page, err := read(c.control, c.ctx, c.actor, filter, cursor, limit)
 		if page.Next != "" {
-			page.Next = base64.RawURLEncoding.EncodeToString([]byte(name + ":" + page.Next))
+			page.Next = Cursor(name, page.Next)
 		}
 		return answer{body: page}, err
 	}
+}
+
+// Cursor is the control's cursor as an answer of the list has it.
+func Cursor(list, cursor string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(list + ":" + cursor))
+}
+
+// ParseCursor returns the control's cursor of one that Cursor has made for the list; false: it has not.
+func ParseCursor(list, text string) (cursor string, ok bool) {
+	src, err := base64.RawURLEncoding.DecodeString(text)
+	name, cursor, found := strings.Cut(string(src), ":")
+	return cursor, err == nil && found && name == list && cursor != "" && isText(cursor)
 }
 
 // cursor is the control's cursor in the parameter of that name.
@@ -78,9 +90,8 @@ func (q *query) cursor(list string) string {
 	if !q.values.Has("cursor") {
 		return ""
 	}
-	text, err := base64.RawURLEncoding.DecodeString(q.values.Get("cursor"))
-	name, cursor, ok := strings.Cut(string(text), ":")
-	if err != nil || !ok || name != list || cursor == "" || !isText(cursor) {
+	cursor, ok := ParseCursor(list, q.values.Get("cursor"))
+	if !ok {
 		q.wrong("cursor", "use the next of the previous page, unchanged, or leave it out to begin", "the parameter %q is not a cursor of this list", "cursor")
 		return ""
 	}

@@ -38,13 +38,7 @@ func (c *call) dropOneParked() (answer, error) {
 }
 
 func (c *call) dropParked() (answer, error) {
-	var filter state.Filter
-	var all bool
-	if err := c.decode(parkedMember(&filter), allMember(&all)); err != nil {
-		return answer{}, err
-	}
-	n, err := c.control.DropParked(c.ctx, c.actor, filter, all)
-	return answer{body: dropped{n}}, err
+	return c.drop(parkedMember, c.control.CountParked, c.control.DropParked)
 }
 
 func (c *call) redriveParked() (answer, error) {

@@ -132,18 +132,34 @@ func (q *query) limit() int {
 	return n
 }
 
+// status is nil when the parameter is absent: 0 is where no answer came.
+func (q *query) status() *int {
+	if !q.values.Has("status") {
+		return nil
+	}
+	n, err := strconv.Atoi(q.values.Get("status"))
+	if err != nil || n < 0 || n > 999 {
+		q.wrong("status", "write such as 500, or 0 where no answer came", "the parameter %q is not an HTTP status", "status")
+	}
+	return &n
+}
+
 // filterQuery are the parameters that make a filter of deliveries or dead
 // letters; [] may be repeated.
 var filterQuery = []string{"endpoint", "webhook_id[]", "tenant", "key", "tag[]", "event[]", "from", "to"}
 
-// parkedQuery are those that make a filter of parked changes.
-var parkedQuery = []string{"webhook_id[]", "event[]", "from", "to"}
+// deadQuery are those of dead letters, which have more to choose by.
+var deadQuery = slices.Concat(filterQuery, []string{"class", "status"})
 
-// filter is what the parameters of filterQuery, and outcome, choose.
+// parkedQuery are those that make a filter of parked changes.
+var parkedQuery = []string{"webhook_id[]", "event[]", "rule", "reason", "from", "to"}
+
+// filter is what the parameters of filterQuery, deadQuery and parkedQuery, and outcome, choose.
 func (q *query) filter() state.Filter {
 	return state.Filter{
 		Endpoint: q.text("endpoint"), Webhooks: q.texts("webhook_id"), Tenant: q.optional("tenant"), Key: q.text("key"),
 		Tags: q.texts("tag"), Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"), Latest: q.bool("latest"),
+		Class: q.text("class"), Status: q.status(), Rule: q.text("rule"), Reason: q.text("reason"),
 	}
 }
 

@@ -122,6 +122,7 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/event-types", status: 200},
 		{method: "GET", path: "/why?table=cobrancas&key={}", foreign: []string{"mark1-key", "mark3-key"}, absent: none, status: 200, route: "/why"},
 		{method: "GET", path: "/status", status: 200},
+		{method: "GET", path: "/installation", status: 200},
 		{method: "GET", path: "/proof", status: 404},
 		{method: "GET", path: "/gaps", status: 404},
 		{method: "GET", path: "/audit?limit=500", status: 200},

@@ -21,6 +21,7 @@ import (
 	"gancho/internal/mail"
 	"gancho/internal/retry"
 	"gancho/internal/state"
+	"gancho/internal/systemd"
 	"gancho/mapping"
 )
 
@@ -75,8 +76,11 @@ type Options struct {
 	Quotas                  control.Quotas
 	Requests, TotalRequests int
 	Shutdown                time.Duration // how long requests in flight may take at the end
-	Version                 string
-	Log                     zerolog.Logger
+	// Version is Gancho's, Revision the commit that it was built from.
+	Version, Revision string
+	// ConfigFile is the path of gancho.yaml, for people.
+	ConfigFile string
+	Log        zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
 	// are warned.
 	LagWarning int64
@@ -94,6 +98,8 @@ type Options struct {
 	ConsoleURL string
 	// Doctor looks at everything that Gancho stands on, for the API. Nil: the API has none.
 	Doctor func(ctx context.Context) (doctor.Report, error)
+	// Service is the service manager that has started the process; nil: none has. The caller closes it.
+	Service *systemd.Notifier
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal
@@ -121,10 +127,13 @@ func Run(ctx context.Context, o Options) error {
 		o.Log.Info().Str("console_listen", listening.console.Addr().String()).Msg("serving the console")
 	}
 	metrics := newMetrics()
+	metrics.build(o.Version, o.Revision)
+	supervised := &supervision{service: o.Service}
+	defer supervised.begin(ctx)()
 	var refused *refusal
 	for {
 		b := newBridge(o, d)
-		b.metrics = metrics // counters go on
+		b.metrics, b.supervised = metrics, supervised // counters go on
 		b.refuse(refused)
 		err := b.live(ctx, listening)
 		d = b.definitionsNow()
@@ -151,6 +160,8 @@ func Run(ctx context.Context, o Options) error {
 // live runs the bridge once.
 func (b *bridge) live(ctx context.Context, listening listeners) error {
 	defer b.close()
+	b.supervised.watch(b)
+	defer b.supervised.watch(nil)
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.serve(running, listening) })
 	group.Go(func() error {
@@ -173,8 +184,9 @@ func (b *bridge) live(ctx context.Context, listening listeners) error {
 // bridge is the running whole.
 type bridge struct {
 	Options
-	metrics *metrics
-	health  *health
+	metrics    *metrics
+	health     *health
+	supervised *supervision
 
 	mu          sync.Mutex
 	definitions *Definitions // guarded by mu
@@ -343,6 +355,7 @@ func (b *bridge) run(ctx context.Context) error {
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
 		group.Go(func() error { return b.capture.watchTables(ctx) })
+		group.Go(func() error { return b.capture.runTimers(ctx) })
 		group.Go(func() error { return b.capture.reads.tend(ctx) })
 		group.Go(func() error { return b.watchHazards(ctx) })
 	} else if b.refused == nil {

@@ -381,3 +381,30 @@ func WarnOfBacklogs(q *queue.Queue, endpoints ...endpoint.Endpoint) (again func(
 	b.endpoints.Store(&endpoints)
 	return func(ctx context.Context) { b.warnOfBacklogs(ctx, w) }
 }
+
+// SchedulesWorld is what schedules run in, for tests.
+type SchedulesWorld struct {
+	Store     *state.Store
+	Queue     *queue.Queue
+	Endpoints []endpoint.Endpoint
+	Rules     *mapping.Ruleset
+	Source    string // its DSN
+	Location  *time.Location
+	Now       func() time.Time
+	Log       zerolog.Logger
+}
+
+// Run runs what is due until the context ends.
+func (w *SchedulesWorld) Run(ctx context.Context) error {
+	b := newBridge(Options{Log: w.Log, Location: w.Location}, &Definitions{})
+	b.store, b.queue = w.Store, w.Queue
+	b.endpoints.Store(&w.Endpoints)
+	s := b.schedulesOf(w.Rules.Schedules, func() *mapping.Source { return mapping.NewSource(w.Source, "", w.Log) }, func() bool { return true })
+	if w.Now != nil {
+		s.now = w.Now
+	}
+	return s.run(ctx)
+}
+
+// ScheduledRows is of how many rows a part of a run is at most.
+const ScheduledRows = scheduledRows

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,9 @@ type metrics struct {
 
 	queues *queueGauges
 
+	timersPending prometheus.Gauge
+	timers        *prometheus.CounterVec
+
 	refreshes      prometheus.Counter
 	records        *prometheus.CounterVec
 	recordsWaiting prometheus.Gauge
@@ -42,6 +46,8 @@ type metrics struct {
 	jobs           *prometheus.CounterVec
 	jobEvents      *prometheus.CounterVec
 	notices        *prometheus.CounterVec
+	scheduleRuns   *prometheus.CounterVec
+	scheduleLast   *prometheus.GaugeVec
 	mails          *prometheus.CounterVec
 
 	expired *prometheus.CounterVec
@@ -108,16 +114,28 @@ func newMetrics() *metrics {
 	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
 	m.mails = counter("mails_total", "Mails about operational events: sent, failed or dropped.", "outcome")
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
+	m.timersPending = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "timers_pending", Help: "Timers of rules with after that are not due yet."})
+	m.timers = counter("timers_total", "Timers that were due, by what became of them: fired, none (the row is gone, or when is no longer true), late (dropped for max_late), gone (the rule was removed), failed (the event could not be computed).", "event", "outcome")
+	m.scheduleRuns = counter("schedule_runs_total", "Runs of rules with schedule: done, failed (and tried again) or skipped (too late).", "event", "outcome")
+	m.scheduleLast = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: "schedule_last_run_timestamp_seconds", Help: "Scheduled time of the last run of a rule with schedule that this process has ended."}, []string{"event"})
 	m.expired = counter("expired_total", "Dead letters and parked changes that were deleted because they were kept for long enough.", "kind")
 	m.loginFailures = counter("api_login_failures_total", "Requests without a valid token: none was given (missing), it is not valid (invalid), too many had failed before from its address (throttled), or the metrics' token is wrong (metrics).", "reason")
 	m.turnedAway = plain("http_connections_turned_away_total", "Connections to Gancho's own listeners that found no room, or made room for them.")
 	m.busy = plain("api_busy_total", "Requests to the API that were refused because too many of their tenant or token, or of all, were in flight.")
-	m.registry.MustRegister(m.expired, m.busy, m.loginFailures, m.turnedAway,
-		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices, m.mails,
+	m.registry.MustRegister(m.timersPending, m.timers, m.expired, m.busy, m.loginFailures, m.turnedAway,
+		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices, m.mails, m.scheduleRuns, m.scheduleLast,
 		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// build adds what the process was built from.
+func (m *metrics) build(version, revision string) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "gancho", Name: "build_info", Help: "1, with the version, the commit and the Go that the process was built from.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	}, func() float64 { return 1 }))
 }
 
 // forget removes what is measured of an endpoint that is no more.

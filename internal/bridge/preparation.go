@@ -125,8 +125,13 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.State == nil && len(bound.Schedules()) > 0 {
+		return nil, nil, errScheduleState
+	}
 	for _, f := range bound.Findings() {
-		c.warn(f)
+		if f.ID != mapping.FindingScheduleCost {
+			c.warn(f)
+		}
 	}
 	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer c.checked.Close(ctx)

@@ -86,6 +86,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 		return withPolicy(err)
 	}
 	c.reads.commit(tx)
+	c.stage.handledTo(tx.End)
 	c.mapped = tx.End
 	if c.mapper.Full() {
 		return c.resolveAll()
@@ -97,6 +98,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 // Keepalive implements cdc.Handler.
 func (c *capture) Keepalive(lsn cdc.LSN) error {
 	c.reads.keepalive(lsn)
+	c.stage.handledTo(lsn)
 	c.mapped = lsn
 	c.advance()
 	return nil

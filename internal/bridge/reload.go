@@ -14,7 +14,7 @@ func (b *bridge) reload(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-b.Reload:
-			if err := b.reloadOnce(ctx); err != nil {
+			if err := b.supervised.reloading(func() error { return b.reloadOnce(ctx) }); err != nil {
 				b.Log.Error().Err(err).Msg("reload refused; everything stays as it was")
 			}
 		}

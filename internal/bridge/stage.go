@@ -62,6 +62,11 @@ type stage struct {
 
 	waiting atomic.Pointer[error] // why appending fails, nil while it does not
 
+	// handled is the position before which every change was mapped as far as timers go, 0 while that is not known; timers,
+	// of capacity 1, says that something was appended for them.
+	handled cdc.LSN // guarded by mu
+	timers  chan struct{}
+
 	memory memory
 
 	parkedRoom atomic.Int64 // how many more bytes of parked rows are kept
@@ -75,7 +80,7 @@ func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logge
 	s := &stage{
 		queue: q, keys: keys, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
-		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
+		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}), timers: make(chan struct{}, 1),
 	}
 	s.open.CountIn(q.Tally())
 	s.spare.CountIn(q.Tally())
@@ -169,6 +174,9 @@ func (s *stage) sealChange(e *mapping.Event) (err error) {
 	return err
 }
 
+// Timer implements mapping.TimerSink.
+func (s sink) Timer(t *mapping.TimerChange) error { return s.open.Timer(t) }
+
 func (s sink) Park(p *mapping.Parked) error {
 	s.metrics.parked.WithLabelValues(p.Type).Inc()
 	kept, err := s.seal(p)
@@ -226,6 +234,22 @@ func (s *stage) last() cdc.LSN {
 	return s.newest
 }
 
+// handledTo says that every change before a position was mapped, although its events may wait for lookups.
+func (s *stage) handledTo(lsn cdc.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.discard {
+		s.handled = lsn
+	}
+}
+
+// handles reports whether every change before a position was mapped, and nothing was dropped since.
+func (s *stage) handles(lsn cdc.LSN) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handled >= lsn
+}
+
 // flush has the open batch appended as soon as the one before it is.
 func (s *stage) flush() {
 	s.mu.Lock()
@@ -256,7 +280,7 @@ func (s *stage) reset() {
 
 func (s *stage) clear() {
 	s.open.Reset()
-	s.end, s.marked, s.due, s.newest = 0, false, false, 0
+	s.end, s.marked, s.due, s.newest, s.handled = 0, false, false, 0, 0
 	s.cleared++
 	s.cameBackLocked()
 }
@@ -398,6 +422,9 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 	})
 	if err == nil {
 		s.appended(b.Len(), b.Bytes())
+		if b.HasTimers() {
+			signal(s.timers)
+		}
 	}
 	if err == nil && !complained.IsZero() {
 		s.log.Info().Msg("redis accepts events again")

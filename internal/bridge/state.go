@@ -100,6 +100,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	if b.Capture {
 		group.Go(func() error { return b.dropQueues(ctx) })
 		group.Go(func() error { return b.sendClosings(ctx) })
+		group.Go(func() error { return b.capture.newSchedules().run(ctx) })
 	}
 }
 
@@ -108,7 +109,7 @@ func (b *bridge) service() *control.Service {
 	return control.New(control.Options{
 		Directory: b.directory,
 		Console:   b.consoleAt, Screens: b.screens(),
-		Unlogged: b.State.KeepLog == 0, Zone: b.Location,
+		Unlogged: b.State.KeepLog == 0, Zone: b.Location, ConfigFile: b.ConfigFile, KeepEvents: b.State.KeepEvents,
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Contract:  b.contract, RulesInUse: b.rulesInUse,

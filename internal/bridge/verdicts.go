@@ -237,7 +237,7 @@ func (v *verdicts) tell(c *remembered, known *knownSettings, webhookID func(cdc.
 		for _, verdict := range r.verdicts[:r.n] {
 			told := rules.told(c, verdict)
 			var err error
-			if verdict.Outcome == mapping.Fired || verdict.Outcome == mapping.WasParked {
+			if verdict.Outcome == mapping.Fired || verdict.Outcome == mapping.WasParked || verdict.Outcome == mapping.TimerSet {
 				if told.WebhookID, err = webhookID(at, int(verdict.Rule)); err != nil {
 					return out, err
 				}
@@ -270,6 +270,7 @@ var outcomes = map[mapping.Outcome]string{
 	mapping.Fired: control.WhyEvent, mapping.Unwatched: control.WhyUnwatched, mapping.False: control.WhyFalse, mapping.Null: control.WhyNull,
 	mapping.WasParked: control.WhyParked, mapping.Awaits: control.WhyAwaits, mapping.Commit: control.WhyCommit, mapping.Child: control.WhyChild,
 	mapping.Nothing: control.WhyNothing, mapping.Grouped: control.WhyGrouped, mapping.Root: control.WhyRoot,
+	mapping.TimerSet: control.WhyTimerSet, mapping.TimerCanceled: control.WhyTimerCanceled, mapping.TimerWaits: control.WhyTimerWaits,
 }
 
 // told is a verdict for people.

@@ -57,9 +57,9 @@ func settingGroups() []settingGroup {
 	return []settingGroup{
 		{"what", []setting{{name: "url"}, {name: "events", kind: aList}, {name: "tenants", kind: aList}, {name: "closing"}}},
 		{"request", []setting{
-			{name: "style", kind: aChoice, choices: []string{"superlogica"}},
+			{name: "style", kind: aChoice, choices: endpoint.Styles()},
 			{name: "format", kind: aChoice, choices: []string{"standard", "bare", "cloudevents", "cloudevents-binary", "form"}, usual: "standard"},
-			{name: "headers", kind: pairs}, {name: "content_type"}, {name: "extra", kind: pairs},
+			{name: "fields", kind: aList}, {name: "headers", kind: pairs}, {name: "content_type"}, {name: "extra", kind: pairs},
 			{name: "numbers", kind: aChoice, choices: []string{"exact", "string"}, usual: "exact"},
 			{name: "batch/max", kind: aNumber, usual: "1"}, {name: "batch/wait", usual: span(0)}, {name: "batch/per", kind: aChoice, choices: []string{"transaction"}},
 		}},

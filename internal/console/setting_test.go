@@ -84,5 +84,5 @@ func TestNestedSettings(t *testing.T) {
 	}
 	b.open(edit).submit("Salvar", "OAuth 2.0: URL do token", "", "OAuth 2.0: cliente", "", "OAuth 2.0: segredo do cliente", "", "OAuth 2.0: escopos", "",
 		"Basic: usuário", "ana", "Basic: senha", "segredo-da-ana", "Assinaturas de outros fornecedores", "[shopify]").shows(http.StatusOK, "user: ana", "password: '***'", "preset: shopify")
-	b.open(edit).submit("Salvar", "Assinaturas de outros fornecedores", "[gitlab]").shows(http.StatusUnprocessableEntity, "did you mean")
+	b.open(edit).submit("Salvar", "Assinaturas de outros fornecedores", "[gitlab]").shows(http.StatusUnprocessableEntity, "você quis dizer")
 }

@@ -118,7 +118,7 @@ func flat(defs jsonschema.Properties, s *jsonschema.Schema) []*jsonschema.Schema
 // bodies compares the bodies, operation by operation.
 func (c *comparison) bodies(was, now *jsonschema.Schema) {
 	before, after := alternatives(c.was, was), alternatives(c.now, now)
-	for _, op := range []string{"insert", "read", "update", "delete", "truncate"} {
+	for _, op := range []string{"insert", "read", "update", "delete", "truncate", "timer", "schedule"} {
 		switch {
 		case before[op] == nil && after[op] == nil:
 		case before[op] == nil:

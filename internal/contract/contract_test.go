@@ -67,6 +67,7 @@ rules:
     columns: [id, nome, grande]
   - {event: chave.apagada, table: chave, on: delete, columns: [id, nome]}
   - {event: dois, table: apaga, on: [insert, update], numbers: string, data: {id: id, nome: nome}}
+  - {event: parada, table: cheia, on: [insert, update], when: nome is not null, after: 1h, columns: [id, nome]}
   - {event: dois, table: cheia, on: [update, truncate], data: {total: "1", texto: "'x'"}}
 `
 
@@ -88,7 +89,7 @@ func formats() []*endpoint.Endpoint {
 	for _, f := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary, endpoint.FormatBare, endpoint.FormatForm} {
 		out = append(out, &endpoint.Endpoint{Format: f}, &endpoint.Endpoint{Format: f, StringNumbers: true})
 	}
-	return out
+	return append(out, &endpoint.Endpoint{Format: endpoint.FormatChat, Style: "slack"})
 }
 
 // body is what a request carries, as a value of JSON.
@@ -206,7 +207,7 @@ func testBodies(t *testing.T, s *source) {
 	}
 	want := map[string]int{
 		"varios.gravado insert": 2, "varios.gravado update": 3, "cheia.mudou insert": 2, "cheia.mudou update": 5, "cheia.mudou delete": 1,
-		"chave.apagada delete": 1, "dois insert": 1, "dois update": 6, "dois truncate": 1,
+		"chave.apagada delete": 1, "dois insert": 1, "dois update": 6, "parada timer": 2, "dois truncate": 1,
 		"varios.gravado read": 2, "cheia.mudou read": 2, "dois read": 1,
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {

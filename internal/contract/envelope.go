@@ -2,6 +2,7 @@ package contract
 
 import (
 	"encoding/json"
+	"slices"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
@@ -88,6 +89,9 @@ func (e *Event) dataName(b body, v *Variant) string {
 
 // envelope is the schema of a body of a variant.
 func (e *Event) envelope(d *definitions, b body, v *Variant) *jsonschema.Schema {
+	if b.format == endpoint.FormatChat { // for people, in a form that is the service's
+		return &jsonschema.Schema{Type: jsonschema.Types{jsonschema.Object}}
+	}
 	data := d.add(e.dataName(b, v), b.written(v.Data))
 	if b.format == endpoint.FormatForm { // an empty object is an empty text
 		data = jsonschema.Any(data, &jsonschema.Schema{Type: text(), Enum: empty()})
@@ -131,6 +135,11 @@ func (e *Event) member(name string, b body, v *Variant, data *jsonschema.Schema)
 			out.Enum = append(out.Enum, jsonschema.Text(op))
 		}
 		return out, false
+	case "due", "late":
+		if !slices.Contains(v.Ops, webhook.OpTimer) {
+			return nil, false
+		}
+		return timerMember(name, b), true
 	case "data":
 		return data, false
 	case "tenant":
@@ -154,6 +163,18 @@ func (e *Event) member(name string, b body, v *Variant, data *jsonschema.Schema)
 		return paths(v.Failing, attribute, "the fields that are null because their expressions failed"), false
 	}
 	return fixed(name), false
+}
+
+// timerMember is the schema of what the events of timers have beside those of changes.
+func timerMember(name string, b body) *jsonschema.Schema {
+	if name == "due" {
+		return &jsonschema.Schema{Type: text(), Format: "date-time", Description: "when the event was due, in UTC"}
+	}
+	out := &jsonschema.Schema{Type: jsonschema.Types{jsonschema.Integer}, Description: "how many seconds after that it was queued"}
+	if b.format == endpoint.FormatForm || b.format == endpoint.FormatCloudEventsBinary {
+		out.Type = text()
+	}
+	return out
 }
 
 // attributeName is the name of a CloudEvents header's attribute.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ func Events(types []mapping.EventType, payloads []mapping.Payload) []Event {
 	for _, t := range types {
 		e := Event{Name: t.Name, Group: t.Group, Title: t.Title, Description: t.Description, sample: sampler{hidden: map[string]bool{}}}
 		for _, r := range t.Rules {
-			if text := r.Table + " (" + r.On + ")"; !slices.Contains(e.Sources, text) {
+			if text := cmp.Or(r.Table, r.Schedule) + " (" + r.On + ")"; !slices.Contains(e.Sources, text) {
 				e.Sources = append(e.Sources, text)
 			}
 		}

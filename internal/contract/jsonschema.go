@@ -20,6 +20,7 @@ func (e *Event) Schema(ep *endpoint.Endpoint) *jsonschema.Schema {
 		e.body(&d, b)
 	}
 	b := bodyOf(ep)
+	e.body(&d, b) // a chat's is not among them
 	out := &jsonschema.Schema{Dialect: jsonschema.Dialect, ID: idPrefix + url.PathEscape(e.Name), Title: e.heading(), Description: e.Description}
 	root := &jsonschema.Schema{Ref: d.prefix + b.name()}
 	_, sample := e.Sample(ep)

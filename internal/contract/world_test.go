@@ -58,6 +58,7 @@ type source struct {
 	events   []contract.Event
 	saved    []contract.Event // from the saved catalogue
 	messages []*webhook.Message
+	timer    *mapping.TimerChange // that the change at hand has set
 	parked   []string
 	marks    chan struct{}
 	reads    atomic.Bool // each row that is inserted is also read as one that was there
@@ -69,7 +70,12 @@ func (s *source) Change(c *cdc.Change) error {
 		s.marks <- struct{}{}
 		return nil
 	}
-	if err := s.mapper.Map(c, s); err != nil || c.Op != cdc.Insert || !s.reads.Load() {
+	s.timer = nil
+	err := s.mapper.Map(c, s)
+	if err == nil && s.timer != nil { // as if it were due now
+		err = s.mapper.FireAfter(s.t.Context(), s.timer, []*cdc.Change{c}, s)
+	}
+	if err != nil || c.Op != cdc.Insert || !s.reads.Load() {
 		return err
 	}
 	read := *c // as a backfill finds the row
@@ -86,6 +92,13 @@ func (s *source) Commit(tx *cdc.Transaction) error {
 func (s *source) Keepalive(cdc.LSN) error { return nil }
 func (s *source) Flush() error            { return nil }
 func (s *source) Reset() error            { return nil }
+
+func (s *source) Timer(t *mapping.TimerChange) error {
+	if !t.Due.IsZero() {
+		s.timer = t
+	}
+	return nil
+}
 
 func (s *source) Event(e *mapping.Event) error {
 	s.messages = append(s.messages, &webhook.Message{

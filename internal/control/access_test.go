@@ -121,6 +121,7 @@ func operations() map[string]operation {
 		"ResendMissing": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.ResendMissing(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}, func(string) bool { return false }))
 		}},
+		"Installation": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Installation(ctx, a)) }},
 		"Prove": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Prove(ctx, a, queue.TallySpan{From: time.Now().Add(-time.Hour), To: time.Now()}))
 		}},
@@ -716,7 +717,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		case "SourceStatus", "EventContract", "Rules", "RuleFile":
 			continue

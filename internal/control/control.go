@@ -86,6 +86,9 @@ type Options struct {
 	Unlogged bool
 	Zone     *time.Location
 	Version  string
+	// ConfigFile is the path of gancho.yaml as it was given; KeepEvents how long events are kept after their commit, 0: they are not.
+	ConfigFile string
+	KeepEvents time.Duration
 	// Console is the address of the console's listener, such as https://webhooks.example.com. Empty: there is no console.
 	Console string
 	// Screens are those of vendors.
@@ -208,6 +211,8 @@ type StatusView struct {
 	Parked int64 `json:"parked"`
 	// Rules are those that have seen changes lately, in the order of their names.
 	Rules []RuleRate `json:"rules,omitempty"`
+	// Schedules are the rules with schedule, in the order of the files.
+	Schedules []ScheduleView `json:"schedules,omitempty"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.
 	Orphans map[string]int64 `json:"orphans,omitempty"`
 	// Jobs are those that have not ended.

@@ -145,6 +145,15 @@ type NewEndpoint struct {
 	Ed25519 bool
 }
 
+// Check refuses a document that AddEndpoint refuses whatever there is, as that does.
+func (n *NewEndpoint) Check() error {
+	ep, err := parse(n.Origin, n.Document, true)
+	if err != nil {
+		return err
+	}
+	return named(*n, &ep)
+}
+
 // AddEndpoint stores a new endpoint. The answer has its signing key when it was
 // generated or given as a text, this once. Needs Admin.
 func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (CreatedView, error) {

@@ -96,6 +96,10 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	if a.Tenant != "" {
 		return v, nil
 	}
+	if s.Store != nil && s.Catalogue != nil {
+		v.Schedules, err = s.schedules(ctx)
+		note("state", err)
+	}
 	if s.Queue != nil {
 		var m MemoryView
 		if m.Used, m.Max, err = s.Queue.Memory(ctx); note("queue", err) {

@@ -27,6 +27,10 @@ const (
 	WhyRoot      = "root_only"  // its parent was deleted in the same transaction
 	// WhyOtherTenant: the backfill that has read the row is for another tenant
 	WhyOtherTenant = "other_tenant"
+
+	WhyTimerSet      = "timer_set"      // the row's timer was set, moved or begun again
+	WhyTimerCanceled = "timer_canceled" // the row's timer was canceled, if one was pending
+	WhyTimerWaits    = "timer_waits"    // the row's timer stays as it is
 )
 
 // RefusedBackfill is a WhyEndpoint.Refused: the backfill that has read the row is for another endpoint.
@@ -105,7 +109,7 @@ type WhyRule struct {
 	Number   int    `json:"conjunct_number,omitempty"`
 	Of       int    `json:"conjuncts,omitempty"`
 	Conjunct string `json:"conjunct,omitempty"`
-	// WebhookID is that of the event, or the one that the event of a parked change would have.
+	// WebhookID is that of the event, of the one that a timer makes when it is due, or the one that the event of a parked change would have.
 	WebhookID string `json:"webhook_id,omitempty"`
 	// Parked is the reason; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
@@ -219,7 +223,7 @@ func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
 			}
 			r.Endpoints = slices.DeleteFunc(r.Endpoints, func(e WhyEndpoint) bool { return !a.sees(e.Tenants) })
 			switch {
-			case r.Outcome == WhyEvent:
+			case r.Outcome == WhyEvent || r.Outcome == WhyTimerSet:
 				events = append(events, r.WebhookID)
 			case r.Outcome == WhyParked && a.Tenant == "":
 				parked = append(parked, r.WebhookID)

@@ -15,7 +15,7 @@ func Example() {
 			return
 		}
 		for file, text := range files {
-			fmt.Printf("%s: %d rules\n", file, bytes.Count(text, []byte("- event:")))
+			fmt.Printf("%s: %d rules\n", file, bytes.Count(text, []byte("\n  - event:")))
 		}
 	}
 	// Output:

@@ -114,9 +114,13 @@ func (r *Receiver) Summary() Summary {
 	return r.summary
 }
 
-// ServeHTTP takes one webhook on any path.
+// ServeHTTP takes one webhook on any path; GET /healthz says that it would.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	arrived := time.Now()
+	if req.Method == http.MethodGet && req.URL.Path == "/healthz" { // of the bridge, too: gancho health --live
+		_, _ = io.WriteString(w, "ok\n") // the client hung up
+		return
+	}
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "this is a receiver of webhooks: POST one", http.StatusMethodNotAllowed)

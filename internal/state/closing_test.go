@@ -18,7 +18,7 @@ func TestGiven(t *testing.T) {
 	id := func(n string) string { return source + "-001-0000000001a2b3c" + n + "-000000000000-0000" }
 	given := func(n string, change func(*state.Attempt)) state.Attempt {
 		a := attempt("crm", len(n))
-		a.Entry, a.WebhookID, a.Committed = "1-"+n, id(n), noon
+		a.Entry, a.WebhookID, a.Committed = "4503599627370497-"+n, id(n), noon
 		change(&a)
 		return a
 	}
@@ -32,6 +32,7 @@ func TestGiven(t *testing.T) {
 		given("4", func(a *state.Attempt) { a.Outcome = "retry" }),
 		given("5", func(a *state.Attempt) { a.Replay = true }),
 		given("6", func(a *state.Attempt) { a.Committed = noon.Add(time.Hour) }),
+		given("a", func(a *state.Attempt) { a.Entry = "1772366400000-0" }), // of a timer
 		given("7", func(a *state.Attempt) { a.Endpoint = "erp" }),
 		given("8", func(a *state.Attempt) { a.WebhookID = "gancho-0123456789abcdef" }),
 		given("9", func(a *state.Attempt) { a.WebhookID = "b" + a.WebhookID[1:] }),

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -314,6 +315,9 @@ func notes(m *webhook.Message) []byte {
 		return m.Unchanged
 	}
 	dst := jsontext.AppendString([]byte(`{"op":`), m.Op)
+	if m.Late != 0 {
+		dst = strconv.AppendInt(append(dst, `,"late":`...), m.Late, 10)
+	}
 	if len(m.Unchanged) > 0 {
 		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
 	}
@@ -331,13 +335,14 @@ func readNotes(m *webhook.Message, stored []byte) error {
 	}
 	var n struct {
 		Op        string          `json:"op"`
+		Late      int64           `json:"late"`
 		Unchanged json.RawMessage `json:"unchanged"`
 		Errors    json.RawMessage `json:"errors"`
 	}
 	if err := json.Unmarshal(stored, &n); err != nil {
 		return fmt.Errorf("read column unchanged of event %s: %w", m.ID, err)
 	}
-	m.Op, m.Unchanged, m.Errors = n.Op, n.Unchanged, n.Errors
+	m.Op, m.Late, m.Unchanged, m.Errors = n.Op, n.Late, n.Unchanged, n.Errors
 	return nil
 }
 

@@ -219,7 +219,7 @@ func (c *checker) operation(id ident) *term {
 		}
 		return op.String()
 	}
-	var names [cdc.Read + 1][]byte
+	var names [cdc.Schedule + 1][]byte
 	var only cdc.Op
 	n := 0
 	for op, has := range map[cdc.Op]bool{cdc.Insert: c.scope.Insert, cdc.Update: c.scope.Update, cdc.Delete: c.scope.Delete} {
@@ -228,7 +228,9 @@ func (c *checker) operation(id ident) *term {
 			only, n = op, n+1
 		}
 	}
-	names[cdc.Read] = names[cdc.Insert] // a row that was there already is taken as if it were inserted
+	for _, op := range []cdc.Op{cdc.Read, cdc.Timer, cdc.Schedule} {
+		names[op] = names[cdc.Insert] // a row that is read is taken as if it were inserted
+	}
 	switch n {
 	case 0:
 		only = cdc.Truncate

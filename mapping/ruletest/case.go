@@ -38,6 +38,7 @@ type Case struct {
 	evaluated map[string]strictyaml.Value
 	rows      map[*cdc.Table][][]cdc.Datum // that the transaction did not change
 	now       time.Time
+	passes    time.Duration // how long after now timers are looked at
 	// expect are the expected events; written is false where there is no such key.
 	expect  []*expected
 	written bool
@@ -63,6 +64,9 @@ type expected struct {
 	event, parked                                          string
 	tenant, key, op, data, partial, previous, left, failed strictyaml.Value
 }
+
+// maxPasses bounds passes.
+const maxPasses = 10 * 366 * 24 * time.Hour
 
 // defaultNow is the time of the commit in a case without now.
 var defaultNow = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -140,6 +144,7 @@ func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
 			}
 			c.now = at
 		}),
+		strictyaml.Optional("passes", func(v strictyaml.Value) { c.passes = v.Duration(time.Second, maxPasses) }),
 		strictyaml.Optional("expect", func(v strictyaml.Value) { c.written, c.place, c.expect = true, v, s.readExpect(v) }),
 	)
 	return c

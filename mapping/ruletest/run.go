@@ -2,12 +2,14 @@ package ruletest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"gancho/cdc"
 	"gancho/mapping"
@@ -134,10 +136,12 @@ func (c *Case) placeOf() string { return fmt.Sprintf("%s:%d", c.File, c.Line) }
 // play maps the changes of a case as one transaction.
 func (s *Suite) play(ctx context.Context, m *mapping.Mapper, c *Case) ([]event, error) {
 	tx := &cdc.Transaction{Time: c.now}
-	sink := &sink{}
+	sink := &sink{timers: map[timerOf]*mapping.TimerChange{}}
+	changes := make([]*cdc.Change, 0, len(c.changes))
 	m.Begin(tx)
 	for i, given := range c.changes {
 		change := &cdc.Change{Position: cdc.Position{Ordinal: uint64(i)}, Tx: tx, Op: given.op, Relation: given.table.Relation, New: given.new, Old: given.old}
+		changes = append(changes, change)
 		if err := m.Map(change, sink); err != nil {
 			return nil, err
 		}
@@ -148,10 +152,58 @@ func (s *Suite) play(ctx context.Context, m *mapping.Mapper, c *Case) ([]event, 
 	if err := m.Resolve(ctx, sink); err != nil {
 		return nil, err
 	}
+	for _, t := range sink.due(c.now.Add(c.passes)) {
+		if err := m.FireAfter(ctx, t, changes, sink); err != nil {
+			return nil, err
+		}
+	}
 	return sink.events, nil
 }
 
-type sink struct{ events []event }
+type sink struct {
+	events []event
+	timers map[timerOf]*mapping.TimerChange
+}
+
+// timerOf is whose a timer is.
+type timerOf struct {
+	rule int
+	key  string
+}
+
+// Timer implements mapping.TimerSink.
+func (s *sink) Timer(t *mapping.TimerChange) error {
+	of := timerOf{t.N, string(t.Key)}
+	pending := s.timers[of] != nil
+	if t.Former != nil {
+		former := timerOf{t.N, string(t.Former)}
+		pending = pending || s.timers[former] != nil
+		delete(s.timers, former)
+	}
+	switch {
+	case t.Due.IsZero():
+		delete(s.timers, of)
+	case pending || !t.Pending:
+		kept := *t
+		kept.Key, kept.Former = bytes.Clone(t.Key), nil
+		s.timers[of] = &kept
+	}
+	return nil
+}
+
+// due are the timers that are due at a time, in order.
+func (s *sink) due(at time.Time) []*mapping.TimerChange {
+	var out []*mapping.TimerChange
+	for _, t := range s.timers {
+		if !t.Due.After(at) {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b *mapping.TimerChange) int {
+		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.Position.Ordinal, b.Position.Ordinal), cmp.Compare(a.N, b.N))
+	})
+	return out
+}
 
 func (s *sink) Event(e *mapping.Event) error {
 	s.events = append(s.events, event{

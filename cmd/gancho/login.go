@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/control"
+	"gancho/internal/remote"
+)
+
+func newLoginCommand() *cobra.Command {
+	var f sessionFlags
+	cmd := &cobra.Command{
+		Use: "login", Short: "Keep a token, for commands that ask a bridge from another machine", Args: noArguments,
+		Long: `Read a token from $GANCHO_TOKEN or the standard input, show it to the bridge, and keep it for
+commands with the same --api: in the user's configuration directory, in a file that nobody else
+may read. Somebody at the bridge creates the token: gancho tokens create NAME --role operator.
+
+A token is sent over https only, or to this machine.`,
+		Example: "  gancho login --api https://webhooks.example.com:8622\n  gancho status --api https://webhooks.example.com:8622",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			address, err := f.address()
+			if err != nil {
+				return err
+			}
+			token, err := readToken(cmd, address)
+			if err != nil {
+				return err
+			}
+			client, err := newClient(address, token)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			v, err := client.Installation(cmd.Context(), control.Actor{})
+			if err != nil {
+				return explain(err)
+			}
+			logins, err := remote.OpenLogins()
+			if err != nil {
+				return err
+			}
+			if err := logins.Keep(address, token); err != nil {
+				return err
+			}
+			s := &session{cmd: cmd, json: f.json}
+			return s.result(map[string]string{"login": address, "version": v.Version}, "logged in at %s (gancho %s)\n", address, v.Version)
+		},
+	}
+	f.registerAPI(cmd)
+	return cmd
+}
+
+func newLogoutCommand() *cobra.Command {
+	var f sessionFlags
+	cmd := &cobra.Command{
+		Use: "logout", Short: "Forget the token of a bridge", Args: noArguments,
+		Long: "Forget the token that gancho login has kept. The token stays valid until it expires or is revoked:\ngancho tokens revoke NAME.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			address, err := f.address()
+			if err != nil {
+				return err
+			}
+			logins, err := remote.OpenLogins()
+			if err == nil {
+				err = logins.Forget(address)
+			}
+			if errors.Is(err, remote.ErrNoLogin) {
+				return usageError{fmt.Errorf("there is no login at %s", address)}
+			}
+			if err != nil {
+				return err
+			}
+			s := &session{cmd: cmd, json: f.json}
+			return s.result(map[string]string{"logout": address}, "logged out at %s\n", address)
+		},
+	}
+	f.registerAPI(cmd)
+	return cmd
+}
+
+// registerAPI adds the flags of a command that has no configuration.
+func (f *sessionFlags) registerAPI(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.api, apiFlag, "", "the bridge's `address`, such as https://webhooks.example.com:8622")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, for scripts")
+}
+
+// address is the bridge's.
+func (f *sessionFlags) address() (string, error) {
+	if f.api == "" {
+		return "", usageError{errors.New("--api is missing: the bridge's address, such as --api https://webhooks.example.com:8622")}
+	}
+	address, err := remote.CheckAddress(f.api, false)
+	if err != nil {
+		return "", usageError{fmt.Errorf("--api: %w", err)}
+	}
+	return address, nil
+}
+
+// maxTokenLine bounds the line with a token, in bytes.
+const maxTokenLine = 4 << 10
+
+// readToken reads the token to keep.
+func readToken(cmd *cobra.Command, address string) (string, error) {
+	token := strings.TrimSpace(os.Getenv(tokenVariable))
+	if token == "" {
+		if isTerminal(cmd.InOrStdin()) {
+			cmd.PrintErrf("token for %s: ", address)
+		}
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), maxTokenLine)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		token = strings.TrimSpace(line)
+	}
+	if token == "" {
+		return "", usageError{fmt.Errorf("there is no token; write it to the standard input, or set %s", tokenVariable)}
+	}
+	return token, nil
+}

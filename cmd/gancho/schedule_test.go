@@ -1,0 +1,75 @@
+package main_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/internal/control"
+	"gancho/internal/testservers"
+)
+
+// TestSchedule: a bridge runs the query of a rule with schedule beside the stream, over the death of the process; check says
+// what it costs and that it needs a state, and status when it runs.
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, empresa_id int, visto timestamptz)",
+		"insert into clientes values (1, 7, '2020-01-01'), (2, 7, '2020-01-02'), (3, 7, now() + interval '10 years')")
+	w.rules = `rules:
+  - {event: cliente.novo, table: clientes, on: insert, columns: [id]}
+  - event: cliente.ausente
+    schedule: every 10s
+    query: select * from clientes where visto < now() - interval '7 days' order by id
+    once: [id, visto]
+    tenant: empresa_id
+    data: {id: id}
+`
+	r := newReceiver(t, nil)
+	w.endpoint("crm", r.url())
+	s := &session{world: w, path: w.write()}
+	const lacks = "a rule with schedule needs a state database"
+	if code, stdout, stderr := s.gancho("check", "--offline"); code != 1 || !strings.Contains(stdout+stderr, lacks) {
+		t.Errorf("check without a state: exit %d: %s%s", code, stdout, stderr)
+	}
+	w.extra = "state:\n  key: " + stateKey
+	w.write()
+	s.ok("migrate")
+	if _, stdout, stderr := s.gancho("check"); !strings.Contains(stdout+stderr, "the query of cliente.ausente runs every 10s; the server expects ") {
+		t.Errorf("check says %s%s", stdout, stderr)
+	}
+	b := w.run()
+	got := r.waitCount(2)
+	b.kill()
+	w.run()
+	w.exec("insert into clientes values (4, 7, '2020-01-04')")
+	got = append(got, r.waitFor(time.Minute, "the new row, of the stream and of the next run", func(all []arrival) bool { return len(all) >= 4 })[2:]...)
+	ids := map[string]bool{}
+	var rows []string
+	for _, a := range got {
+		ids[a.id] = true
+		if a.event != "cliente.ausente" {
+			continue
+		}
+		var envelope struct{ Op, Tenant, Timestamp string }
+		if err := json.Unmarshal(a.body, &envelope); err != nil || envelope.Op != "schedule" || envelope.Tenant != "7" || !strings.HasSuffix(strings.TrimSuffix(envelope.Timestamp, "Z"), "0") || a.replay {
+			t.Errorf("the event is %s, %v", a.body, err)
+		}
+		rows = append(rows, a.field("id"))
+	}
+	slices.Sort(rows) // of two keys
+	if strings.Join(rows, " ") != "1 2 4" || len(ids) != 4 {
+		t.Errorf("the rows are %q, under %d webhook-ids", rows, len(ids))
+	}
+	var v control.StatusView
+	if err := json.Unmarshal([]byte(s.ok("status", "--json")), &v); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Schedules) != 1 || v.Schedules[0].Event != "cliente.ausente" || v.Schedules[0].Last == nil || !v.Schedules[0].Next.After(v.Schedules[0].Last.Scheduled) {
+		t.Errorf("status has %+v", v.Schedules)
+	}
+	if stdout := s.ok("status"); !strings.Contains(stdout, "every 10s") {
+		t.Errorf("status says %s", stdout)
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"gancho/internal/control"
+	"gancho/internal/language"
+)
+
+// scheduleText is a table of the rules with schedule.
+func (s *session) scheduleText(schedules []control.ScheduleView) error {
+	if len(schedules) == 0 {
+		return nil
+	}
+	if err := s.say("\n"); err != nil {
+		return err
+	}
+	l, _ := language.From(s.cmd.Context())
+	heading := []string{"RULE", "SCHEDULE", "NEXT RUN", "LAST RUN", "ROWS", "EVENTS", "TOOK", "TROUBLE"}
+	for i, name := range heading {
+		heading[i] = l.Translate("cli.heading", name)
+	}
+	t := newTable(s.cmd.OutOrStdout(), heading...)
+	when := func(at time.Time) string {
+		if at.IsZero() {
+			return "-"
+		}
+		return at.In(cmp.Or(s.zone, time.UTC)).Format("2006-01-02 15:04:05")
+	}
+	for i := range schedules {
+		v := &schedules[i]
+		last, rows, events, took, trouble := "-", "-", "-", "-", v.Failure
+		if r := v.Last; r != nil {
+			last, rows, events = when(r.Scheduled), count(r.Rows), count(r.Events)
+			took = time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond).String()
+			if trouble == "" && r.Uncomputed > 0 {
+				trouble = fmt.Sprintf("%s without an event: %s", plural(r.Uncomputed, "row"), r.Reason)
+			}
+		}
+		t.row(v.Rule, v.Schedule, when(v.Next), last, rows, events, took, orDash(trouble))
+	}
+	return t.end()
+}

@@ -1,0 +1,212 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/internal/retry"
+	"gancho/internal/testservers"
+)
+
+const timedTable = `
+create table pedidos (id int primary key, situacao text not null, total int not null default 0, vence timestamptz);
+alter table pedidos replica identity full`
+
+// timerEvent is what an event of a timer says.
+type timerEvent struct {
+	ID, Op, Type string
+	Due          time.Time
+	Late         *int64
+	Sequence     string
+	Data         struct{ ID, Total int }
+}
+
+func timerEvents(t *testing.T, all []arrival) []timerEvent {
+	t.Helper()
+	var out []timerEvent
+	for _, a := range all {
+		var e timerEvent
+		if err := json.Unmarshal(a.body, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Op != "timer" || e.Due.IsZero() || e.Late == nil {
+			t.Errorf("%s has no op, due and late", a.body)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// TestTimersModel changes rows at random, while the bridge and Redis are killed, and compares what arrives with what each row's
+// changes mean: one event under one webhook-id, at its time, or none.
+func TestTimersModel(t *testing.T) {
+	t.Parallel()
+	random := seeded(t)
+	w := newWorld(t, testservers.RedisOptions{}, timedTable)
+	r := newReceiver(t, nil)
+	const after = 12 * time.Second
+	w.rules = `
+rules:
+  - {event: abandonado, table: pedidos, on: [insert, update], when: situacao = '00', after: 12s, columns: [id, total]}
+  - {event: parado, table: pedidos, on: [insert, update], when: situacao = '01', after: 12s, restart: true, columns: [id, total]}
+  - {event: vencido, table: pedidos, on: [insert, update], when: situacao = '02', after: vence, columns: [id, total]}
+`
+	w.endpoint("a", r.url())
+	b := w.run()
+	conn := w.connect()
+	var begun time.Time
+	if err := conn.QueryRow(t.Context(), "select clock_timestamp()").Scan(&begun); err != nil {
+		t.Fatal(err)
+	}
+	moved := begun.Add(after + 500*time.Millisecond).Truncate(time.Microsecond)
+	// What becomes of rows, by the rest of their number: statements with %[1]d for it, what arrives, and the last statement that its
+	// time counts from.
+	kinds := []struct {
+		event      string
+		statements []string
+		from       int
+	}{
+		{"abandonado", []string{"insert into pedidos values (%[1]d, '00')", "update pedidos set total = 1 where id = %[1]d"}, 0},
+		{"", []string{"insert into pedidos values (%[1]d, '00')", "update pedidos set situacao = '09' where id = %[1]d"}, 0},
+		{"", []string{"insert into pedidos values (%[1]d, '00')", "delete from pedidos where id = %[1]d"}, 0},
+		{"abandonado", []string{"insert into pedidos values (%[1]d, '00')", "update pedidos set situacao = '09' where id = %[1]d", "update pedidos set situacao = '00' where id = %[1]d"}, 2},
+		{"parado", []string{"insert into pedidos values (%[1]d, '01')", "update pedidos set total = 1 where id = %[1]d", "update pedidos set total = 2 where id = %[1]d"}, 2},
+		{"vencido", []string{"insert into pedidos values (%[1]d, '02', 0, now() + interval '11 seconds')", "update pedidos set vence = '" + moved.Format(time.RFC3339Nano) + "' where id = %[1]d"}, -1},
+		{"abandonado", []string{"insert into pedidos values (%[1]d + 10000, '00')", "update pedidos set id = %[1]d where id = %[1]d + 10000"}, 1},
+		{"", []string{"insert into pedidos values (%[1]d, '00')", "update pedidos set id = %[1]d + 10000 where id = %[1]d", "delete from pedidos where id = %[1]d + 10000"}, 0},
+	}
+	const rows = 64
+	next, sent := make([]int, rows), make([][]time.Time, rows)
+	open := make([]int, rows)
+	for i := range open {
+		open[i] = i
+	}
+	for n := 0; len(open) > 0; n++ {
+		at := random.IntN(len(open))
+		i := open[at]
+		k := kinds[i%len(kinds)]
+		var before time.Time
+		if err := conn.QueryRow(t.Context(), "select clock_timestamp()").Scan(&before); err != nil {
+			t.Fatal(err)
+		}
+		sent[i] = append(sent[i], before)
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf(k.statements[next[i]], i)); err != nil {
+			t.Fatal(err)
+		}
+		if next[i]++; next[i] == len(k.statements) {
+			open = append(open[:at], open[at+1:]...)
+		}
+		switch n {
+		case 40, 90:
+			b.kill()
+			b = w.start("run", "--create", "--config", w.write())
+		case 70:
+			w.redis.Kill()
+			if err := w.redis.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if took := time.Since(begun); took > after-2*time.Second {
+		t.Fatalf("the changes took %s, and timers were due before their last one", took)
+	}
+	want := 0
+	for i := range rows {
+		if kinds[i%len(kinds)].event != "" {
+			want++
+		}
+	}
+	r.waitCount(want / 4)
+	b.kill()
+	b = w.start("run", "--create", "--config", w.write())
+	r.waitCount(want / 2)
+	w.redis.Kill()
+	if err := w.redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	all := r.waitCount(want)
+	b.stop()
+	checkTimers(t, timerEvents(t, all), want, func(e timerEvent) error {
+		k := kinds[e.Data.ID%len(kinds)]
+		if e.Data.ID >= rows || k.event != e.Type {
+			return fmt.Errorf("was canceled")
+		}
+		switch {
+		case k.from < 0 && !e.Due.Equal(moved):
+			return fmt.Errorf("was due at %s, not at %s", e.Due, moved)
+		case k.from >= 0 && e.Due.Before(sent[e.Data.ID][k.from].Add(after)):
+			return fmt.Errorf("was due at %s, before %s after %s", e.Due, after, sent[e.Data.ID][k.from])
+		}
+		return nil
+	})
+}
+
+// checkTimers checks that as many rows as wanted have one event, under one webhook-id.
+func checkTimers(t *testing.T, events []timerEvent, want int, check func(timerEvent) error) {
+	t.Helper()
+	ids := map[string]string{}
+	for _, e := range events {
+		if err := check(e); err != nil {
+			t.Errorf("%s of row %d %v", e.Type, e.Data.ID, err)
+		}
+		row := fmt.Sprint(e.Type, " ", e.Data.ID)
+		if id, seen := ids[row]; seen && id != e.ID {
+			t.Errorf("%s came under %s and %s", row, id, e.ID)
+		}
+		ids[row] = e.ID
+	}
+	if len(ids) != want {
+		t.Errorf("%d rows have events, want %d", len(ids), want)
+	}
+}
+
+// TestTimersLate: what was due while no bridge ran is fired in order at the start, and says how late; what is later than
+// max_late is dropped, and so are timers of rules that are gone.
+func TestTimersLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, timedTable)
+	r := newReceiver(t, nil)
+	const head = "rules:\n  - {event: vencido, table: pedidos, on: [insert, update], when: situacao = '02', after: vence, columns: [id, total]}\n"
+	w.rules = head + `
+  - {event: tarde, table: pedidos, on: insert, when: situacao = '03', after: vence, max_late: 1s, columns: [id, total]}
+  - {event: some, table: pedidos, on: insert, when: situacao = '04', after: vence, columns: [id, total]}
+`
+	w.endpoint("a", r.url(), "order: endpoint")
+	b := w.run()
+	w.exec("insert into pedidos select i, '02', 0, now() + interval '2 seconds' - i * interval '1 ms' from generate_series(1, 20) i")
+	w.exec("insert into pedidos values (30, '03', 0, now() + interval '2 seconds'), (31, '04', 0, now() + interval '2 seconds')")
+	c := w.redisClient()
+	_, err := retry.Do(t.Context(), retry.Backoff{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond}, func() (struct{}, error) {
+		n, err := c.ZCard(t.Context(), "gancho:{gancho:parked}:timers-due").Result()
+		if err == nil && n != 22 {
+			err = fmt.Errorf("%d timers are set", n)
+		}
+		return struct{}{}, err
+	}, func(error) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.kill()
+	w.exec("update pedidos set total = 7") // read at its time, so that this is what is sent
+	w.exec("select pg_sleep_until(max(vence) + interval '2 seconds') from pedidos")
+	w.rules = strings.Split(w.rules, "  - {event: some")[0]
+	b = w.run()
+	all := timerEvents(t, r.waitCount(20))
+	b.waitLog("whose rule is gone")
+	b.waitLog("longer than max_late")
+	b.stop()
+	for i, e := range all {
+		if e.Data.ID != 20-i || e.Data.Total != 7 || *e.Late < 1 {
+			t.Errorf("event %d is of row %d, total %d, late %d", i, e.Data.ID, e.Data.Total, *e.Late)
+		}
+		if i > 0 && e.Sequence <= all[i-1].Sequence {
+			t.Errorf("sequence %s follows %s", e.Sequence, all[i-1].Sequence)
+		}
+	}
+	if len(all) != 20 {
+		t.Errorf("%d events", len(all))
+	}
+}

@@ -1,0 +1,175 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// maxAnswer bounds an answer, in bytes: a page of the longest list has less.
+	maxAnswer = 64 << 20
+	// answerTimeout is longer than the bridge works on any request.
+	answerTimeout = 11 * time.Minute
+	root          = "/api/v1"
+)
+
+// Options are what New needs.
+type Options struct {
+	// Address is the bridge's, such as https://webhooks.example.com:8622.
+	Address string
+	Token   string
+	// Version is the command's, for the bridge's log.
+	Version string
+	// Plain: the address may be one without TLS on another machine.
+	Plain bool
+	// Transport makes the requests; nil: one of its own, through the proxy that the environment names.
+	Transport http.RoundTripper
+}
+
+// Client asks one bridge. It is safe for concurrent use.
+type Client struct {
+	address, token, version string
+	http                    http.Client
+}
+
+// AddressError is an address that is none, or one that a token may not be sent to.
+type AddressError struct{ Address, Why string }
+
+// Error says what to write.
+func (e *AddressError) Error() string { return fmt.Sprintf("%q %s", e.Address, e.Why) }
+
+// New returns a client; the error is an *AddressError. The caller closes it.
+func New(o Options) (*Client, error) {
+	address, err := CheckAddress(o.Address, o.Plain)
+	if err != nil {
+		return nil, err
+	}
+	transport := o.Transport
+	if transport == nil {
+		own := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, ResponseHeaderTimeout: answerTimeout, TLSHandshakeTimeout: 10 * time.Second}
+		own.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+		transport = own
+	}
+	c := &Client{address: address, token: o.Token, version: o.Version}
+	c.http = http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return c, nil
+}
+
+// Address is the bridge's, without a path.
+func (c *Client) Address() string { return c.address }
+
+// Close closes the connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// CheckAddress returns a bridge's address as scheme and host. The error is an *AddressError: it is none, or, unless plain, it
+// would carry a token over a network without TLS.
+func CheckAddress(text string, plain bool) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return "", &AddressError{text, "is not the address of a gancho run; write such as https://webhooks.example.com:8622"}
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return "", &AddressError{u.Scheme + "://" + u.Host, "has to stand alone, without a path, a user or a query"}
+	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
+		return "", &AddressError{text, "has no TLS, and a token would cross the network readable by others; write https:// (a reverse proxy before http.listen has the certificate), or go through a tunnel to 127.0.0.1"}
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host), nil
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && address.IsLoopback()
+}
+
+// request is one of the API's.
+type request struct {
+	method string
+	// path is as in openapi.yaml; args are put in the place of its {members}, in their order.
+	path  string
+	args  []string
+	query url.Values
+	body  any // JSON; nil: none
+	// version of an endpoint that it is for; 0: any.
+	version int64
+}
+
+// target is the request's path with its args.
+func (r *request) target() string {
+	path := r.path
+	for _, arg := range r.args {
+		before, rest, _ := strings.Cut(path, "{")
+		_, after, _ := strings.Cut(rest, "}")
+		path = before + url.PathEscape(arg) + after
+	}
+	if len(r.query) > 0 {
+		path += "?" + r.query.Encode()
+	}
+	return root + path
+}
+
+// ask sends a request and reads its answer into a value; nil: there is none.
+func (c *Client) ask(ctx context.Context, r request, into any) error {
+	answer, err := c.send(ctx, &r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }() // it is read only
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return &UnreachableError{c.address, err}
+	case len(body) > maxAnswer:
+		return fmt.Errorf("ask gancho run at %s: its answer has more than %d MiB; ask for less", c.address, maxAnswer>>20)
+	case answer.StatusCode >= http.StatusMultipleChoices:
+		return c.refused(ctx, &r, answer, body)
+	case into == nil:
+		return nil
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", c.address, err)
+	}
+	return nil
+}
+
+// send sends a request with the token.
+func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
+	var body io.Reader
+	if r.body != nil {
+		text, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(text)
+	}
+	out, err := http.NewRequestWithContext(ctx, r.method, c.address+r.target(), body)
+	if err != nil {
+		return nil, &AddressError{c.address, "cannot be asked"}
+	}
+	out.Header.Set("Authorization", "Bearer "+c.token)
+	out.Header.Set("User-Agent", "gancho/"+c.version)
+	if body != nil {
+		out.Header.Set("Content-Type", "application/json")
+	}
+	if r.version > 0 {
+		out.Header.Set("If-Match", fmt.Sprintf(`"%d"`, r.version))
+	}
+	answer, err := c.http.Do(out)
+	if err != nil {
+		if wrapped := new(url.Error); errors.As(err, &wrapped) {
+			err = wrapped.Err // without the address, whose query may have keys
+		}
+		return nil, &UnreachableError{c.address, err}
+	}
+	return answer, nil
+}

@@ -1,0 +1,170 @@
+package mapping
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gancho/cdc"
+)
+
+// Timer is one that is due: the position of the change that has set it, and the number of its rule.
+type Timer struct {
+	cdc.Position
+	N int
+	// Key is the row's primary key, as TimerChange.Key had it.
+	Key []byte
+	Due time.Time
+}
+
+// TimerRule is a rule with after.
+type TimerRule struct {
+	Event, Place string
+	MaxLate      time.Duration // 0: no timer is too late
+}
+
+// TimerRule returns the rule with a number, if it has after.
+func (rs *Ruleset) TimerRule(n int) (TimerRule, bool) {
+	if b := rs.timerRule(n); b != nil {
+		return TimerRule{b.event, b.place(), b.maxLate}, true
+	}
+	return TimerRule{}, false
+}
+
+// HasTimers reports whether a rule has after.
+func (rs *Ruleset) HasTimers() bool {
+	for _, b := range rs.rules {
+		if b.after != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (rs *Ruleset) timerRule(n int) *boundRule {
+	for _, b := range rs.rules {
+		if b.after != nil && b.number == n {
+			return b
+		}
+	}
+	return nil
+}
+
+// Fire reads the rows of timers that are due, decides when once more, and gives the sink the events, in the order of the
+// timers, with their positions and numbers: as if the row were inserted at the time that was due, which is now() and
+// the event's Time. A row that is not there, or for which when is not true, makes none, and neither does a timer whose
+// rule is gone. What cannot be computed is given to Park. The Mapper is one for this alone, with numbered rules and a
+// source. Its errors are those of Resolve, and a *SchemaError where the rule no longer fits its table.
+func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
+	rows, err := m.timedRows(ctx, timers)
+	if err != nil {
+		return err
+	}
+	m.Reset()
+	for i := range timers {
+		t := &timers[i]
+		b := m.rules.timerRule(t.N)
+		row := rows[t.N][string(t.Key)]
+		if b == nil || row == nil {
+			continue
+		}
+		if err := m.fireOn(b, t, row, sink); err != nil {
+			return err
+		}
+		if m.Full() {
+			if err := m.Resolve(ctx, sink); err != nil {
+				return err
+			}
+		}
+	}
+	return m.Resolve(ctx, sink)
+}
+
+// fireOn applies a rule to the row of a timer that is due.
+func (m *Mapper) fireOn(b *boundRule, t *Timer, row []cdc.Datum, sink Sink) error {
+	c := &cdc.Change{Position: t.Position, Tx: &cdc.Transaction{Commit: t.Commit, Time: t.Due}, Op: cdc.Timer, Relation: b.table.Relation, New: row}
+	m.load(c)
+	return m.apply(m.timedPlan(b), t.N, c, sink)
+}
+
+// FireAfter fires a timer on what changes, in order, have made of its row, for who has no table to read it from. The TimerChange is one
+// that this Mapper has given a sink, with slices that are still valid.
+func (m *Mapper) FireAfter(ctx context.Context, t *TimerChange, changes []*cdc.Change, sink Sink) error {
+	keys := columnIndexes(t.rule.table.Relation, t.rule.table.PrimaryKey)
+	is := func(row []cdc.Datum) bool {
+		key, known := m.collector.appendColumns(nil, t.rule.table.Relation, keys, row)
+		return known && string(key) == string(t.Key)
+	}
+	var row []cdc.Datum
+	for _, c := range changes {
+		if c.Relation.OID == t.rule.table.Relation.OID && (is(c.New) || is(c.Old) || c.Op == cdc.Truncate) {
+			row = c.New
+		}
+	}
+	if row == nil {
+		return nil
+	}
+	if err := m.fireOn(t.rule, &Timer{t.Position, t.N, t.Key, t.Due}, row, sink); err != nil {
+		return err
+	}
+	return m.Resolve(ctx, sink)
+}
+
+// timedPlan is the plan of a rule with after for the table as the rules know it.
+func (m *Mapper) timedPlan(b *boundRule) *rulePlan {
+	if m.timedPlans[b] == nil {
+		m.timedPlans[b] = newRulePlan(m.rules, b, b.table.Relation, false, groupWrite)
+	}
+	return m.timedPlans[b]
+}
+
+// timedRows reads the rows of timers, by the rule's number and the key.
+func (m *Mapper) timedRows(ctx context.Context, timers []Timer) (map[int]map[string][]cdc.Datum, error) {
+	wanted := map[int][]string{}
+	for i := range timers {
+		wanted[timers[i].N] = append(wanted[timers[i].N], string(timers[i].Key))
+	}
+	out := map[int]map[string][]cdc.Datum{}
+	for n, keys := range wanted {
+		b := m.rules.timerRule(n)
+		if b == nil {
+			continue
+		}
+		found := map[string][]cdc.Datum{}
+		what := "rows whose timers are due for " + b.event + " of " + b.place()
+		read := func(part []string) error { return m.readTimed(ctx, b, part, found) }
+		// A value outside of the range of the column: no such row exists.
+		_, err := readInParts(ctx, m.source, what, nil, keys, read, func(string, error) {})
+		m.source.note(what, err)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", what, withoutData(err))
+		}
+		out[n] = found
+	}
+	return out, nil
+}
+
+func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, found map[string][]cdc.Datum) error {
+	rel := b.table.Relation
+	keys := columnIndexes(rel, b.table.PrimaryKey)
+	columns := append([]int{}, m.timedPlan(b).needs...)
+	args := make([][]byte, len(keys))
+	for _, key := range which {
+		for i, text := range keyTexts([]byte(key), len(keys)) {
+			args[i] = appendElement(args[i], text, false)
+		}
+	}
+	for i := range args {
+		args[i] = append(args[i], '}')
+	}
+	return m.source.Query(ctx, rowsQuery(b.table, rel, keys, columns), args, nil, func(values []cdc.Datum) error {
+		row := make([]cdc.Datum, len(rel.Columns))
+		for i, column := range columns {
+			row[column] = values[i]
+			row[column].Text = append([]byte(nil), values[i].Text...)
+		}
+		key, _ := m.collector.appendColumns(nil, rel, keys, row)
+		found[string(key)] = row
+		return nil
+	})
+}

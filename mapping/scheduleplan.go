@@ -1,0 +1,91 @@
+package mapping
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/cdc"
+)
+
+// largeTable is how many rows a table has that is not to be read whole at each run of a schedule.
+const largeTable = 100_000
+
+// FindingScheduleCost is the id of the findings with what a schedule's query costs: news for who checks, and none for who runs.
+const FindingScheduleCost = "schedule.cost"
+
+// planNode is a node of a plan as EXPLAIN (FORMAT JSON) has it.
+type planNode struct {
+	Type     string  `json:"Node Type"`
+	Schema   string  `json:"Schema"`
+	Relation string  `json:"Relation Name"`
+	Cost     float64 `json:"Total Cost"`
+	Rows     float64 `json:"Plan Rows"`
+	Plans    []planNode
+}
+
+// each calls f for the node and all below it.
+func (n *planNode) each(f func(*planNode) error) error {
+	if err := f(n); err != nil {
+		return err
+	}
+	for i := range n.Plans {
+		if err := n.Plans[i].each(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explainSchedule reports what the server expects of a schedule's query.
+func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) error {
+	sql, _ := query.scheduledSQL(time.Now(), query.schemas, "")
+	var text []byte
+	err := enter(ctx, b.conn, b.room.path, func() error {
+		result := b.conn.PgConn().ExecParams(ctx, "explain (verbose, format json) "+sql, nil, nil, nil, nil).Read()
+		if result.Err == nil && len(result.Rows) == 1 {
+			text = result.Rows[0][0]
+		}
+		return result.Err
+	})
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !b.conn.IsClosed() {
+		return nil // the role of lookups may be another, whose check says it
+	}
+	if err != nil {
+		return fmt.Errorf("read the plan of the query of %s: %w", r.event, err)
+	}
+	var plans []struct{ Plan planNode }
+	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
+		return fmt.Errorf("read the plan of the query of %s: the server's answer is no plan", r.event)
+	}
+	top := &plans[0].Plan
+	when := r.schedule.timetable.String()
+	b.note(FindingScheduleCost, r, words("gancho check shows the cost again when tables have grown"),
+		"the query of %s runs %s; the server expects %.0f rows, at a cost of %.0f", r.event, when, top.Rows, top.Cost)
+	return top.each(func(n *planNode) error {
+		if n.Type != "Seq Scan" {
+			return nil
+		}
+		var rows float64
+		err := b.conn.QueryRow(ctx, `
+			select c.reltuples from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+			where n.nspname = $1 and c.relname = $2`, n.Schema, n.Relation).Scan(&rows)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && rows < largeTable {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the size of %s: %w", n.Relation, err)
+		}
+		b.findings = append(b.findings, cdc.Finding{
+			ID: "schedule.scan", Severity: cdc.SeverityWarning, Where: r.place(),
+			Title:  fmt.Sprintf("the query of %s reads all of table %s, some %.0f rows, each time it runs (%s)", r.event, cdc.Name{Schema: n.Schema, Name: n.Relation}, rows, when),
+			Remedy: "create an index that serves its condition, or run it when the database is quiet",
+		})
+		return nil
+	})
+}
