@@ -43,9 +43,13 @@
 //     on RetryRefused after an answer that calls the request wrong (4xx but 408,
 //     410, 425 and 429), until that schedule, or MaxAge, is used up. Then
 //     OnExhausted decides.
-//   - 401 or 403 to the last attempt of an event, or a token server that refuses the client,
-//     when nothing was delivered since its first: the endpoint is suspended as misconfigured, the event kept, unless
-//     OnExhausted or PauseAfter say otherwise.
+//   - 401 or 403 to the last attempt of an event, when nothing was delivered since its
+//     first, and another event was answered so since the last delivery: the endpoint is
+//     suspended as misconfigured, the event kept, unless OnExhausted or PauseAfter say
+//     otherwise. If that event is answered so again, OnExhausted decides: an event whose
+//     content is refused must not keep the others from being tried.
+//   - A token server that refuses the client: the same, of one event, and each time, because
+//     it says nothing about events.
 //   - webhook-delivery: abort, on a failure: the event becomes a dead letter
 //     immediately.
 //   - 410, or webhook-delivery: pause: the endpoint is suspended. So is one all of

@@ -16,8 +16,6 @@ type health struct {
 	queue.Health
 	saved queue.Health // as it was written last
 	seen  int64        // when attempts were last possible; Seen is that as of the last renewal
-	// succeeded is when an attempt of this owner did last; zero: none has yet.
-	succeeded time.Time
 }
 
 // unsaved differs from any health: it has to be written.
@@ -27,9 +25,18 @@ func (h *health) failed(now time.Time) {
 	if h.Failing == 0 {
 		h.Failing, h.Away = now.UnixMilli(), 0
 	}
+	if h.Undelivered == 0 {
+		h.Undelivered = h.Failing
+	}
 	if h.Seen == 0 {
 		h.Seen = now.UnixMilli()
 	}
+}
+
+// undeliveredSince reports whether nothing was delivered since then, or before it. What is not
+// known, as after an update, counts as a delivery.
+func (h *health) undeliveredSince(t time.Time) bool {
+	return h.Undelivered != 0 && h.Undelivered <= t.UnixMilli()
 }
 
 // attemptable notes that attempts are possible now. If that was noted last before the

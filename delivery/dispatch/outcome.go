@@ -36,7 +36,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	if o.Kind == webhook.Delivered {
 		c.endpointAnsweredLocked(now)
 		c.acknowledgeLocked(j)
-		c.health.succeeded = now
+		c.health.Undelivered, c.health.ShutOut = 0, 0
 		c.applySuccessLocked()
 	} else {
 		c.health.failed(now)
@@ -187,8 +187,8 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
 	_, suspends := c.health.failingSince(now, c.ep.PauseAfter)
-	if why != "" && !suspends && c.misconfigured(&a) {
-		suspends = true
+	if why != "" && !suspends && c.misconfigured(j.id, &a) {
+		suspends, a.Suspended = true, shutOut(&a)
 		c.suspendLocked(misconfiguredReason(&a), now)
 	}
 	if why != "" && !suspends {
@@ -211,12 +211,31 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 }
 
 // misconfigured reports whether an event's last attempt has failed because the endpoint
-// is let in nowhere: its receiver, or what stands in front of it, answers 401 or 403, or its
-// token server does not take the client; and nothing has been delivered since the event failed
-// first. One of which the others are delivered is refused for what is in it.
-func (c *courier) misconfigured(a *queue.Attempts) bool {
-	door := a.Class == webhook.ClassLogin || a.Class == webhook.ClassStatus && (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden)
-	return door && a.Wrong && c.ep.OnExhausted == endpoint.DeadLetter && c.ep.PauseAfter > 0 && c.health.succeeded.Before(a.First)
+// is let in nowhere: its token server does not take the client; or its receiver, or what stands
+// in front of it, answers 401 or 403, and not to this event alone; and nothing has been
+// delivered since the event failed first. One event alone may be refused for what is in it, and
+// keep all others from being tried; so may one that has suspended the endpoint before.
+func (c *courier) misconfigured(id queue.ID, a *queue.Attempts) bool {
+	door := a.Class == webhook.ClassLogin && a.Wrong || shutOut(a) && !a.Suspended && c.othersShutOut(id)
+	return door && c.ep.OnExhausted == endpoint.DeadLetter && c.ep.PauseAfter > 0 && c.health.undeliveredSince(a.First)
+}
+
+// shutOut reports whether an event's last attempt was answered 401 or 403.
+func shutOut(a *queue.Attempts) bool {
+	return (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden) && a.Class == webhook.ClassStatus && a.Wrong
+}
+
+// othersShutOut reports whether another event was, since one was delivered.
+func (c *courier) othersShutOut(id queue.ID) bool {
+	if c.health.ShutOut != 0 {
+		return true
+	}
+	for other, a := range c.failures {
+		if other != id && shutOut(&a) && c.health.undeliveredSince(a.Last) {
+			return true
+		}
+	}
+	return false
 }
 
 // misconfiguredReason is why such an endpoint is suspended.
@@ -248,6 +267,9 @@ func (c *courier) exhaustLocked(j *job, a queue.Attempts, why string, now time.T
 		c.logEnd(j, &a, why, "attempts exhausted: the endpoint is suspended")
 		c.suspendLocked("an event's attempts were exhausted: "+j.msg.ID, now)
 	default:
+		if shutOut(&a) {
+			c.health.ShutOut = now.UnixMilli()
+		}
 		c.deadLetterLocked(j, a, why, now)
 	}
 }

@@ -87,13 +87,17 @@ type Health struct {
 	Seen    int64 // when its owner could last make attempts, while some of them fail
 	Away    int64 // how long, in ms, nobody could since Failing: no owner, or no Redis
 	Warned  int64 // which warnings were sent since Failing
+	// Undelivered is since when nothing was delivered, from the first failure on. Unlike
+	// Failing, it does not end when somebody resumes the endpoint.
+	Undelivered int64
+	ShutOut     int64 // when an event ended with a 401 or 403, since Undelivered
 }
 
 // healthFields are the names of health's fields, in their order.
-var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling", "seen", "away", "warned"}
+var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling", "seen", "away", "warned", "undelivered", "shut_out"}
 
 func (h *Health) values() [len(healthFields)]*int64 {
-	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling, &h.Seen, &h.Away, &h.Warned}
+	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling, &h.Seen, &h.Away, &h.Warned, &h.Undelivered, &h.ShutOut}
 }
 
 // IdledFor is how long, in ms, the endpoint has stood still up to now. It never
@@ -143,6 +147,8 @@ type Attempts struct {
 	Refused int  `json:"refused,omitempty"`
 	Apart   int  `json:"apart,omitempty"`
 	Wrong   bool `json:"wrong,omitempty"` // the last was a refusal
+	// Suspended: its last attempt has suspended the endpoint as misconfigured.
+	Suspended bool `json:"suspended,omitempty"`
 
 	Failures
 	// Idle is how long, in ms, the endpoint had stood still at the first failure.

@@ -28,6 +28,7 @@ type connection struct {
 	over    net.Conn // the wire, or TLS over it
 	address string   // of the peer
 	used    bool     // it has answered a request
+	waited  bool     // it has been idle
 	unasked bool     // it has had more to say
 
 	left   int64 // bytes that the receiver may send before it has said too much
@@ -61,7 +62,8 @@ func (c *connection) Read(p []byte) (int, error) {
 
 // claim gives the connection to a request until it is released, and reports false if the
 // receiver has closed it or said something that nobody has asked for (unasked): the answer to
-// another request must not pass for this one's.
+// another request must not pass for this one's. A connection that was made a moment ago is not
+// looked at: a receiver that greets would be connected to for ever.
 func (c *connection) claim(ctx context.Context, deadline time.Time) bool {
 	if ended := ctx.Done(); ended != c.ended {
 		// The context is mostly that of the request before, for which it is already watched.
@@ -73,7 +75,7 @@ func (c *connection) claim(ctx context.Context, deadline time.Time) bool {
 	if c.wire.SetDeadline(deadline) != nil {
 		return false
 	}
-	if !c.used {
+	if !c.kept() {
 		return true
 	}
 	c.wire.glimpse, c.left = true, 1
@@ -83,6 +85,9 @@ func (c *connection) claim(ctx context.Context, deadline time.Time) bool {
 	c.unasked = n > 0
 	return errors.Is(err, errNothingYet)
 }
+
+// kept reports whether the receiver had time to close it, or to say something.
+func (c *connection) kept() bool { return c.used || c.waited }
 
 // close closes it, with TLS's farewell.
 func (c *connection) close() {
@@ -136,7 +141,7 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 	if !wrote { // there may be no room for TLS's farewell, which would wait for some
 		defer c.abort()
 	}
-	r.untaken = c.used && c.left == maxAnswerHeader && c.wire.untakenSince(before)
+	r.untaken = c.kept() && c.left == maxAnswerHeader && c.wire.untakenSince(before)
 	return r
 }
 

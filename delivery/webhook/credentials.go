@@ -44,14 +44,14 @@ func loginOutcome(err error) *Outcome {
 
 // retriesWith reports whether an attempt that began at start, a login included, has another
 // request, because the receiver may take it with other credentials: with a new token if it has
-// refused one that was there before, once; and where a header has one signature, with each of
-// the secrets that sign, while one is being rotated out.
+// refused one that is old enough to have ended, once; and where a header has one signature, with
+// each of the secrets that sign, while one is being rotated out.
 func (a *attempt) retriesWith(ctx context.Context, start time.Time, o *Outcome) bool {
 	t, c := a.prepared, &a.draft.with
 	if ctx.Err() != nil || !time.Now().Before(a.deadline) {
 		return false
 	}
-	if t.login != nil && o.Status == http.StatusUnauthorized && o.Class == ClassStatus && c.token.fetched.Before(start) {
+	if t.login != nil && o.Status == http.StatusUnauthorized && o.Class == ClassStatus && t.renews(c.token, start.Sub(c.token.fetched)) {
 		limited, cancel := context.WithDeadline(ctx, a.deadline)
 		defer cancel()
 		renewed, err := t.login.token(limited, t.timeout, c.token)
@@ -64,7 +64,7 @@ func (a *attempt) retriesWith(ctx context.Context, start time.Time, o *Outcome) 
 		c.token = renewed
 		return true
 	}
-	if keys := t.singleKeys(); refusesSignature(o) && c.tried < keys-1 {
+	if keys := t.singleKeys(); c.tried < keys-1 && (refusesSignature(o) || mayRefuseSignature(o) && (c.tried > 0 || t.doubtsKey(time.Now()))) {
 		c.key, c.tried = (c.key+1)%keys, c.tried+1
 		return true
 	}
@@ -81,20 +81,58 @@ func (t *preparedEndpoint) singleKeys() int {
 	return 1
 }
 
-// refusesSignature reports whether an answer may mean that a signature is not believed:
-// there are receivers that say so in the body of a 200, and adnanh/webhook 2.8 answers 500.
-func refusesSignature(o *Outcome) bool {
-	switch o.Status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusInternalServerError:
-		return o.Class == ClassStatus
+// renews reports whether a token that was refused at this age is to be renewed, and has the next
+// one grow twice as old first unless a delivery comes between. Requests that were refused together
+// share the new one.
+func (t *preparedEndpoint) renews(refused *accessToken, age time.Duration) bool {
+	if t.refused.Load() == refused {
+		return true
 	}
-	return o.Class == ClassBody
+	least := max(renewAge, time.Duration(t.renewAge.Load()))
+	if age < least {
+		return false
+	}
+	if t.refused.Swap(refused) != refused {
+		t.renewAge.Store(int64(min(2*least, maxRenewAge)))
+	}
+	return true
 }
 
-// remember has later requests begin with the secret that the receiver took.
+// refusesSignature reports whether an answer is one of those that mean that a signature is not
+// believed.
+func refusesSignature(o *Outcome) bool {
+	return o.Class == ClassStatus && (o.Status == http.StatusBadRequest || o.Status == http.StatusUnauthorized || o.Status == http.StatusForbidden)
+}
+
+// mayRefuseSignature reports whether an answer may mean that, but mostly means something else:
+// there are receivers that say so in the body of a 200, and adnanh/webhook 2.8 answers 500.
+func mayRefuseSignature(o *Outcome) bool {
+	return o.Class == ClassBody || o.Class == ClassStatus && (o.Status == http.StatusUnprocessableEntity || o.Status == http.StatusInternalServerError)
+}
+
+// keyDoubt is how often another secret is tried after an answer that may mean a refusal, when the
+// one in use was taken before.
+const keyDoubt = time.Minute
+
+// doubtsKey reports whether another secret is to be tried after such an answer: always before the
+// first delivery, then now and then. A receiver that fails would get each event several times, but
+// one that says it so and changes its secret has to be found.
+func (t *preparedEndpoint) doubtsKey(now time.Time) bool {
+	before := t.keyDoubted.Load()
+	return !t.keyTaken.Load() || now.UnixMilli()-before >= keyDoubt.Milliseconds() && t.keyDoubted.CompareAndSwap(before, now.UnixMilli())
+}
+
+// remember notes that the receiver takes the credentials, and has later requests begin with the
+// secret that it took.
 func (t *preparedEndpoint) remember(c credentials, o *Outcome) {
-	if c.tried > 0 && o.Kind == Delivered {
+	if o.Kind != Delivered {
+		return
+	}
+	t.renewAge.Store(0)
+	t.keyTaken.Store(true)
+	if c.tried > 0 {
 		t.keyInUse.Store(int32(c.key))
+		t.keyDoubted.Store(0)
 	}
 }
 

@@ -13,6 +13,10 @@
 // An attempt is one request; one more when a connection that had been kept turns out to be closed,
 // and the receiver's machine has acknowledged nothing of the request, when an HTTP/2 receiver says
 // that it has not looked at the request, or when it requires HTTP/1.1, which is then remembered.
+// One more, too, when a receiver answers 401 to an access token that may have ended, with a new one;
+// and where a header has room for one signature, one with each other secret while they rotate, when
+// the receiver answers 400, 401 or 403, and after 422, 500 or a body that does not count as success
+// until one was delivered, then once a minute.
 //
 // HTTP/1.1 goes over connections of our own: the goroutine that sends a request owns its connection
 // until it has read the answer. HTTP/2, which the TLS handshake decides on, is net/http's.

@@ -32,6 +32,12 @@ const (
 	// twice as long after each in a row, and as long as it says.
 	loginWait    = time.Second
 	maxLoginWait = 5 * time.Minute
+	// renewAge is how old a token has to be to be renewed because a receiver has refused it;
+	// twice as old after each time, up to maxRenewAge, until the receiver takes something: one
+	// that refuses every token would have one fetched for each event, and where the server ends
+	// a token with the next, take it from all endpoints that have the same login.
+	renewAge     = 30 * time.Second
+	maxRenewAge  = time.Hour
 	maxTokenBody = 64 << 10
 	maxToken     = 16 << 10 // bytes; more than receivers take in a header
 )
@@ -68,6 +74,7 @@ type loginError struct {
 	// again is of no use.
 	refused bool
 	wait    time.Duration // asked for by the server
+	within  time.Duration // the time that it had, if that was over; 0: it failed before
 }
 
 func (e *loginError) Error() string { return "login failed at token_url " + e.origin + ": " + e.reason }
@@ -132,11 +139,11 @@ func (s *Sender) loginTLS(ep *endpoint.Endpoint) (*tls.Config, error) {
 }
 
 // token returns the token to send with, other than refused, which a receiver has refused,
-// and whether it was fetched since. One fetches for all who wait; timeout bounds each fetch.
+// fetched since if need be. One fetches for all who wait; timeout bounds each fetch.
 // The error is a *loginError, or the context's.
 func (l *login) token(ctx context.Context, timeout time.Duration, refused *accessToken) (*accessToken, error) {
 	began := time.Now()
-	if t, err := l.known(refused, began); t != nil || err != nil {
+	if t, err := l.known(refused, began, timeout); t != nil || err != nil {
 		return t, err
 	}
 	select {
@@ -145,12 +152,15 @@ func (l *login) token(ctx context.Context, timeout time.Duration, refused *acces
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if t, err := l.known(refused, began); t != nil || err != nil {
+	if t, err := l.known(refused, began, timeout); t != nil || err != nil {
 		return t, err
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	t, failed := l.fetch(limited, timeout)
+	if failed != nil && limited.Err() != nil {
+		failed.within = timeout
+	}
 	if ctx.Err() != nil && t == nil {
 		return nil, context.Cause(ctx) // whoever waits fetches
 	}
@@ -158,26 +168,28 @@ func (l *login) token(ctx context.Context, timeout time.Duration, refused *acces
 }
 
 // known returns what is known without a fetch: a token that is still good, or the failure of
-// a fetch that ended since began or is too young to try again. Else neither.
-func (l *login) known(refused *accessToken, began time.Time) (*accessToken, error) {
+// a fetch that ended since began or is too young to try again, unless timeout is more than
+// that had. Else neither.
+func (l *login) known(refused *accessToken, began time.Time, timeout time.Duration) (*accessToken, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	switch {
 	case l.current != nil && l.current != refused && now.Before(l.current.expires):
 		return l.current, nil
-	case l.failure != nil && (now.Before(l.until) || l.failedAt.After(began)):
+	case l.failure != nil && (l.failure.within == 0 || timeout <= l.failure.within) && (now.Before(l.until) || l.failedAt.After(began)):
 		return nil, l.failure
 	}
 	return nil, nil
 }
 
-// keep remembers how a fetch ended.
+// keep remembers how a fetch ended. A token outlives a failure to renew it: another receiver may
+// take it.
 func (l *login) keep(t *accessToken, failed *loginError) (*accessToken, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current, l.failure = t, failed; failed == nil {
-		l.failures = 0
+	if l.failure = failed; failed == nil {
+		l.current, l.failures = t, 0
 		return t, nil
 	}
 	wait := loginWait << min(l.failures, 10)
@@ -289,9 +301,9 @@ func (l *login) refusal(answer *http.Response, body []byte) *loginError {
 // read takes the token out of an answer: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
 func (l *login) read(body []byte) (*accessToken, *loginError) {
 	var told struct {
-		Token   string      `json:"access_token"`
-		Type    string      `json:"token_type"`
-		Expires json.Number `json:"expires_in"` // some send a text
+		Token   string          `json:"access_token"`
+		Type    string          `json:"token_type"`
+		Expires json.RawMessage `json:"expires_in"` // some send a text, with or without a number
 	}
 	err := json.Unmarshal(body, &told)
 	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
@@ -305,7 +317,7 @@ func (l *login) read(body []byte) (*accessToken, *loginError) {
 	}
 	t := &accessToken{authorization: []string{"Bearer " + told.Token}, mask: maskOf([]string{told.Token}), fetched: time.Now()}
 	t.expires = t.fetched.AddDate(1, 0, 0) // until it is refused
-	if seconds, err := told.Expires.Float64(); err == nil && seconds > 0 && seconds < (365*24*time.Hour).Seconds() {
+	if seconds, err := strconv.ParseFloat(strings.Trim(string(told.Expires), `"`), 64); err == nil && seconds > 0 && seconds < (365*24*time.Hour).Seconds() {
 		life := time.Duration(seconds * float64(time.Second))
 		t.expires = t.fetched.Add(life - min(tokenMargin, life/10))
 	}

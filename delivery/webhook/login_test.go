@@ -192,6 +192,7 @@ func TestLogin(t *testing.T) {
 	}
 
 	p.knows(t, second, true) // which revokes it
+	sender.AgeTokens(time.Minute)
 	before := receiver.requests.Load()
 	o := sender.Send(t.Context(), endpoints[0], message())
 	mustDeliver(t, o)
@@ -218,17 +219,62 @@ func TestLogin(t *testing.T) {
 	post.Auth.OAuth2.ClientID, post.Auth.OAuth2.Method = "academia-post", endpoint.LoginPost
 	mustDeliver(t, sender.Send(t.Context(), post, message()))
 
-	// A receiver that refuses each token gets two requests of an attempt, and each costs one fetch.
+	// A receiver that refuses each token has one fetched only when it is old, and older each time.
 	refuses := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		receiver.requests.Add(1)
 		w.WriteHeader(http.StatusUnauthorized)
 	})))
 	refuses.Auth = p.auth()
-	before, fetched := receiver.requests.Load(), p.fetches.Load()
-	o = sender.Send(t.Context(), refuses, message())
-	if o.Kind != webhook.Refused || o.Status != http.StatusUnauthorized || receiver.requests.Load()-before != 2 || p.fetches.Load()-fetched != 1 {
-		t.Errorf("outcome %s %d after %d requests and %d fetches", o.Kind, o.Status, receiver.requests.Load()-before, p.fetches.Load()-fetched)
+	for i, c := range []struct {
+		age               time.Duration
+		requests, fetches int32
+	}{{0, 1, 0}, {31 * time.Second, 2, 1}, {0, 1, 0}, {31 * time.Second, 1, 0}, {30 * time.Second, 2, 1}, {61 * time.Second, 1, 0}, {60 * time.Second, 2, 1}} {
+		sender.AgeTokens(c.age)
+		before, fetched := receiver.requests.Load(), p.fetches.Load()
+		o = sender.Send(t.Context(), refuses, message())
+		if o.Kind != webhook.Refused || o.Status != http.StatusUnauthorized || receiver.requests.Load()-before != c.requests || p.fetches.Load()-fetched != c.fetches {
+			t.Errorf("attempt %d: outcome %s %d after %d requests and %d fetches", i, o.Kind, o.Status, receiver.requests.Load()-before, p.fetches.Load()-fetched)
+		}
 	}
+
+	// A failure to renew the token takes it from nobody.
+	sender.AgeTokens(5 * time.Minute)
+	p.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	if o := sender.Send(t.Context(), refuses, message()); o.Class != webhook.ClassLogin {
+		t.Errorf("outcome %s of class %s, want a failed login", o.Kind, o.Class)
+	}
+	mustDeliver(t, sender.Send(t.Context(), endpoints[0], message()))
+}
+
+// TestLoginOfTheImpatient: that a token did not come within an endpoint's timeout says nothing to
+// one that has more time.
+func TestLoginOfTheImpatient(t *testing.T) {
+	t.Parallel()
+	var fetches atomic.Int32
+	tokens := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then is a hangup noticed
+		if fetches.Add(1) == 1 {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"access_token":"t","expires_in":""}`)
+	}))
+	sender := newSender(t, webhook.Options{})
+	with := func(timeout time.Duration) *endpoint.Endpoint {
+		ep := local(serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+		ep.Timeout, ep.Auth.OAuth2 = timeout, endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
+		return ep
+	}
+	impatient := with(100 * time.Millisecond)
+	for range 2 {
+		if o := sender.Send(t.Context(), impatient, message()); o.Class != webhook.ClassLogin {
+			t.Errorf("class %s, want login: %v", o.Class, o.Err)
+		}
+	}
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("%d fetches of one that has failed a moment ago", n)
+	}
+	mustDeliver(t, sender.Send(t.Context(), with(20*time.Second), message()))
 }
 
 // TestLoginFailures are told as such, not as the endpoint's, and ask the server only now and

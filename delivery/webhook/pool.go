@@ -55,6 +55,9 @@ type connections struct {
 // want is a request without a connection: one is being made for it, but another may be free before.
 type want struct {
 	served chan served // has room for one
+	own    bool        // it takes no connection but the one that is made for it
+	// dialing: a connection is being made for it. Guarded by the pool's mutex.
+	dialing bool
 }
 
 type served struct {
@@ -71,7 +74,7 @@ var (
 // newConnectionsLocked makes connections from now on. Those that nobody uses end with their time,
 // too: a receiver that has closed its end would otherwise be left with half of a connection.
 func (p *pool) newConnectionsLocked(now time.Time) *connections {
-	c := &connections{pool: p, since: now, unkept: now.Before(p.keepAfter)}
+	c := &connections{pool: p, since: now, unkept: !glimpses || now.Before(p.keepAfter)}
 	c.expiry = time.AfterFunc(connectionLife, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -174,13 +177,15 @@ func (c *connections) popLocked() *connection {
 
 // keepLocked gives a connection to the request that waits the longest, or keeps it.
 func (c *connections) keepLocked(kept *connection) {
+	first := slices.IndexFunc(c.waiting, func(w *want) bool { return !w.own })
 	switch {
-	case len(c.waiting) > 0:
-		c.waiting[0].served <- served{connection: kept}
-		c.waiting = c.waiting[1:]
-	case c.givenUp || c.unkept && kept.used:
+	case first >= 0:
+		c.waiting[first].served <- served{connection: kept}
+		c.waiting = slices.Delete(c.waiting, first, first+1)
+	case c.givenUp || c.unkept && kept.used || !glimpses:
 		kept.close()
 	default:
+		kept.waited = true
 		c.idle = append(c.idle, kept)
 	}
 }
@@ -197,7 +202,9 @@ func (c *connections) roundTrip(ctx context.Context, a *attempt, idle *connectio
 		if turn == 2 || !errors.Is(r.err, errHTTP1) && !errors.Is(r.err, errHTTP2) {
 			return r
 		}
-		idle = nil
+		c.pool.mu.Lock()
+		idle = c.popLocked() // one that turned out to be of HTTP/1.1
+		c.pool.mu.Unlock()
 	}
 }
 
@@ -213,19 +220,20 @@ func (c *connections) overHTTP1(ctx context.Context, a *attempt, idle *connectio
 		idle = c.popLocked()
 		c.pool.mu.Unlock()
 	}
-	if idle != nil {
+	for again := false; ; again = true {
+		if idle == nil {
+			var err error
+			if idle, err = c.make(ctx, a, again); err != nil {
+				return reply{err: err}
+			}
+		}
 		r := idle.exchange(a, c.unkept)
 		c.pool.complain(idle)
 		if !r.untaken || ctx.Err() != nil || !time.Now().Before(a.deadline) {
-			return r
+			return r // as is that of a connection made for it
 		}
+		idle = nil
 	}
-	fresh, err := c.make(ctx, a)
-	if err != nil {
-		return reply{err: err}
-	}
-	defer c.pool.complain(fresh)
-	return fresh.exchange(a, c.unkept)
 }
 
 // complain says that a receiver is broken whose answers might be mistaken for others.
@@ -236,18 +244,16 @@ func (p *pool) complain(c *connection) {
 	}
 }
 
-// make returns a connection that is made for the request, or one that has become free while it was.
-// The making goes on when the request's time is over: the next one finds it.
-func (c *connections) make(ctx context.Context, a *attempt) (*connection, error) {
+// make returns a connection that is made for the request, or, unless it must be its own, one that
+// has become free while it was. The making goes on when the request's time is over: the next one
+// finds it.
+func (c *connections) make(ctx context.Context, a *attempt, own bool) (*connection, error) {
 	limited, cancel := context.WithDeadline(ctx, a.deadline)
 	defer cancel()
-	w := &want{make(chan served, 1)}
-	for {
-		c.pool.mu.Lock()
-		c.waiting = append(c.waiting, w)
-		c.pool.mu.Unlock()
-		dialing := a.steps.follow(context.WithoutCancel(ctx))
-		c.pool.sender.dials.Go(func() { c.open(dialing, w) })
+	w := &want{served: make(chan served, 1), own: own}
+	dialing := a.steps.follow(context.WithoutCancel(ctx))
+	for again := false; limited.Err() == nil; again = true {
+		c.enqueue(dialing, w, again)
 		var s served
 		select {
 		case s = <-w.served:
@@ -260,10 +266,31 @@ func (c *connections) make(ctx context.Context, a *attempt) (*connection, error)
 		if s.connection.claim(ctx, a.deadline) {
 			return s.connection, nil
 		}
+		c.pool.complain(s.connection)
 		s.connection.close()
-		if limited.Err() != nil {
-			return nil, context.Cause(limited)
+	}
+	return nil, context.Cause(limited)
+}
+
+// enqueue has a request wait for a connection, and one be made for it unless that is under way;
+// again: it had one that was of no use, and is before those that have come later.
+func (c *connections) enqueue(dialing context.Context, w *want, again bool) {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	if !w.own {
+		if idle := c.popLocked(); idle != nil {
+			w.served <- served{connection: idle}
+			return
 		}
+	}
+	place := len(c.waiting)
+	if again {
+		place = 0
+	}
+	c.waiting = slices.Insert(c.waiting, place, w)
+	if !w.dialing {
+		w.dialing = true
+		c.pool.sender.dials.Go(func() { c.open(dialing, w) })
 	}
 }
 
@@ -284,6 +311,7 @@ func (c *connections) open(ctx context.Context, w *want) {
 	wire, over, http2, err := c.pool.open(ctx)
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
+	w.dialing = false
 	mine := slices.Index(c.waiting, w)
 	serve := func(s served) {
 		c.waiting = slices.Delete(c.waiting, mine, mine+1)

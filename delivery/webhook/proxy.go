@@ -124,13 +124,14 @@ func (t *tunnel) dial(ctx context.Context, receiver netip.AddrPort) (net.Conn, e
 	if err != nil {
 		return nil, &proxyError{proxy: t.address, err: err}
 	}
+	w := newWire(conn) // which counts CONNECT, too: the proxy acknowledges it
 	release := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	status, err := t.requestTunnel(conn, receiver)
+	status, err := t.requestTunnel(w, receiver)
 	if !release() && err == nil {
 		status, err = 0, context.Cause(ctx)
 	}
 	if err == nil && status/100 == 2 {
-		return conn, nil
+		return w, nil
 	}
 	_ = conn.Close() // nothing was sent over it that matters
 	return nil, &proxyError{proxy: t.address, status: status, err: err}

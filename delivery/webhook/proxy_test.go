@@ -21,8 +21,9 @@ import (
 // proxy is an HTTP proxy that opens tunnels, or answers what it is told to.
 type proxy struct {
 	url, address string
-	answer       string // raw, instead of a tunnel
-	login        string // demanded
+	answer       string        // raw, instead of a tunnel
+	login        string        // demanded
+	ended        chan struct{} // told of each tunnel; nil: nobody
 
 	mu     sync.Mutex
 	asked  []string // what CONNECT was for
@@ -90,6 +91,9 @@ func (p *proxy) serve(c net.Conn) {
 	<-done
 	_ = c.Close()
 	_ = there.Close()
+	if p.ended != nil {
+		p.ended <- struct{}{}
+	}
 	<-done
 }
 

@@ -286,18 +286,23 @@ type preparedEndpoint struct {
 	// standard: the headers of Standard Webhooks are sent.
 	standard  bool
 	templates templates
-	login     *login       // nil: requests have no access token
-	keyInUse  atomic.Int32 // the number of the HMAC secret that makes single signatures
-	timeout   time.Duration
-	success   [][2]int
-	body      *regexp.Regexp // nil: any
-	reach     int            // how many bytes of an answer body is matched against
-	mask      answerMask
-	chat      endpoint.Chat
-	key       poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
-	pool      atomic.Pointer[pool]
-	err       error        // why nothing can be sent
-	used      atomic.Int64 // Unix seconds
+	login     *login                      // nil: requests have no access token
+	refused   atomic.Pointer[accessToken] // the token that was refused last, and renewed
+	renewAge  atomic.Int64                // how old the next has to be for that, in ns; 0: renewAge
+	keyInUse  atomic.Int32                // the number of the HMAC secret that makes single signatures
+	keyTaken  atomic.Bool                 // a request with its credentials was delivered
+	// keyDoubted is when others were tried last for doubtsKey, in vain, in ms since 1970.
+	keyDoubted atomic.Int64
+	timeout    time.Duration
+	success    [][2]int
+	body       *regexp.Regexp // nil: any
+	reach      int            // how many bytes of an answer body is matched against
+	mask       answerMask
+	chat       endpoint.Chat
+	key        poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
+	pool       atomic.Pointer[pool]
+	err        error        // why nothing can be sent
+	used       atomic.Int64 // Unix seconds
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {

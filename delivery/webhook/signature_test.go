@@ -252,3 +252,34 @@ func TestRotationOfOneSignature(t *testing.T) {
 		})
 	}
 }
+
+// TestFailuresAreNotRotation: a receiver that has taken a secret, and fails, gets an event once, but
+// for one that asks whether it has changed the secret.
+func TestFailuresAreNotRotation(t *testing.T) {
+	t.Parallel()
+	for status, most := range map[int]int32{500: 11, 422: 11, 200: 11, 503: 10, 401: 20} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			ep := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if requests.Add(1) == 1 {
+					_, _ = io.WriteString(w, "taken")
+					return
+				}
+				w.WriteHeader(status)
+			})))
+			ep.Signatures, ep.Secrets = []endpoint.Signature{{Preset: "github"}}, secrets(t, newerSecret, olderSecret)
+			ep.Success.Body = "taken"
+			sender := newSender(t, webhook.Options{})
+			mustDeliver(t, sender.Send(t.Context(), ep, message()))
+			for range 10 {
+				if o := sender.Send(t.Context(), ep, message()); o.Kind == webhook.Delivered {
+					t.Error("delivered")
+				}
+			}
+			if n := requests.Load() - 1; n != most {
+				t.Errorf("%d requests for ten attempts, want %d", n, most)
+			}
+		})
+	}
+}

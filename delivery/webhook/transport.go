@@ -108,7 +108,10 @@ func (p *pool) open(ctx context.Context) (w *wire, over net.Conn, http2 bool, er
 	if err != nil {
 		return nil, nil, false, err
 	}
-	w = newWire(conn)
+	w, counted := conn.(*wire)
+	if !counted {
+		w = newWire(conn)
+	}
 	if p.tls == nil {
 		return w, w, false, nil
 	}
