@@ -66,6 +66,8 @@ type kept struct {
 	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
 	Denied []string `json:",omitempty"`
 	Change *cdc.Change
+
+	also []string // other rules that have made an event of it
 }
 
 // park gives the change to the sink as one that the rule could not be applied to.
@@ -257,8 +259,12 @@ func (r *Redriver) bind(c *cdc.Change) cdc.Op {
 // apply applies one rule as the number n to the change.
 func (r *Redriver) apply(plan *rulePlan, group *transactionPlan, n int, k *kept, sink Sink) error {
 	c, m := k.Change, r.mapper
+	if k.Child && len(plan.bound.children) == 0 && k.identical() {
+		return nil // the row has not changed, and children do not concern the rule
+	}
 	m.load(c)
-	m.childChanged = k.Child
+	m.childChanged = k.Child && len(plan.bound.children) > 0 && k.madeBy(m.rules.identity(plan.bound))
+	defer func() { m.childChanged = false }()
 	if group != nil && plan.broken == nil {
 		if _, _, failed := m.inputsOf(nil, group); failed != nil {
 			return m.park(plan, n, c, sink, failed.reason(plan, c.Relation))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -239,10 +240,15 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 		return nil, fmt.Errorf("no change is kept beside the %s of this span, so that no other rule can be applied to it: set state.keep_changes: true in %s to keep those to come; gancho backfill sends the rows as they are now", plural(without, "event"), s.config.File)
 	}
 	var notes []string
+	report := sent.Report(changes.Read())
+	for _, event := range slices.Sorted(maps.Keys(report.Undecided)) {
+		notes = append(notes, plural(report.Undecided[event], "event")+" "+event+" cannot be decided: they depend on other changes of their transactions, which are not all kept, and nothing is sent of them")
+	}
 	if without > 0 {
 		notes = append(notes, plural(without, "event")+" of this span have no change beside them (state.keep_changes), and were left out")
 	}
-	return sent.Report(changes.Read(), notes...), nil
+	report.Notes = notes
+	return report, nil
 }
 
 const (

@@ -24,6 +24,8 @@ type Sent struct {
 	// places are those of the rules by their events: kept events do not say theirs.
 	places map[string]string
 	counts SentReport
+	// undecided are as SentReport has them.
+	undecided map[string]int64
 }
 
 // SentReport is what a Sent has found.
@@ -34,6 +36,9 @@ type SentReport struct {
 	Events int64       `json:"events"`
 	Parked int64       `json:"parked"`
 	Diff   []EventDiff `json:"diff"`
+	// Undecided are, by events, changes of which it cannot be said whether the rules make one: it depends on changes of
+	// other rows, or of children, that are not kept. Nothing is sent of them.
+	Undecided map[string]int64 `json:"undecided,omitempty"`
 	// Notes are what is to be known about the comparison.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -45,7 +50,7 @@ func (r *SentReport) Worse() bool { return worse(r.Diff) }
 func NewSent(rules *mapping.Ruleset, o Options) *Sent {
 	now := newSide(rules, &o, nil)
 	was := &side{masks: map[string]*masks{}}
-	s := &Sent{now: now, places: map[string]string{}}
+	s := &Sent{now: now, places: map[string]string{}, undecided: map[string]int64{}}
 	for _, r := range rules.Rules() {
 		if _, known := s.places[r.Event]; !known {
 			s.places[r.Event] = r.Place
@@ -63,7 +68,7 @@ func (s *Sent) Close(ctx context.Context) { s.now.source.Close(ctx) }
 // Report is what was found until now.
 func (s *Sent) Report(read int64, notes ...string) *SentReport {
 	out := s.counts
-	out.Read, out.Notes, out.Diff = read, notes, s.diff.report()
+	out.Read, out.Undecided, out.Notes, out.Diff = read, s.undecided, notes, s.diff.report()
 	return &out
 }
 
@@ -179,7 +184,7 @@ type SentChanges struct {
 	commit   cdc.LSN
 	was      []event // of the transaction at hand
 	changes  [][]byte
-	apart    bool // it has had more before
+	apart    bool // it has had more before, or has more to come
 	read     int64
 }
 
@@ -205,17 +210,18 @@ func (c *SentChanges) Read() int64 { return c.read }
 // Add takes a kept event with its change, in the order of their commits.
 func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
 	e := c.sentEvent(m)
-	same := len(c.was) > 0 && e.Position == c.was[len(c.was)-1].Position
-	if other := e.Commit != c.commit; other || !same && len(c.changes) >= changesAtOnce {
+	other := e.Commit != c.commit
+	full := len(c.changes) >= changesAtOnce && e.Position != c.was[len(c.was)-1].Position
+	if other || full {
+		c.apart = c.apart || !other
 		if err := c.Flush(ctx); err != nil {
 			return err
 		}
-		c.commit, c.apart = e.Commit, !other
 	}
-	if c.was = append(c.was, e); !same {
-		c.changes = append(c.changes, m.Change)
-		c.read++
+	if other {
+		c.commit, c.apart = e.Commit, false
 	}
+	c.was, c.changes = append(c.was, e), append(c.changes, m.Change)
 	return nil
 }
 
@@ -224,15 +230,19 @@ func (c *SentChanges) Flush(ctx context.Context) error {
 	if len(c.changes) == 0 {
 		return nil
 	}
-	apart := c.apart || len(c.changes) >= changesAtOnce
-	if err := c.redriver.MapAll(ctx, c.changes, apart, c.now); err != nil {
+	done, err := c.redriver.MapAll(ctx, c.changes, c.apart, c.now)
+	if err != nil {
 		return err
+	}
+	c.read += int64(done.Changes)
+	for event, n := range done.Undecided {
+		c.undecided[event] += int64(n)
 	}
 	made := slices.DeleteFunc(c.now.taken(), func(e event) bool { return c.tenant != nil && e.reason == "" && e.tenant != *c.tenant })
 	for i := range made {
 		c.count(&made[i])
 	}
-	err := groups(slices.Values(c.was), slices.Values(made), func(a, b []event) error {
+	err = groups(slices.Values(c.was), slices.Values(made), func(a, b []event) error {
 		c.diff.compare(a, b)
 		return c.failed
 	})
