@@ -2,10 +2,6 @@ package simulate
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"hash/maphash"
 	"iter"
 	"slices"
@@ -192,13 +188,13 @@ type SentChanges struct {
 const changesAtOnce = 1000
 
 // Changes compares kept events, of one tenant or with nil of all, with what the rules make of their changes. differs gets
-// what the rules make that is changed or new, as it is sent again: under a webhook-id of its own, which is the same each
-// time. Its error ends Add and Flush.
+// what the rules make that is not as it was last sent, or is new, as it is sent again: under a webhook-id of its own. Its
+// error ends Add and Flush.
 func (s *Sent) Changes(tenant *string, differs func(*webhook.Message) error) *SentChanges {
 	c := &SentChanges{Sent: s, tenant: tenant, redriver: mapping.NewRedriver(s.now.rules, s.now.source)}
-	s.diff.differs = func(e *event) {
+	s.diff.differs = func(was, now *event) {
 		if c.failed == nil {
-			c.failed = differs(c.again(e))
+			c.failed = differs(c.again(was, now))
 		}
 	}
 	return c
@@ -207,9 +203,13 @@ func (s *Sent) Changes(tenant *string, differs func(*webhook.Message) error) *Se
 // Read is how many changes were compared.
 func (c *SentChanges) Read() int64 { return c.read }
 
-// Add takes a kept event with its change, in the order of their commits.
+// Add takes a kept event with its change, or one that was sent again by other rules, in the order of their commits and ids.
 func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
 	e := c.sentEvent(m)
+	if id, is := parseAgain(m.ID); is {
+		c.sentAgain(&e, id)
+		return nil
+	}
 	other := e.Commit != c.commit
 	full := len(c.changes) >= changesAtOnce && e.Position != c.was[len(c.was)-1].Position
 	if other || full {
@@ -248,37 +248,6 @@ func (c *SentChanges) Flush(ctx context.Context) error {
 	})
 	c.was, c.changes = c.was[:0], c.changes[:0]
 	return err
-}
-
-// idDigits is how many hexadecimal digits of a hash an id has behind that of the event which it follows.
-const idDigits = 16
-
-// again is an event as it is sent again. Its id is that of the event that was sent of the change, of the same name if
-// there is one, and a hash of what it says: the same event comes under the same id, however often it is sent, and sorts
-// behind the one that it corrects, and before what follows that.
-func (c *SentChanges) again(e *event) *webhook.Message {
-	id := ""
-	for i := range c.was {
-		if of := &c.was[i]; of.Position == e.Position && (id == "" || of.name == e.name) {
-			if id = of.id; of.name == e.name {
-				break
-			}
-		}
-	}
-	h := sha256.New()
-	for _, part := range [][]byte{[]byte(e.name), []byte(e.tenant), []byte(e.key), e.data, e.previous, e.unchanged, e.errors} {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash never fails
-		_, _ = h.Write(part)
-	}
-	id += "-" + hex.EncodeToString(h.Sum(nil))[:idDigits]
-	m := &webhook.Message{
-		ID: id, Type: e.name, Tenant: e.tenant, Key: e.key, Time: e.time, Sequence: id[webhook.SourceDigits+1:], Op: e.op.String(),
-		Data: e.data, Previous: e.previous, Unchanged: e.unchanged, Errors: e.errors, Version: e.version,
-	}
-	if len(e.tags) > 0 {
-		_ = json.Unmarshal(e.tags, &m.Tags) // an array of texts, as mapping has written it
-	}
-	return m
 }
 
 // groups calls each with the events of both that one change has, change by change. Each side goes on only when its
