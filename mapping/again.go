@@ -3,20 +3,30 @@ package mapping
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
 	"gancho/cdc"
 )
 
-// rowOf is the text of the primary key of a change's row.
-func rowOf(c *cdc.Change, primaryKey []string) (key []string) {
+// rowOf tells a change's row from others of its transaction: the primary key as text, of denied columns a hash that is
+// another one in each transaction.
+func rowOf(c *cdc.Change, b *boundRule) (key []string) {
 	row := c.New
 	if row == nil {
 		row = c.Old
 	}
-	for _, name := range primaryKey {
-		if i := c.Relation.Column(name); i >= 0 && i < len(row) {
+	for _, name := range b.table.PrimaryKey {
+		i := c.Relation.Column(name)
+		switch {
+		case i < 0 || i >= len(row):
+		case b.denied[name]:
+			h := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", c.Commit, c.Tx.XID, row[i].Text))
+			key = append(key, hex.EncodeToString(h[:12]))
+		default:
 			key = append(key, string(row[i].Text))
 		}
 	}

@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -152,6 +153,32 @@ func TestMapAllDenied(t *testing.T) {
 			t.Errorf("%d events of %d changes", len(want.all), done.Changes)
 		}
 	}
+}
+
+// TestDeniedKeyIsNotKept: not even to tell rows apart, which it still does.
+func TestDeniedKeyIsNotKept(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n",
+		"create table pessoas (cpf text primary key, conta int, nome text)", "alter table pessoas replica identity full")
+	rs := bind(t, l.conn, mapping.Options{Deny: []string{"pessoas.cpf"}},
+		"rules:\n  - {event: p, table: pessoas, on: insert, key: conta, columns: [nome]}\n  - {event: n, table: pessoas, on: insert, key: conta, collapse: conta, columns: [nome]}\n")
+	people := relation(t, l.conn, "", "pessoas")
+	insert := func(cpf, account string) *cdc.Change {
+		return change(people, cdc.Insert, nil, values{"cpf": cpf, "conta": account, "nome": "n"})
+	}
+	want := transactKept(t, l, rs, insert("12345678909", "1"), insert("98765432100", "2"))
+	for _, c := range want.changes {
+		if bytes.Contains(c, []byte(`"Net":true`)) {
+			continue // that rule uses the column: it tells rows apart
+		}
+		for _, cpf := range []string{"12345678909", "98765432100"} {
+			if bytes.Contains(c, []byte(cpf)) || bytes.Contains(c, []byte(base64.StdEncoding.EncodeToString([]byte(cpf)))) {
+				t.Errorf("kept: %s", c)
+			}
+		}
+	}
+	got, _ := mapAll(t, l, rs, false, want.changes)
+	diff(t, "events", got.placed(), want.placed())
 }
 
 // TestMapAllOtherRules: what other rules make of a row's only change, and what they cannot say.

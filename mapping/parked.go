@@ -60,7 +60,7 @@ type kept struct {
 	// Parent: a child of the row has changed, and the row, of which this has the key, could
 	// not be read.
 	Parent bool `json:",omitempty"`
-	// Net: a rule that is decided at the commit has taken it, on the net change of a row. Row is the primary key, as text.
+	// Net: a rule that is decided at the commit has taken it, on the net change of a row. Row is as rowOf has it.
 	Net bool     `json:",omitempty"`
 	Row []string `json:",omitempty"`
 	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
@@ -128,7 +128,7 @@ func (m *Mapper) keep(r *rulePlan, n int, c *cdc.Change) (change []byte, unkept 
 	whole := *c
 	k := kept{Rule: identity, N: n, Child: m.childChanged || m.unreadParent, Parent: m.unreadParent, Change: &whole}
 	if m.keepsEvents {
-		k.Net, k.Row = r.bound.perTransaction(), rowOf(c, r.bound.table.PrimaryKey)
+		k.Net, k.Row = r.bound.perTransaction(), rowOf(c, r.bound)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.bound.denied)) {
 		i := c.Relation.Column(name)

@@ -180,12 +180,16 @@ type SentChanges struct {
 	commit   cdc.LSN
 	was      []event // of the transaction at hand
 	changes  [][]byte
+	bytes    int  // of changes
 	apart    bool // it has had more before, or has more to come
 	read     int64
 }
 
-// changesAtOnce is how many changes of a transaction are compared at once.
-const changesAtOnce = 1000
+// changesAtOnce is how many changes of a transaction are compared at once, bytesAtOnce from how many bytes on.
+const (
+	changesAtOnce = 1000
+	bytesAtOnce   = 64 << 20
+)
 
 // Changes compares kept events, of one tenant or with nil of all, with what the rules make of their changes. differs gets
 // what the rules make that is not as it was last sent, or is new, as it is sent again: under a webhook-id of its own. Its
@@ -211,7 +215,7 @@ func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
 		return nil
 	}
 	other := e.Commit != c.commit
-	full := len(c.changes) >= changesAtOnce && e.Position != c.was[len(c.was)-1].Position
+	full := (len(c.changes) >= changesAtOnce || c.bytes >= bytesAtOnce) && e.Position != c.was[len(c.was)-1].Position
 	if other || full {
 		c.apart = c.apart || !other
 		if err := c.Flush(ctx); err != nil {
@@ -222,6 +226,7 @@ func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
 		c.commit, c.apart = e.Commit, false
 	}
 	c.was, c.changes = append(c.was, e), append(c.changes, m.Change)
+	c.bytes += len(m.Change)
 	return nil
 }
 
@@ -246,7 +251,7 @@ func (c *SentChanges) Flush(ctx context.Context) error {
 		c.diff.compare(a, b)
 		return c.failed
 	})
-	c.was, c.changes = c.was[:0], c.changes[:0]
+	c.was, c.changes, c.bytes = c.was[:0], c.changes[:0], 0
 	return err
 }
 
