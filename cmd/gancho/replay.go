@@ -126,7 +126,7 @@ func (s *session) replayTo(ctx context.Context, of state.Job) (names []string, e
 			names = append(names, of.Endpoint)
 			continue
 		}
-		refused = errors.Join(refused, fmt.Errorf("endpoint %s: %w", of.Endpoint, err))
+		refused = errors.Join(refused, err)
 		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+of.Endpoint+" is left out: "+err.Error())); err != nil {
 			return nil, err
 		}
