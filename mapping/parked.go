@@ -60,12 +60,14 @@ type kept struct {
 	// Parent: a child of the row has changed, and the row, of which this has the key, could
 	// not be read.
 	Parent bool `json:",omitempty"`
-	// Net: a rule that is decided at the commit has taken it, on the net change of a row. Row is the primary key, as text.
+	// Net: a rule that is decided at the commit has taken it, on the net change of a row. Row is as rowOf has it.
 	Net bool     `json:",omitempty"`
 	Row []string `json:",omitempty"`
 	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
 	Denied []string `json:",omitempty"`
 	Change *cdc.Change
+
+	also []string // other rules that have made an event of it
 }
 
 // park gives the change to the sink as one that the rule could not be applied to.
@@ -126,7 +128,7 @@ func (m *Mapper) keep(r *rulePlan, n int, c *cdc.Change) (change []byte, unkept 
 	whole := *c
 	k := kept{Rule: identity, N: n, Child: m.childChanged || m.unreadParent, Parent: m.unreadParent, Change: &whole}
 	if m.keepsEvents {
-		k.Net, k.Row = r.bound.perTransaction(), rowOf(c, r.bound.table.PrimaryKey)
+		k.Net, k.Row = r.bound.perTransaction(), rowOf(c, r.bound)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.bound.denied)) {
 		i := c.Relation.Column(name)
@@ -260,8 +262,12 @@ func (r *Redriver) bind(c *cdc.Change) cdc.Op {
 // apply applies one rule as the number n to the change.
 func (r *Redriver) apply(plan *rulePlan, group *transactionPlan, n int, k *kept, sink Sink) error {
 	c, m := k.Change, r.mapper
+	if k.Child && len(plan.bound.children) == 0 && k.identical() {
+		return nil // the row has not changed, and children do not concern the rule
+	}
 	m.load(c)
-	m.childChanged = k.Child
+	m.childChanged = k.Child && len(plan.bound.children) > 0 && k.madeBy(m.rules.identity(plan.bound))
+	defer func() { m.childChanged = false }()
 	if group != nil && plan.broken == nil {
 		if _, _, failed := m.inputsOf(nil, group); failed != nil {
 			return m.park(plan, n, c, sink, failed.reason(plan, c.Relation))

@@ -268,7 +268,7 @@ rules:
 func TestKeptForm(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, "alter table pedidos replica identity full")
-	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: p, table: pedidos, on: update, watch: [total], previous: true, columns: [id, status, total]}\n")
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: p, table: pedidos, on: update, watch: [status], previous: true, columns: [id, status, total]}\n")
 	const change = `{"Rule":"public.pedidos 0 p","N":3,"Child":true,"Change":{"Commit":4096,"Ordinal":2,"Tx":{"Commit":4096,"End":0,"Time":"2026-11-21T10:00:00Z","XID":7},"Op":2,` +
 		`"Relation":{"OID":16400,"Schema":"public","Name":"pedidos","ReplicaIdentity":102,"Columns":[` +
 		`{"Name":"empresa_id","Key":true,"Type":{"OID":23,"Schema":"pg_catalog","Name":"int4","Kind":1,"Elem":null,"TypeMod":-1,"Labels":null,"Fields":null,"Delim":44,"Extension":"","IsText":false,"Equals":false},"TypeMod":-1},` +

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -40,8 +41,9 @@ by key, event or id).
 With --rules the changes that the events were made of run through the rules of another
 directory first. Every event is compared: the same, changed (which fields, values masked),
 new, gone. Then, after yes, what is changed or new is sent, and nothing else: each event
-under a webhook-id of its own, that of the event which it corrects and a hash of what it
-says, so that a receiver takes it once however often this is repeated. Changes are kept
+under a webhook-id of its own, that of the event which it corrects, a rising number and a
+hash of what it says. It is compared with what was last sent: repeated, it sends nothing
+more, and a wrong correction is taken back by the rules as they were. Changes are kept
 beside the events where state.keep_changes is set. What rules look up is read as it is now,
 and each change is taken as if it were alone in its transaction.
 
@@ -104,29 +106,54 @@ func (r *replayFlags) filter(s *session) (f state.Filter, err error) {
 	return f, err
 }
 
-// replayTo are the endpoints that a replay is sent to.
-func (s *session) replayTo(ctx context.Context, name string) ([]string, error) {
-	if name != "" {
-		return []string{name}, nil
+// replayTo are the endpoints that a replay can be sent to, and says which it cannot. One that is named must be usable.
+func (s *session) replayTo(ctx context.Context, of state.Job) (names []string, err error) {
+	if of.Endpoint != "" {
+		return []string{of.Endpoint}, noEndpoint(s.local.CheckResend(ctx, s.actor, of), of.Endpoint)
 	}
 	all, err := s.endpoints(ctx)
-	var out []string
+	if err != nil {
+		return nil, err
+	}
+	var refused error
 	for i := range all {
-		if all[i].State != string(endpoint.Inactive) { // nothing is queued for one that is
-			out = append(out, all[i].Name)
+		if all[i].State == string(endpoint.Inactive) { // nothing is queued for one that is
+			continue
+		}
+		of.Endpoint = all[i].Name
+		err := s.local.CheckResend(ctx, s.actor, of)
+		if err == nil {
+			names = append(names, of.Endpoint)
+			continue
+		}
+		refused = errors.Join(refused, err)
+		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+of.Endpoint+" is left out: "+err.Error())); err != nil {
+			return nil, err
 		}
 	}
-	return out, err
+	if len(names) > 0 {
+		refused = nil
+	}
+	return names, refused
 }
 
 // replayAsSent sends kept events again as they were.
 func (s *session) replayAsSent(ctx context.Context, of state.Job, wait bool) error {
-	names, err := s.replayTo(ctx, of.Endpoint)
+	names, err := s.replayTo(ctx, of)
 	if err != nil {
 		return err
 	}
-	jobs, err := s.replayJobs(ctx, names, []state.Job{of})
-	if err != nil {
+	var jobs []state.Job
+	if of.DryRun {
+		for _, j := range resendsTo(names, []state.Job{of}) {
+			if j, err = s.CreateResend(ctx, s.actor, j); err != nil {
+				return err
+			}
+			if j.Total > 0 {
+				jobs = append(jobs, j)
+			}
+		}
+	} else if jobs, err = s.local.CreateResends(ctx, s.actor, resendsTo(names, []state.Job{of}), nil); err != nil {
 		return err
 	}
 	if len(jobs) == 0 && !s.json {
@@ -135,20 +162,15 @@ func (s *session) replayAsSent(ctx context.Context, of state.Job, wait bool) err
 	return s.follow(ctx, jobs, wait)
 }
 
-// replayJobs creates jobs to endpoints, of those that have something to do.
-func (s *session) replayJobs(ctx context.Context, names []string, jobs []state.Job) (out []state.Job, err error) {
+// resendsTo are the jobs, each to each of the endpoints.
+func resendsTo(names []string, jobs []state.Job) (out []state.Job) {
 	for _, name := range names {
 		for _, j := range jobs {
 			j.Endpoint = name
-			if j, err = s.resend(ctx, j); err != nil {
-				return out, noEndpoint(err, name)
-			}
-			if j.Total > 0 {
-				out = append(out, j)
-			}
+			out = append(out, j)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // replayThrough compares kept events with what other rules make of their changes, and sends what differs.
@@ -159,14 +181,12 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 	}
 	c := *s.config
 	c.Rules = files
-	n := 0
-	report, err := s.mapAgain(ctx, &c, of.Filter, func(*webhook.Message) error {
-		n++
-		return nil
-	})
+	again := sentAgain{most: control.MaxMissing}
+	report, err := s.mapAgain(ctx, &c, of.Filter, again.add)
 	if err != nil {
 		return err
 	}
+	n := again.n
 	text := sentText(speech(s.cmd), report, plural(report.Read, "kept change"), "With the rules of "+f.rules+":")
 	if of.DryRun {
 		if err := s.report(report, text); err != nil {
@@ -178,8 +198,8 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 		return nil
 	}
 	switch {
-	case n > control.MaxMissing:
-		return fmt.Errorf("%d events are changed or new, and at most %d are sent at once; choose a shorter span", n, control.MaxMissing)
+	case again.tooMany():
+		return fmt.Errorf("%d events are changed or new, and at most %d, and %d MiB, are sent at once; choose a shorter span", n, control.MaxMissing, maxAgainBytes>>20)
 	case !s.json:
 		if err := s.show(text); err != nil {
 			return err
@@ -193,15 +213,12 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 			return err
 		}
 	}
-	names, err := s.replayTo(ctx, of.Endpoint)
+	names, err := s.replayTo(ctx, of)
 	if err != nil {
 		return err
 	}
-	jobs, err := s.keepAgain(ctx, &c, of, n)
+	jobs, err := s.local.CreateResends(ctx, s.actor, resendsTo(names, again.jobs(of.Rate)), again.events)
 	if err != nil {
-		return err
-	}
-	if jobs, err = s.replayJobs(ctx, names, jobs); err != nil {
 		return err
 	}
 	return s.follow(ctx, jobs, wait)
@@ -218,7 +235,7 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 	defer sent.Close(ctx)
 	changes, without := sent.Changes(f.Tenant, differs), int64(0)
 	err = s.local.Store.EachKept(ctx, f, func(m *webhook.Message) error {
-		if m.Change == nil {
+		if m.Change == nil && !simulate.SentAgain(m.ID) {
 			without++
 			return nil
 		}
@@ -239,47 +256,57 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 		return nil, fmt.Errorf("no change is kept beside the %s of this span, so that no other rule can be applied to it: set state.keep_changes: true in %s to keep those to come; gancho backfill sends the rows as they are now", plural(without, "event"), s.config.File)
 	}
 	var notes []string
+	report := sent.Report(changes.Read())
+	for _, event := range slices.Sorted(maps.Keys(report.Undecided)) {
+		notes = append(notes, plural(report.Undecided[event], "event")+" "+event+" cannot be decided: they depend on other changes of their transactions, which are not all kept, and nothing is sent of them")
+	}
 	if without > 0 {
 		notes = append(notes, plural(without, "event")+" of this span have no change beside them (state.keep_changes), and were left out")
 	}
-	return sent.Report(changes.Read(), notes...), nil
+	report.Notes = notes
+	return report, nil
 }
 
 const (
-	// replayInJob is about how many events a job of a replay names, replayWrite how many are stored at a time.
-	replayInJob, replayWrite = 5_000, 500
+	// replayInJob is about how many events a job of a replay names.
+	replayInJob = 5_000
+	// maxAgainBytes bounds what is kept together.
+	maxAgainBytes = 512 << 20
 )
 
-// keepAgain keeps what the rules make that is changed or new, about n events, and returns jobs that send them. Those of one
-// key are in one job, which sends them in their order.
-func (s *session) keepAgain(ctx context.Context, c *config.Config, of state.Job, n int) ([]state.Job, error) {
-	ids := make([][]string, n/replayInJob+1)
-	var page []webhook.Message
-	write := func() error {
-		err := s.local.Store.WriteEvents(ctx, page)
-		page = page[:0]
-		return err
+// sentAgain are events that are to be sent again, up to so many and maxAgainBytes.
+type sentAgain struct {
+	most, n, bytes int
+	events         []webhook.Message
+}
+
+func (a *sentAgain) add(m *webhook.Message) error {
+	a.n++
+	a.bytes += len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
+	if a.tooMany() {
+		a.events = nil
+	} else {
+		a.events = append(a.events, *m)
 	}
-	_, err := s.mapAgain(ctx, c, of.Filter, func(m *webhook.Message) error {
+	return nil
+}
+
+func (a *sentAgain) tooMany() bool { return a.n > a.most || a.bytes > maxAgainBytes }
+
+// jobs are those that send the events. Those of one key are in one job, which sends them in their order.
+func (a *sentAgain) jobs(rate float64) []state.Job {
+	ids := make([][]string, a.n/replayInJob+1)
+	for i := range a.events {
+		m := &a.events[i]
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(m.Tenant + "\x00" + m.Key)) // a hash never fails
-		i := h.Sum64() % uint64(len(ids))
-		ids[i] = append(ids[i], m.ID)
-		if page = append(page, *m); len(page) < replayWrite {
-			return nil
-		}
-		return write()
-	})
-	if err == nil {
-		err = write()
-	}
-	if err != nil {
-		return nil, err
+		j := h.Sum64() % uint64(len(ids))
+		ids[j] = append(ids[j], m.ID)
 	}
 	ids = slices.DeleteFunc(ids, func(some []string) bool { return len(some) == 0 })
 	jobs := make([]state.Job, len(ids))
 	for i := range ids {
-		jobs[i] = state.Job{Filter: state.Filter{Webhooks: ids[i]}, Rate: of.Rate}
+		jobs[i] = state.Job{Filter: state.Filter{Webhooks: ids[i]}, Rate: rate}
 	}
-	return jobs, nil
+	return jobs
 }

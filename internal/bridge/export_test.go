@@ -14,7 +14,6 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -76,10 +75,10 @@ func (s Stage) Rewind() { s.rewind() }
 // Settled waits until what is staged has been appended or dropped.
 func (s Stage) Drained(ctx context.Context) error { return s.drained(ctx) }
 
-// Fills reports whether the log of one event with so many bytes fills a batch.
-func Fills(bytes int) bool {
-	batch := &recordBatch{recorder: newRecorder(newBridge(Options{Log: zerolog.Nop(), State: &StateOptions{KeepEvents: 1}}, &Definitions{}))}
-	batch.add("crm", []queue.LogEntry{{Records: []queue.LogRecord{{Kept: &webhook.Message{Data: make([]byte, bytes)}}}}})
+// Fills reports whether a log of one record fills a batch.
+func Fills(record queue.LogRecord) bool {
+	batch := &recordBatch{recorder: newRecorder(newBridge(Options{Log: zerolog.Nop(), State: &StateOptions{KeepEvents: 1, KeepLog: 1}}, &Definitions{}))}
+	batch.add("crm", []queue.LogEntry{{Records: []queue.LogRecord{record}}})
 	return batch.full()
 }
 

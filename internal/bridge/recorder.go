@@ -30,7 +30,7 @@ const (
 	// hands, in case of what a process that died has left of one that nobody
 	// delivers to any more.
 	sweepEvery = 2 * time.Minute
-	// recordRows and recordBytes are from how many rows, and bytes of events, on
+	// recordRows and recordBytes are from how many rows, and bytes of events and answers, on
 	// they are written, logPage and deadPage how many entries are read at a time.
 	recordRows  = 4000
 	recordBytes = 8 << 20
@@ -257,7 +257,7 @@ type recordBatch struct {
 	to       *state.Store
 	attempts []state.Attempt
 	events   []webhook.Message
-	bytes    int                 // of the events' bodies
+	bytes    int                 // of the events' bodies and changes, and of what attempts say
 	trim     map[string][]string // ids of entries by endpoint
 	failed   error               // what flush has failed with: the batch is of no more use
 }
@@ -277,10 +277,11 @@ func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 				row := l
 				row.Kept = nil // its body is let go of with the events
 				b.attempts = append(b.attempts, row)
+				b.bytes += len(l.Detail) + len(l.Error)
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
 				b.events = append(b.events, *l.Kept)
-				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged) + len(l.Kept.Errors)
+				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged) + len(l.Kept.Errors) + len(l.Kept.Change)
 			}
 		}
 	}

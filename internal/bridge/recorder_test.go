@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 )
 
@@ -61,7 +63,14 @@ func TestWriteLeavesOutWhatIsRefused(t *testing.T) {
 // memory, of many endpoints at once, by its rows alone.
 func TestLargeEventsFillABatch(t *testing.T) {
 	t.Parallel()
-	if bridge.Fills(100) || !bridge.Fills(16<<20) {
-		t.Errorf("100 bytes fill it: %v; 16 MiB do: %v", bridge.Fills(100), bridge.Fills(16<<20))
+	for what, record := range map[string]func([]byte) queue.LogRecord{
+		"body":   func(b []byte) queue.LogRecord { return queue.LogRecord{Kept: &webhook.Message{Data: b}} },
+		"change": func(b []byte) queue.LogRecord { return queue.LogRecord{Kept: &webhook.Message{Change: b}} },
+		"detail": func(b []byte) queue.LogRecord { return queue.LogRecord{Detail: b} },
+		"error":  func(b []byte) queue.LogRecord { return queue.LogRecord{Error: string(b)} },
+	} {
+		if small, large := bridge.Fills(record(make([]byte, 100))), bridge.Fills(record(make([]byte, 16<<20))); small || !large {
+			t.Errorf("%s: 100 bytes fill it: %v; 16 MiB do: %v", what, small, large)
+		}
 	}
 }

@@ -290,7 +290,8 @@ func (r *Receipt) leave(a Actor) {
 		r.Left = append(r.Left, "receivers have what they were sent; ask those of these endpoints to erase it")
 	}
 	r.Left = append(r.Left,
-		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards")
+		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards",
+		"where state.keep_changes is set, events of other keys keep the whole rows that they were made of, encrypted, which may be this person's, until they expire (state.keep_events); run this for those keys, too")
 	if a.Tenant != "" {
 		r.UndeterminedParked = 0 // they are the operator's
 		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire, and an endpoint that has other tenants now may still have queued what it got before; ask the operator")

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -81,6 +82,26 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 		return state.Job{}, err
 	}
 	return s.createJob(ctx, a, j)
+}
+
+// CheckResend returns why CreateResend would refuse a resend, and creates none.
+func (s *Service) CheckResend(ctx context.Context, a Actor, r state.Job) error {
+	_, err := s.resendOf(ctx, a, r)
+	return err
+}
+
+// CreateResends creates the resends of which CreateResend would create each, all or none, and those alone that have something
+// to send. What they send may be kept first, together with them. Needs Operator.
+func (s *Service) CreateResends(ctx context.Context, a Actor, resends []state.Job, keep []webhook.Message) ([]state.Job, error) {
+	jobs := make([]state.Job, len(resends))
+	for i := range resends {
+		var err error
+		if jobs[i], err = s.resendOf(ctx, a, resends[i]); err != nil {
+			return nil, err
+		}
+	}
+	jobs, err := s.Store.Within(state.Limits{Jobs: maxJobs}).CreateJobsOf(ctx, a.Name, jobs, keep)
+	return jobs, quotaError(err, a.Tenant, overJobs, maxJobs)
 }
 
 // resendOf checks a resend, and limits its filter to what the endpoint may have.

@@ -62,7 +62,7 @@ type FieldDiff struct {
 type diff struct {
 	main, other *side
 	events      map[string]*EventDiff
-	differs     func(now *event) // is told of events of the other side that are not the same; nil: nobody is
+	differs     func(was, now *event) // is told of events of the other side that are not the same, was may be nil; nil: nobody is
 }
 
 func newDiff(main, other *side) *diff {
@@ -76,28 +76,38 @@ func (d *diff) of(name string) *EventDiff {
 	return d.events[name]
 }
 
-// compare compares what the sides make of one change: events by their names, those with
-// one name in their order.
+// compare compares what the sides make of one change: events by their names, tenants and keys, and then by their names,
+// those that have them in common in their order.
 func (d *diff) compare(mine, theirs []event) {
-	rest := slices.Clone(theirs)
-	for i := range mine {
-		a := &mine[i]
-		j := slices.IndexFunc(rest, func(b event) bool { return b.name == a.name })
-		if j < 0 {
-			if a.reason == "" { // else no event is gone
-				d.count(Gone, a, nil)
+	pairs, paired := make([]*event, len(mine)), make([]bool, len(theirs))
+	for _, alike := range []func(a, b *event) bool{
+		func(a, b *event) bool { return a.name == b.name && a.tenant == b.tenant && a.key == b.key },
+		func(a, b *event) bool { return a.name == b.name },
+	} {
+		for i := range mine {
+			for j := range theirs {
+				if pairs[i] == nil && !paired[j] && alike(&mine[i], &theirs[j]) {
+					pairs[i], paired[j] = &theirs[j], true
+				}
 			}
-			continue
 		}
-		d.both(a, &rest[j])
-		rest = slices.Delete(rest, j, j+1)
 	}
-	for i := range rest {
-		kind := Added
-		if rest[i].reason != "" {
-			kind = Parked
+	for i := range mine {
+		switch {
+		case pairs[i] != nil:
+			d.both(&mine[i], pairs[i])
+		case mine[i].reason == "": // else no event is gone
+			d.count(Gone, &mine[i], nil)
 		}
-		d.count(kind, nil, &rest[i])
+	}
+	for i := range theirs {
+		switch {
+		case paired[i]:
+		case theirs[i].reason != "":
+			d.count(Parked, nil, &theirs[i])
+		default:
+			d.count(Added, nil, &theirs[i])
+		}
 	}
 }
 
@@ -134,7 +144,7 @@ func (d *diff) count(kind string, a, b *event) *EventDiff {
 	counts := map[string]*int64{Same: &out.Same, Changed: &out.Changed, Added: &out.Added, Gone: &out.Gone, Parked: &out.Parked, Fixed: &out.Fixed}
 	*counts[kind]++
 	if d.differs != nil && kind != Same && b != nil && b.reason == "" {
-		d.differs(b)
+		d.differs(a, b)
 	}
 	if kind == Same || *counts[kind] > maxExamples {
 		return out

@@ -30,6 +30,8 @@ type event struct {
 	tags        []byte // a JSON array
 	version     string
 	reason      string
+	// corrections and others are the highest numbers of what was sent again behind it.
+	corrections, others int
 }
 
 func eventOf(e *mapping.Event) event {

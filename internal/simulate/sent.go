@@ -2,10 +2,6 @@ package simulate
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"hash/maphash"
 	"iter"
 	"slices"
@@ -24,6 +20,8 @@ type Sent struct {
 	// places are those of the rules by their events: kept events do not say theirs.
 	places map[string]string
 	counts SentReport
+	// undecided are as SentReport has them.
+	undecided map[string]int64
 }
 
 // SentReport is what a Sent has found.
@@ -34,6 +32,9 @@ type SentReport struct {
 	Events int64       `json:"events"`
 	Parked int64       `json:"parked"`
 	Diff   []EventDiff `json:"diff"`
+	// Undecided are, by events, changes of which it cannot be said whether the rules make one: it depends on changes of
+	// other rows, or of children, that are not kept. Nothing is sent of them.
+	Undecided map[string]int64 `json:"undecided,omitempty"`
 	// Notes are what is to be known about the comparison.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -45,7 +46,7 @@ func (r *SentReport) Worse() bool { return worse(r.Diff) }
 func NewSent(rules *mapping.Ruleset, o Options) *Sent {
 	now := newSide(rules, &o, nil)
 	was := &side{masks: map[string]*masks{}}
-	s := &Sent{now: now, places: map[string]string{}}
+	s := &Sent{now: now, places: map[string]string{}, undecided: map[string]int64{}}
 	for _, r := range rules.Rules() {
 		if _, known := s.places[r.Event]; !known {
 			s.places[r.Event] = r.Place
@@ -63,7 +64,7 @@ func (s *Sent) Close(ctx context.Context) { s.now.source.Close(ctx) }
 // Report is what was found until now.
 func (s *Sent) Report(read int64, notes ...string) *SentReport {
 	out := s.counts
-	out.Read, out.Notes, out.Diff = read, notes, s.diff.report()
+	out.Read, out.Undecided, out.Notes, out.Diff = read, s.undecided, notes, s.diff.report()
 	return &out
 }
 
@@ -179,21 +180,25 @@ type SentChanges struct {
 	commit   cdc.LSN
 	was      []event // of the transaction at hand
 	changes  [][]byte
-	apart    bool // it has had more before
+	bytes    int  // of changes
+	apart    bool // it has had more before, or has more to come
 	read     int64
 }
 
-// changesAtOnce is how many changes of a transaction are compared at once.
-const changesAtOnce = 1000
+// changesAtOnce is how many changes of a transaction are compared at once, bytesAtOnce from how many bytes on.
+const (
+	changesAtOnce = 1000
+	bytesAtOnce   = 64 << 20
+)
 
 // Changes compares kept events, of one tenant or with nil of all, with what the rules make of their changes. differs gets
-// what the rules make that is changed or new, as it is sent again: under a webhook-id of its own, which is the same each
-// time. Its error ends Add and Flush.
+// what the rules make that is not as it was last sent, or is new, as it is sent again: under a webhook-id of its own. Its
+// error ends Add and Flush.
 func (s *Sent) Changes(tenant *string, differs func(*webhook.Message) error) *SentChanges {
 	c := &SentChanges{Sent: s, tenant: tenant, redriver: mapping.NewRedriver(s.now.rules, s.now.source)}
-	s.diff.differs = func(e *event) {
+	s.diff.differs = func(was, now *event) {
 		if c.failed == nil {
-			c.failed = differs(c.again(e))
+			c.failed = differs(c.again(was, now))
 		}
 	}
 	return c
@@ -202,20 +207,26 @@ func (s *Sent) Changes(tenant *string, differs func(*webhook.Message) error) *Se
 // Read is how many changes were compared.
 func (c *SentChanges) Read() int64 { return c.read }
 
-// Add takes a kept event with its change, in the order of their commits.
+// Add takes a kept event with its change, or one that was sent again by other rules, in the order of their commits and ids.
 func (c *SentChanges) Add(ctx context.Context, m *webhook.Message) error {
 	e := c.sentEvent(m)
-	same := len(c.was) > 0 && e.Position == c.was[len(c.was)-1].Position
-	if other := e.Commit != c.commit; other || !same && len(c.changes) >= changesAtOnce {
+	if id, is := parseAgain(m.ID); is {
+		c.sentAgain(&e, id)
+		return nil
+	}
+	other := e.Commit != c.commit
+	full := (len(c.changes) >= changesAtOnce || c.bytes >= bytesAtOnce) && e.Position != c.was[len(c.was)-1].Position
+	if other || full {
+		c.apart = c.apart || !other
 		if err := c.Flush(ctx); err != nil {
 			return err
 		}
-		c.commit, c.apart = e.Commit, !other
 	}
-	if c.was = append(c.was, e); !same {
-		c.changes = append(c.changes, m.Change)
-		c.read++
+	if other {
+		c.commit, c.apart = e.Commit, false
 	}
+	c.was, c.changes = append(c.was, e), append(c.changes, m.Change)
+	c.bytes += len(m.Change)
 	return nil
 }
 
@@ -224,51 +235,24 @@ func (c *SentChanges) Flush(ctx context.Context) error {
 	if len(c.changes) == 0 {
 		return nil
 	}
-	apart := c.apart || len(c.changes) >= changesAtOnce
-	if err := c.redriver.MapAll(ctx, c.changes, apart, c.now); err != nil {
+	done, err := c.redriver.MapAll(ctx, c.changes, c.apart, c.now)
+	if err != nil {
 		return err
+	}
+	c.read += int64(done.Changes)
+	for event, n := range done.Undecided {
+		c.undecided[event] += int64(n)
 	}
 	made := slices.DeleteFunc(c.now.taken(), func(e event) bool { return c.tenant != nil && e.reason == "" && e.tenant != *c.tenant })
 	for i := range made {
 		c.count(&made[i])
 	}
-	err := groups(slices.Values(c.was), slices.Values(made), func(a, b []event) error {
+	err = groups(slices.Values(c.was), slices.Values(made), func(a, b []event) error {
 		c.diff.compare(a, b)
 		return c.failed
 	})
-	c.was, c.changes = c.was[:0], c.changes[:0]
+	c.was, c.changes, c.bytes = c.was[:0], c.changes[:0], 0
 	return err
-}
-
-// idDigits is how many hexadecimal digits of a hash an id has behind that of the event which it follows.
-const idDigits = 16
-
-// again is an event as it is sent again. Its id is that of the event that was sent of the change, of the same name if
-// there is one, and a hash of what it says: the same event comes under the same id, however often it is sent, and sorts
-// behind the one that it corrects, and before what follows that.
-func (c *SentChanges) again(e *event) *webhook.Message {
-	id := ""
-	for i := range c.was {
-		if of := &c.was[i]; of.Position == e.Position && (id == "" || of.name == e.name) {
-			if id = of.id; of.name == e.name {
-				break
-			}
-		}
-	}
-	h := sha256.New()
-	for _, part := range [][]byte{[]byte(e.name), []byte(e.tenant), []byte(e.key), e.data, e.previous, e.unchanged, e.errors} {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash never fails
-		_, _ = h.Write(part)
-	}
-	id += "-" + hex.EncodeToString(h.Sum(nil))[:idDigits]
-	m := &webhook.Message{
-		ID: id, Type: e.name, Tenant: e.tenant, Key: e.key, Time: e.time, Sequence: id[webhook.SourceDigits+1:], Op: e.op.String(),
-		Data: e.data, Previous: e.previous, Unchanged: e.unchanged, Errors: e.errors, Version: e.version,
-	}
-	if len(e.tags) > 0 {
-		_ = json.Unmarshal(e.tags, &m.Tags) // an array of texts, as mapping has written it
-	}
-	return m
 }
 
 // groups calls each with the events of both that one change has, change by change. Each side goes on only when its

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/webhook"
 )
 
 // claim is a worker's hold on a job.
@@ -45,6 +47,36 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 // Parked changes are in Redis, rows in the source: the caller has counted them. ErrLimit. ErrConflict: there is
 // a backfill of the store's source that has not ended.
 func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job, error) {
+	return s.createJobs(ctx, actor, jobs, nil)
+}
+
+// CreateJobsOf keeps events, and creates resends of them: all of it or nothing, so that no event counts as sent that no
+// job sends. Jobs that have nothing to send are left out. Its errors are those of CreateJobs and WriteEvents.
+func (s *Store) CreateJobsOf(ctx context.Context, actor string, jobs []Job, events []webhook.Message) ([]Job, error) {
+	days := make([]time.Time, len(events))
+	for i := range events {
+		days[i] = events[i].Time
+	}
+	if err := s.ensureDays(ctx, eventsTable, days); err != nil {
+		return nil, fmt.Errorf("keep events: %w", explain(err))
+	}
+	return s.createJobs(ctx, actor, jobs, func(tx pgx.Tx) error {
+		if len(events) == 0 {
+			return nil
+		}
+		err := s.checkForgets(ctx, tx)
+		if err == nil {
+			err = keepDays(ctx, tx, eventsTable, days)
+		}
+		if err == nil {
+			err = copyOnce(ctx, tx, eventsTable, writtenColumns, "do nothing", len(events), s.eventRow(events))
+		}
+		return err
+	})
+}
+
+// createJobs is CreateJobs in a transaction that does something first; nil: nothing.
+func (s *Store) createJobs(ctx context.Context, actor string, jobs []Job, first func(pgx.Tx) error) ([]Job, error) {
 	jobs = slices.Clone(jobs)
 	counts := make([]*where, len(jobs)) // of those that are to be counted
 	write := s.write
@@ -66,12 +98,29 @@ func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job
 	if len(jobs) == 1 {
 		what = creating(&jobs[0])
 	}
-	created := make([]Job, len(jobs))
-	err := write(ctx, what, func(tx pgx.Tx) (err error) {
-		for i := range jobs {
-			if created[i], err = s.createJob(ctx, tx, actor, &jobs[i], counts[i]); err != nil {
+	var created []Job
+	err := write(ctx, what, func(tx pgx.Tx) error {
+		created = make([]Job, 0, len(jobs))
+		if first != nil {
+			if err := first(tx); err != nil {
 				return err
 			}
+		}
+		for i := range jobs {
+			j := jobs[i]
+			if w := counts[i]; w != nil {
+				if err := tx.QueryRow(ctx, `select count(*) from `+j.table()+w.sql(), w.args...).Scan(&j.Total); err != nil {
+					return err
+				}
+			}
+			if first != nil && j.Total == 0 {
+				continue
+			}
+			made, err := s.createJob(ctx, tx, actor, &j)
+			if err != nil {
+				return err
+			}
+			created = append(created, made)
 		}
 		return nil
 	})
@@ -83,8 +132,15 @@ func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job
 
 func creating(j *Job) string { return fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint) }
 
-// createJob stores a job; w chooses what is to be counted, nil: nothing.
-func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, w *where) (Job, error) {
+// table is that of what the job sends.
+func (j *Job) table() string {
+	if j.Kind == Redrive {
+		return deadTable
+	}
+	return eventsTable
+}
+
+func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job) (Job, error) {
 	filter, err := json.Marshal(j.Filter.withoutWhere(""))
 	if err != nil {
 		return Job{}, err
@@ -93,17 +149,9 @@ func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, 
 	if err != nil {
 		return Job{}, err
 	}
-	table := eventsTable
 	var ceiling int64
 	if j.Kind == Redrive {
-		table = deadTable
 		if err := tx.QueryRow(ctx, `select coalesce(max(id), 0) from `+deadTable).Scan(&ceiling); err != nil {
-			return Job{}, err
-		}
-	}
-	total := j.Total
-	if w != nil {
-		if err := tx.QueryRow(ctx, `select count(*) from `+table+w.sql(), w.args...).Scan(&total); err != nil {
 			return Job{}, err
 		}
 	}
@@ -112,7 +160,7 @@ func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, 
 	}
 	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling, estimated, source, needs)
 		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8, $9, $10, $11) on conflict (kind, source) where kind = 'backfill' and state in ('queued', 'running', 'paused') do nothing returning `+jobColumns,
-		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling, j.Estimated, s.text.encode(s.sourceOf(j.Kind)), needs)
+		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, j.Total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling, j.Estimated, s.text.encode(s.sourceOf(j.Kind)), needs)
 	created, err := pgx.CollectExactlyOneRow(rows, s.scanJob)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Job{}, fmt.Errorf("%w: a backfill has not ended", ErrConflict)

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,46 +36,57 @@ func (s *Store) KeptIDs(ctx context.Context, f Filter, yield func(webhookID stri
 	return refused
 }
 
+// keptPage is how many events EachKept and EachLast read at a time: whoever takes them may be slow, and a statement must
+// not last as long.
+const keptPage = 1000
+
 // EachKept calls yield with the kept events that a filter chooses, in the order of their commits, without holding
-// them. Change is decrypted; nil: it is not kept, as state.keep_changes was not set. It ends with yield's first error; *KeyError.
+// them all: page by page. Change is decrypted; nil: it is not kept, as state.keep_changes was not set. It ends with yield's first error; *KeyError.
 func (s *Store) EachKept(ctx context.Context, f Filter, yield func(*webhook.Message) error) error {
-	const what = "read kept events"
-	end, err := waitForTurn(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	var sealed []byte
+	var found int64
+	scan := func(row pgx.CollectableRow) (webhook.Message, error) {
+		sealed = nil
+		m, err := scanEvent(leadingColumns{row, []any{&found, &sealed}})
+		m.Change = sealed
+		return m, err
 	}
-	defer end()
-	w, err := s.where(ctx, &f, eventsTable)
-	if err != nil {
-		return err
-	}
-	rows, err := s.pool.Query(ctx, `select change, `+eventColumns+` from `+eventsTable+w.sql()+` order by committed, webhook_id`, w.args...)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, explain(err))
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var sealed []byte
-		m, err := scanEvent(leadingColumns{rows, []any{&sealed}})
+	var last *webhook.Message
+	for {
+		w, err := s.keptWhere(ctx, f, last, ">")
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, explain(err))
+			return err
 		}
-		if sealed != nil {
-			if s.keys == nil {
-				return ErrKeys
+		page, err := collectMany(ctx, s, "read kept events", pageSQL("change, "+eventColumns, eventsTable+w.sql(), "committed, webhook_id", w.param(keptPage), " + coalesce(octet_length(change), 0)"), w.args, scan)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for i := range page {
+			m := &page[i]
+			if m.Change != nil {
+				if s.keys == nil {
+					return ErrKeys
+				}
+				if m.Change, err = s.keys.OpenChange(m.ID, m.Change); err != nil {
+					return err
+				}
 			}
-			if m.Change, err = s.keys.OpenChange(m.ID, sealed); err != nil {
+			if err := yield(m); err != nil {
 				return err
 			}
 		}
-		if err := yield(&m); err != nil {
-			return err
-		}
+		last = &page[len(page)-1]
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("%s: %w", what, explain(err))
+}
+
+// keptWhere chooses what a filter does, behind an event in an order; nil: from the beginning.
+func (s *Store) keptWhere(ctx context.Context, f Filter, last *webhook.Message, order string) (*where, error) {
+	w, err := s.where(ctx, &f, eventsTable)
+	if err == nil && last != nil {
+		w.add("committed "+order+"= %s", last.Time) // it is implied, and spares the partitions of other days
+		w.add("(committed, webhook_id) "+order+" (%s, %s)", last.Time, s.text.encode(last.ID))
 	}
-	return nil
+	return w, err
 }
 
 // EventKey names what events are about: those of a name with one ordering key of a tenant.
@@ -99,34 +111,37 @@ func (s *Store) LastKept(ctx context.Context, keys []EventKey) (map[EventKey]*we
 	return out, err
 }
 
-// EachLast calls yield with the newest kept event of every key that the filter chooses, without its data, and without
-// holding them.
+// EachLast calls yield with the newest kept event of every key that the filter chooses, the newest first, without its
+// data, and without holding them all: of each key only a hash.
 func (s *Store) EachLast(ctx context.Context, f Filter, yield func(*webhook.Message)) error {
-	const what = "read what was last sent"
-	end, err := waitForTurn(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
+	scan := func(row pgx.CollectableRow) (m webhook.Message, err error) {
+		var notes []byte
+		if err = row.Scan(&m.Type, &m.Tenant, &m.Key, &m.ID, &m.Time, &notes); err != nil {
+			return m, err
+		}
+		m.Time = m.Time.UTC()
+		decodeIn(&m.Type, &m.Tenant, &m.Key, &m.ID)
+		return m, readNotes(&m, notes)
 	}
-	defer end()
-	w, err := s.where(ctx, &f, eventsTable)
-	if err != nil {
-		return err
-	}
-	rows, _ := s.pool.Query(ctx, `select distinct on (event, tenant, key) event, tenant, key, webhook_id, committed, unchanged from `+eventsTable+w.sql()+
-		` order by event, tenant, key, committed desc, webhook_id desc`, w.args...) // ForEachRow returns its error
-	var m webhook.Message
-	var notes []byte
-	_, err = pgx.ForEachRow(rows, []any{&m.Type, &m.Tenant, &m.Key, &m.ID, &m.Time, &notes}, func() error {
-		last := webhook.Message{Type: m.Type, Tenant: m.Tenant, Key: m.Key, ID: m.ID, Time: m.Time.UTC()}
-		decodeIn(&last.Type, &last.Tenant, &last.Key, &last.ID)
-		if err := readNotes(&last, notes); err != nil {
+	var last *webhook.Message
+	for {
+		w, err := s.keptWhere(ctx, f, last, "<")
+		if err != nil {
 			return err
 		}
-		yield(&last)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, explain(err))
+		page, err := collectMany(ctx, s, "read what was last sent", `select event, tenant, key, webhook_id, committed, unchanged from `+eventsTable+w.sql()+
+			` order by committed desc, webhook_id desc limit `+w.param(keptPage), w.args, scan)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for i := range page {
+			h := maphash.Comparable(seed, keyOf(&page[i]))
+			if _, newer := seen[h]; !newer {
+				seen[h] = struct{}{}
+				yield(&page[i])
+			}
+		}
+		last = &page[len(page)-1]
 	}
-	return nil
 }

@@ -292,12 +292,19 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	for i := range events {
 		days[i] = events[i].Time
 	}
-	return s.copyIn(ctx, eventsTable, eventColumns+", change", "do nothing", days, len(events), func(i int) []any {
+	return s.copyIn(ctx, eventsTable, writtenColumns, "do nothing", days, len(events), s.eventRow(events))
+}
+
+const writtenColumns = eventColumns + ", change"
+
+// eventRow returns the rows of events.
+func (s *Store) eventRow(events []webhook.Message) func(int) []any {
+	return func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
 			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e), s.tags(e.Tags), e.Change,
 		}
-	})
+	}
 }
 
 // body is never null: an event without data has none in the queue either.

@@ -123,7 +123,7 @@ func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 				return err
 			}
 		}
-		rows, _ := tx.Query(ctx, pageSQL(columns, from+w.sql(), order, w.param(n)), w.args...)
+		rows, _ := tx.Query(ctx, pageSQL(columns, from+w.sql(), order, w.param(n), ""), w.args...)
 		var err error
 		p.Messages, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (webhook.Message, error) {
 			m, err := scanEvent(leadingColumns{row, first})
@@ -201,13 +201,13 @@ const maxPageBytes = 8 << 20
 
 // pageSQL returns the query of a page of at most n rows, of those that fit into
 // maxPageBytes, each with the number of those that would follow without that
-// bound. The lengths of bodies are read without the bodies.
-func pageSQL(columns, from, order, n string) string {
+// bound. The lengths of bodies are read without the bodies; more is another length that counts.
+func pageSQL(columns, from, order, n, more string) string {
 	return fmt.Sprintf(`select found, %[1]s from (
 			select *, count(*) over () as found,
-				sum(octet_length(data) + coalesce(octet_length(previous), 0)) over (order by %[3]s rows between unbounded preceding and 1 preceding) as before
+				sum(octet_length(data) + coalesce(octet_length(previous), 0)%[6]s) over (order by %[3]s rows between unbounded preceding and 1 preceding) as before
 			from (select %[1]s from %[2]s order by %[3]s limit %[4]s) rows
-		) page where before is null or before < %[5]d order by %[3]s`, columns, from, order, n, maxPageBytes)
+		) page where before is null or before < %[5]d order by %[3]s`, columns, from, order, n, maxPageBytes, more)
 }
 
 // AdvanceJob stores that a page has been sent, in one transaction: where the job
