@@ -38,7 +38,7 @@ func readTables(rules *mapping.Ruleset, f *state.Filter) ([]mapping.ReadTable, e
 		return nil, err
 	}
 	if len(tables) == 0 {
-		return nil, badChoice("events", "see gancho events; a rule takes rows that are there already if it is on insert and does not say backfill: never", "no rule that makes these events takes rows that are there already")
+		return nil, badChoice("events", "see gancho events; a rule takes rows that are there already if it is on insert, has no after and does not say backfill: never", "no rule that makes these events takes rows that are there already")
 	}
 	if f.Table != "" {
 		name, err := cdc.ParseName(f.Table)
