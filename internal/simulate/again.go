@@ -76,7 +76,7 @@ func (c *SentChanges) sentAgain(e *event, id againID) {
 // again is an event as it is sent again: a correction of the one that was sent, or with nil another one of the change.
 func (c *SentChanges) again(was, now *event) *webhook.Message {
 	mark, of := markCorrection, was
-	number := 0
+	var number int
 	if was != nil {
 		number = was.corrections + 1
 	} else {

@@ -86,7 +86,7 @@ func (d *diff) compare(mine, theirs []event) {
 	} {
 		for i := range mine {
 			for j := range theirs {
-				if pairs[i] == nil && !paired[j] && alike(&mine[i], &theirs[j]) {
+				if pairs[i] == nil && !paired[j] && alike(&mine[i], &theirs[j]) { //nolint:gosec // i is of mine, j of theirs
 					pairs[i], paired[j] = &theirs[j], true
 				}
 			}
