@@ -115,6 +115,12 @@ func operations() map[string]operation {
 		"CreateRedrive": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateRedrive(ctx, a, state.Job{Filter: state.Filter{Endpoint: "um"}}, false))
 		}},
+		"CheckResend": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return g.CheckResend(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}})
+		}},
+		"CreateResends": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateResends(ctx, a, []state.Job{{Endpoint: "um", Filter: state.Filter{Key: "7"}}}, nil))
+		}},
 		"CreateResend": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateResend(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}))
 		}},
