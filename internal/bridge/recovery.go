@@ -84,6 +84,14 @@ func (r *Recovery) compare(ctx context.Context, reached *queue.Reached, i *cdc.I
 	}
 	err := r.options.Queue.Recognise(ctx, s)
 	changed, isChanged := errors.AsType[*queue.SourceChangedError](err)
+	if isChanged && changed.Recorded > 0 {
+		// The process that captures may have recorded more since the end of the WAL was read: the end as it is now decides.
+		if now, failed := cdc.Inspect(ctx, r.options.Source); failed == nil && uint64(now.Current) >= changed.Recorded {
+			s.Current = 0
+			err = r.options.Queue.Recognise(ctx, s)
+			changed, isChanged = errors.AsType[*queue.SourceChangedError](err)
+		}
+	}
 	switch {
 	case err != nil && !isChanged:
 		return err
