@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"regexp"
 	"time"
 
 	"gancho/cdc"
@@ -22,8 +23,15 @@ func parseAfter(v strictyaml.Value) *expression {
 	if _, err := pgtext.ParseInterval([]byte(v.Raw())); err == nil && v.Raw() != "" {
 		return &expression{value: v.Resolved(), text: "interval '" + v.Raw() + "'", path: "after"}
 	}
+	if numberAndWord.MatchString(v.Raw()) {
+		v.Errorf("write such as 30s, 1h or 3 days, or an expression such as vencimento + interval '3 days'", "%q is no interval", v.Raw())
+		return nil
+	}
 	return parseExpression(v, "after")
 }
+
+// numberAndWord is what was meant as an interval: no expression has this form.
+var numberAndWord = regexp.MustCompile(`^\s*\d+(\.\d+)?\s*[A-Za-z]+\s*$`)
 
 // checkAfter checks after against the other keys. The values are those of the keys, not valid where they are missing.
 func (r *rule) checkAfter(on, restart, late, previous strictyaml.Value) {

@@ -89,6 +89,7 @@ func TestAfterMistakes(t *testing.T) {
 		head + "after: 1h, previous: true}":         "no previous row",
 		head + "restart: true}":                     "the rule has none",
 		head + "max_late: 1d}":                      "the rule has none",
+		head + "after: 3 bananas}":                  `"3 bananas" is no interval; write such as 30s`,
 		head + "after: total}":                      "after is of type numeric",
 		head + "after: 'vence + 1', restart: true}": "after is a time",
 		head + "after: 1h, when: old.total > 3}":    "no OLD row",

@@ -13,9 +13,6 @@ var (
 	listNames  = []string{"id", "timestamp"}
 )
 
-// TemplateNames returns the names that headers and the URL's query can have in braces.
-func TemplateNames() []string { return slices.Clone(eventNames) }
-
 // templateName is a name in braces; with two of each it stands for itself with one of
 // each. Any other brace is one.
 var templateName = regexp.MustCompile(`\{\{[a-z_]+\}\}|\{[a-z_]+\}`)
