@@ -55,11 +55,17 @@ test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run 
 
 WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m
 
-# Two packages have other tests than those, which would take minutes more.
+# Two packages have many other tests: of them only those.
+WHOLETESTS  := awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' cmd/gancho/*_test.go internal/console/*_test.go
+
 .PHONY: test-whole
-test-whole: deps ## Test without the race detector where make test runs a sample of the cases: all of them
+test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, a bridge under load
 	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxE './(cmd/gancho|internal/console)')
-	$(WHOLE) -run '^Test(BreakingCombinations|EveryPage)$$' $(TESTFLAGS) ./cmd/gancho ./internal/console
+	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) ./cmd/gancho ./internal/console
+
+.PHONY: test-cost
+test-cost: deps ## List which tests of a package take the processor (PKG=./cmd/gancho), each run alone, servers included
+	@GO='$(GO)' .ci/cost $(PKG)
 
 .PHONY: test-matrix
 test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache

@@ -228,7 +228,6 @@ func backfillInsert(rows int) string {
 func newBackfillWorld(t *testing.T, rows int) *session {
 	t.Helper()
 	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{Settings: map[string]string{"appendfsync": "everysec"}}, backfillTable, backfillInsert(rows))
-	w.binary = buildCommand(t)
 	w.rules = backfillRules
 	w.extra = "state: {key: '" + stateKey + "'}"
 	s := &session{world: w}
@@ -282,6 +281,7 @@ func (s *session) caughtUp(r *receiver) *ledger {
 }
 
 func TestBackfillUnderKills(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random, rows := seeded(t), backfillRows(t)
 	s := newBackfillWorld(t, rows)
@@ -331,7 +331,6 @@ func TestBackfillUnderKills(t *testing.T) {
 func TestBackfillSession(t *testing.T) {
 	t.Parallel()
 	s := newBackfillWorld(t, 3000)
-	s.binary = ""
 	s.rules += `  - event: conta.do.grupo
     table: contas
     on: insert

@@ -16,6 +16,7 @@ import (
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // openReads is the record of an open backfill in Redis; empty: none is open.
@@ -44,6 +45,7 @@ func (l *ledger) onlyStates() *ledger {
 // TestBackfillLosesItsSlot: rows that a backfill has written into the stream are lost with the slot before Redis has their
 // events. In the new epoch it goes back to what is known to be in Redis.
 func TestBackfillLosesItsSlot(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = 5000
 	s := newBackfillWorld(t, rows)
@@ -98,7 +100,6 @@ func TestBackfillLosesItsSlot(t *testing.T) {
 func TestFaultOfPausedBackfill(t *testing.T) {
 	t.Parallel()
 	s := newBackfillWorld(t, 1000)
-	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
 	id := s.startBackfill("--rate", "500/s")
@@ -151,7 +152,6 @@ func TestBackfillKilledAtItsEnds(t *testing.T) {
 	t.Parallel()
 	random, rows := seeded(t), 300
 	s := newBackfillWorld(t, rows)
-	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
 	c := startChurn(t, s.dsn, random, rows, 20*time.Millisecond)
@@ -209,9 +209,8 @@ func (s *session) queuedEvents(name string) (all []arrival) {
 // killed and sessions are cut.
 func TestBackfillReadsAhead(t *testing.T) {
 	t.Parallel()
-	random, rows := seeded(t), 4*backfillRows(t)
+	random, rows := seeded(t), testservers.Cases(4*backfillRows(t))
 	s := newBackfillWorld(t, rows)
-	s.binary = ""
 	s.endpoint("a", "http://"+closedPort(t), "state: paused")
 	s.path = s.write()
 	b := s.run()

@@ -11,6 +11,7 @@ import (
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // Where the state is on another server than the rows, it survives what the source has lost.
@@ -38,6 +39,7 @@ func (s *session) eventsOf(endpoint string, rows int) int {
 // TestBackfillIsPromoted: the last chunks are on the primary alone when it dies, and capture has not read them: the standby is
 // the same source, nothing that was read is lost, and the job goes back all the same.
 func TestBackfillIsPromoted(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = 4000
 	p := newPairOf(t, backfillRules, backfillTable, backfillInsert(rows))
@@ -114,6 +116,7 @@ func TestBackfillIsPromoted(t *testing.T) {
 // TestBackfillOfLostTransaction: the server of the rows crashes when a chunk was announced and nothing of its transaction is
 // written, and another transaction gets its id. That one was committed, and the chunk is read again.
 func TestBackfillOfLostTransaction(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = 3000
 	s := newBackfillWorld(t, rows)

@@ -21,7 +21,6 @@ import (
 func TestBackfillOfLockedTable(t *testing.T) {
 	t.Parallel()
 	s := newBackfillWorld(t, 600)
-	s.binary = ""
 	r := newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r})
 	id := decoded[struct{ Items []state.Job }](s, "backfill", "--rule", "conta.estado", "--rate", "100/s").Items[0].ID
@@ -65,7 +64,6 @@ func TestBackfillOfLockedTable(t *testing.T) {
 func TestBackfillToDeadReceiver(t *testing.T) {
 	t.Parallel()
 	s := newBackfillWorld(t, 600)
-	s.binary = ""
 	s.endpoint("morto", "http://"+closedPort(t))
 	b := s.started(nil)
 	lines, errs := io.Pipe()
@@ -91,7 +89,6 @@ func TestBackfillToDeadReceiver(t *testing.T) {
 func TestBackfillOfNewRules(t *testing.T) {
 	t.Parallel()
 	s := newBackfillWorld(t, 1000)
-	s.binary = ""
 	s.exec("create table novas (id int primary key)")
 	s.exec("insert into novas values (7)")
 	r := newReceiver(t, nil)

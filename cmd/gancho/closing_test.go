@@ -116,8 +116,9 @@ func compared(all []arrival) []control.ClosingEvent {
 // missing in the log, with kills of the bridge and Redis around it: each receiver has one closing of each day, after
 // the day's events, and it says what the receiver counts itself.
 func TestClosing(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	w.rules = proveRules
 	w.source, w.extra = "  timezone: "+noonZone(), "state: {key: '"+stateKey+"', keep_events: 7d}"
 	zone, err := time.LoadLocation(noonZone())

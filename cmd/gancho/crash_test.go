@@ -41,9 +41,10 @@ func finish(t *testing.T, l *load, r *receiver, rounds int) {
 }
 
 func TestKillBridge(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -67,9 +68,10 @@ func TestKillBridge(t *testing.T) {
 }
 
 func TestKillRedis(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -91,8 +93,9 @@ func TestKillRedis(t *testing.T) {
 // TestRedisLosesItsTail takes the newest part of the append-only file away, as
 // a machine that lost power would: with everysec that is what Redis may lose.
 func TestRedisLosesItsTail(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
-	w := newLoadWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}})
+	w := newWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}}, loadTable)
 	// The receiver holds everything back, so that the queue holds all events
 	// and the loss hits events that nobody has seen.
 	r := newReceiver(t, nil)
@@ -140,6 +143,7 @@ func truncateAOF(t *testing.T, dir string) {
 // TestRestartPostgres restarts the source, which has the state too, while the backlog of a paused
 // endpoint moves there; then everything is killed.
 func TestRestartPostgres(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
 	own, err := testservers.StartPostgres(testservers.PostgresOptions{})
@@ -148,7 +152,6 @@ func TestRestartPostgres(t *testing.T) {
 	}
 	t.Cleanup(own.Close)
 	w := newWorldOn(t, own, "", testservers.RedisOptions{}, loadTable)
-	w.binary = buildCommand(t)
 	w.extra = "state: {key: '" + stateKey + "'}\nquotas: {total: {backlog: 100}}"
 	r, paused := newReceiver(t, nil), newReceiver(t, nil)
 	w.rules = loadRules
@@ -187,9 +190,10 @@ func TestRestartPostgres(t *testing.T) {
 }
 
 func TestCutConnection(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -216,8 +220,9 @@ func TestCutConnection(t *testing.T) {
 // TestTakeover runs two bridges on one slot: one captures and both may
 // deliver; when the first is killed the second takes over everything.
 func TestTakeover(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())

@@ -76,6 +76,7 @@ func (b *bridge) back(other *bridge) {
 // Masters die and their replicas are promoted while a process that had captured is stopped. The one that
 // took its turn dies, too.
 func TestClusterFailover(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w, c := clusterWorld(t, 1, loadTable)
 	w.rules = loadRules

@@ -20,6 +20,7 @@ const maxRSS = 150 << 10
 // rows, and a row of 5 MB, through the command as users build it: the race
 // detector would multiply what it measures.
 func TestMemoryStaysFlat(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	gancho, server := buildCommand(t), ownPostgres(t, nil)
 	var peaks []string

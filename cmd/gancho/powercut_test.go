@@ -71,6 +71,7 @@ func (g *gate) wait() {
 // happens. One receiver takes events as they come, the other lets them queue up, beyond their quota: the oldest move to
 // PostgreSQL. Every row arrives at both, and first in order of its key.
 func TestPowerCuts(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	rounds := powerCutRounds
 	if s := os.Getenv("GANCHO_TEST_CRASH_ROUNDS"); s != "" {
@@ -104,7 +105,7 @@ func newPowerCut(t *testing.T, library, fsync string) *powerCut {
 	t.Cleanup(own.Close)
 	redis := testservers.RedisOptions{Settings: map[string]string{"appendfsync": fsync, "aof-load-truncated": "yes"}}
 	p := &powerCut{world: newWorldOn(t, own, "", redis, loadTable), random: seeded(t), synced: t.TempDir()}
-	p.rules, p.binary = loadRules, buildCommand(t)
+	p.rules = loadRules
 	p.extra = "state: {key: '" + stateKey + "'}\nquotas: {total: {backlog: 30}}"
 	p.redis.Stop()
 	p.redis.Setenv("LD_PRELOAD", library)

@@ -35,7 +35,7 @@ func newPairOf(t *testing.T, rules string, statements ...string) *pair {
 	}
 	p.synchronizes = version >= 17
 	p.world = newWorldOn(t, p.primary, "", testservers.RedisOptions{}, statements...)
-	p.rules, p.binary = rules, buildCommand(t)
+	p.rules = rules
 	p.database = p.dsn[strings.LastIndex(p.dsn, "/")+1 : strings.LastIndex(p.dsn, "?")]
 	p.run().stop() // which makes the slot
 	var settings map[string]string
@@ -91,6 +91,7 @@ func (p *pair) failOver() {
 // TestPromotionUnderTraffic: the primary dies, and its standby is promoted. Capture goes on by itself in the same
 // epoch, and the former primary, when it comes back, is not read.
 func TestPromotionUnderTraffic(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	p := newPair(t)
 	r := newReceiver(t, nil)
@@ -157,6 +158,7 @@ func (p *pair) inStepSlot() {
 // TestPromotionThatLostTheEnd: the promoted server lacks what was read of the primary, as asynchronous replication allows. Nothing
 // is read on in silence, and gancho recover is the way on.
 func TestPromotionThatLostTheEnd(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	p := newPair(t)
 	r := newReceiver(t, nil)

@@ -62,9 +62,10 @@ func (w *world) prove(code int) proof {
 // TestProveAfterKills kills the bridge and Redis under load, and then compares each number of gancho prove with
 // what the source and the receivers know: nothing may be counted twice or left out.
 func TestProveAfterKills(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	w.rules = proveRules
 	a := newReceiver(t, nil)
 	refuses := newReceiver(t, func(out http.ResponseWriter, got arrival) {

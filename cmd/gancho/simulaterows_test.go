@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gancho/internal/testservers"
 )
 
 // TestSimulateRows: existing rows, with lookups and expressions of PostgreSQL, and what a
@@ -59,6 +61,7 @@ const maxSimulationRSS = 160 << 10
 // TestSimulateMemory: 200,000 existing rows, and a large live transaction that is compared
 // with other rules, take no more memory than a few.
 func TestSimulateMemory(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorldWithout(t, ownPostgres(t, nil), "", "create table leituras (id int primary key, sala int, texto text)", "create publication gancho for table leituras",
 		"insert into leituras select g, g % 100, repeat('leitura ', 20) from generate_series(1, 200000) g")

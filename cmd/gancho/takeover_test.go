@@ -41,6 +41,7 @@ func (b *bridge) takesOver(limit time.Duration, turn int) time.Duration {
 // TestTakeovers kills the active one of two processes again and again, at any moment.
 // GANCHO_TEST_TAKEOVERS sets another number of rounds.
 func TestTakeovers(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	rounds := 3
 	if s := os.Getenv("GANCHO_TEST_TAKEOVERS"); s != "" {
@@ -49,7 +50,7 @@ func TestTakeovers(t *testing.T) {
 		}
 	}
 	random := seeded(t)
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -77,8 +78,9 @@ func TestTakeovers(t *testing.T) {
 // is cut would look to the source: its slot goes to the other one. When it wakes up with
 // what it had read, it appends nothing of it, and stands by.
 func TestStoppedCaptureIsFenced(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -107,8 +109,9 @@ func TestStoppedCaptureIsFenced(t *testing.T) {
 // TestStandByOfANewEpoch: a process that waits for the slot while gancho recover begins a new epoch stands by for
 // that, and captures when its turn comes.
 func TestStandByOfANewEpoch(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
-	w := newLoadWorld(t, testservers.RedisOptions{})
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())

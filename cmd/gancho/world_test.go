@@ -86,15 +86,6 @@ func newWorld(t *testing.T, redisOptions testservers.RedisOptions, statements ..
 	return newWorldOn(t, pg, "", redisOptions, statements...)
 }
 
-// newLoadWorld is newWorld with the table of the load. Its command is the built one: the race
-// detector, which looks on in other tests, takes most of a processor's time under load.
-func newLoadWorld(t *testing.T, redisOptions testservers.RedisOptions) *world {
-	t.Helper()
-	w := newWorld(t, redisOptions, loadTable)
-	w.binary = buildCommand(t)
-	return w
-}
-
 func newWorldOn(t *testing.T, postgres *testservers.Postgres, database string, redisOptions testservers.RedisOptions, statements ...string) *world {
 	t.Helper()
 	r, err := testservers.StartRedis(redisOptions)

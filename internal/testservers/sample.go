@@ -1,5 +1,7 @@
 package testservers
 
+import "testing"
+
 // sampled is of how many cases the race detector sees one.
 const sampled = 4
 
@@ -24,4 +26,13 @@ func Sample[T any](all []T) []T {
 		some = append(some, all[i])
 	}
 	return some
+}
+
+// Whole skips a test of a bridge under load with the race detector, which takes most of
+// a processor's time there. `make test-whole` runs it.
+func Whole(t testing.TB) {
+	t.Helper()
+	if raced {
+		t.Skip("the race detector takes most of a processor's time under load: make test-whole runs it without")
+	}
 }
