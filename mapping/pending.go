@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 
@@ -306,4 +307,84 @@ func (m *Mapper) arguments(machine *expr.Machine, l programLookup) ([]cdc.Datum,
 		m.argument = append(m.argument, d)
 	}
 	return m.argument, nil
+}
+
+// Pending is the number of events and parked changes that Resolve will give to
+// a sink: those that wait for a lookup, and those behind them, because
+// positions in a stream must rise.
+func (m *Mapper) Pending() int { return len(m.waiting.entries) }
+
+// Full reports whether so much is pending that Resolve should be called now.
+func (m *Mapper) Full() bool {
+	return len(m.waiting.entries) >= maxPending || len(m.waiting.text) >= maxPendingBytes
+}
+
+// Resolve reads what the pending events wait for, once their transactions are
+// visible, and gives them to the sink in order. While the source is unreachable
+// it retries, until the context ends. It may be called within a transaction.
+func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
+	w := &m.waiting
+	if len(w.entries) == 0 {
+		w.clear() // a parked change may have left queries
+		return nil
+	}
+	if m.source == nil && m.answer == nil {
+		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
+	}
+	entries := w.entries
+	rest := entries
+	for size := len(rest); len(rest) > 0; {
+		n := min(size, len(rest))
+		err := m.read(ctx, rest[:n])
+		if errors.Is(err, errTooMuch) {
+			size = n / 2
+			w.forget()
+			continue
+		}
+		if err != nil {
+			w.entries = rest
+			return err
+		}
+		// What the sink is given is complete: none of it becomes pending again.
+		w.entries = nil
+		for i := range rest[:n] {
+			if err := m.release(&rest[i], sink); err != nil {
+				return err
+			}
+		}
+		clear(rest[:n]) // what they refer to
+		if rest, size = rest[n:], 2*n; len(rest) > 0 {
+			w.forget()
+		}
+	}
+	w.entries = entries
+	w.clear()
+	return nil
+}
+
+// read reads what some entries wait for. It returns errTooMuch, only for several of them,
+// when that would take too much memory.
+func (m *Mapper) read(ctx context.Context, entries []entry) error {
+	w := &m.waiting
+	w.several = len(entries) > 1
+	for i := range entries {
+		e := &entries[i]
+		for _, asked := range [][]int32{e.asked, e.before} {
+			for lookup, set := range asked {
+				if e.kind == entryWaiting && set >= 0 {
+					w.byID[e.rule.lookups[lookup].id].want(set)
+				}
+			}
+		}
+	}
+	for _, q := range w.queries {
+		if len(q.wanted) == 0 {
+			continue
+		}
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+		q.wanted = q.wanted[:0]
+	}
+	return nil
 }
