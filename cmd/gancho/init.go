@@ -20,6 +20,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/internal/draft"
+	"gancho/internal/language"
 	"gancho/internal/presets"
 	"gancho/mapping"
 )
@@ -73,7 +74,8 @@ Presets: ` + strings.Join(presets.Names(), ", ") + `.`,
 
 func (f *initFlags) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	files, err := f.files()
+	l := speech(cmd)
+	files, err := f.files(l)
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	report := initReport{dsn: dsn, config: configTemplate}
+	report := initReport{language: l, dsn: dsn, config: configTemplate}
 	if dsn != "" {
 		if err := report.draft(ctx, f, dsn, files, dialog); err != nil {
 			return err
@@ -95,14 +97,14 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	if dsn == "" {
-		if err := f.addPresetTests(files); err != nil {
+		if err := f.addPresetTests(l, files); err != nil {
 			return err
 		}
 		if err := f.refuseExisting(files); err != nil {
 			return err
 		}
 	}
-	files["gancho.yaml"] = report.config
+	files["gancho.yaml"] = commented(l, report.config)
 	if err := addSchemas(files); err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 		}
 		report.written = append(report.written, name)
 	}
-	_, err = io.WriteString(cmd.OutOrStdout(), said(speech(cmd), report.text(f.dir)))
+	_, err = io.WriteString(cmd.OutOrStdout(), said(l, report.text(f.dir)))
 	return err
 }
 
@@ -143,25 +145,16 @@ func (f *initFlags) source(dialog *dialog) (string, error) {
 }
 
 // again is what to type for the tables of the same database.
-func (f *initFlags) again(dsn string, tables []string) string {
+func (f *initFlags) again(l *language.Language, dsn string, tables []string) string {
 	command := "gancho init" + tableFlags(tables)
 	if f.dir != "." {
 		command += " --dir " + shellWord(f.dir)
 	}
-	return exportOf(dsn) + "  " + command
-}
-
-// exportOf is the line that gives a shell the connection string, without it: a
-// password must not be printed.
-func exportOf(dsn string) string {
-	if os.Getenv(sourceVariable) == dsn && dsn != "" {
-		return ""
-	}
-	return "  export " + sourceVariable + "=...  # the connection string\n"
+	return said(l, exportOf(dsn)) + "  " + command
 }
 
 // files are the rule files of the presets, by their names below the directory.
-func (f *initFlags) files() (map[string]string, error) {
+func (f *initFlags) files(l *language.Language) (map[string]string, error) {
 	out := map[string]string{}
 	for _, preset := range f.presets {
 		files, err := presets.Files(strings.TrimSpace(preset))
@@ -169,7 +162,7 @@ func (f *initFlags) files() (map[string]string, error) {
 			return nil, usageError{err}
 		}
 		for name, text := range files {
-			out[filepath.Join("rules", name)] = string(text)
+			out[filepath.Join("rules", name)] = commented(l, string(text))
 		}
 	}
 	return out, nil
@@ -207,6 +200,7 @@ func writeNew(path, text string) error {
 
 // initReport is what init prints at the end.
 type initReport struct {
+	language   *language.Language
 	dsn        string
 	config     string // gancho.yaml
 	secret     string // of the endpoint in it
@@ -236,6 +230,7 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 	if err != nil {
 		return err
 	}
+	drafter.Speak(r.language)
 	r.rules = map[string]string{}
 	active := 0
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -255,7 +250,7 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 		active += n
 	}
 	if active == 0 {
-		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext:\n%s", r.why(), f.again(dsn, suggested(drafter)))}
+		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext:\n%s", r.why(), f.again(r.language, dsn, suggested(drafter)))}
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
@@ -309,7 +304,7 @@ func (r *initReport) draftTables(ctx context.Context, f *initFlags, drafter *dra
 		return 0, err
 	}
 	if len(f.tables) == 0 {
-		if chosen, err = dialog.choose(drafter, f.again(r.dsn, suggested(drafter))); err != nil {
+		if chosen, err = dialog.choose(drafter, f.again(r.language, r.dsn, suggested(drafter))); err != nil {
 			return 0, err
 		}
 	}

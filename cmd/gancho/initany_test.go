@@ -64,6 +64,7 @@ func golden(t *testing.T, name, dir, got string) {
 	t.Helper()
 	got = strings.ReplaceAll(got, dir, "DIR")
 	got = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`).ReplaceAllString(got, "whsec_...")
+	got = regexp.MustCompile(`'?postgres://[^ ]*@127[^\s]*`).ReplaceAllString(got, "DSN")
 	file := filepath.Join("testdata", "init", name+".golden")
 	if *updateInit {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -89,6 +90,10 @@ func TestInitAny(t *testing.T) {
 	portuguese.run(0, "init", "--dir", drafts, "--table", "vendas", "--table", "itens", "--table", "vendas_abertas")
 	portuguese.run(2, "init", "--dir", drafts, "--table", "vendas")
 	portuguese.run(2, "init", "--dir", drafts+"/b", "--table", "cliente")
+	for _, name := range []string{"vendas.yaml", "itens.yaml"} {
+		golden(t, "portuguese-"+name, drafts, mustRead(t, filepath.Join(drafts, "rules", name)))
+	}
+	golden(t, "portuguese-gancho.yaml", drafts, mustRead(t, filepath.Join(drafts, "gancho.yaml")))
 	portuguese.compare("init", map[string]string{regexp.QuoteMeta(drafts): "DIR", `whsec_\S+`: "whsec_..."})
 	for _, c := range []struct {
 		name string

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/language"
 	"gancho/internal/presets"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
@@ -55,20 +56,20 @@ func (r *initReport) addTests(ctx context.Context, f *initFlags, conn *pgx.Conn,
 	if err != nil {
 		return err
 	}
-	files["catalogue.yaml"] = string(text)
-	if err := f.addPresetTests(files); err != nil || len(f.presets) > 0 {
+	files["catalogue.yaml"] = commented(r.language, string(text))
+	if err := f.addPresetTests(r.language, files); err != nil || len(f.presets) > 0 {
 		return err
 	}
 	first, err := firstCase(ctx, bound, rules.EventTypes(), location, filepath.Join(dir, "tests.yaml"))
 	if first != "" {
-		files[filepath.Join(testDirectory, "first.yaml")] = first
+		files[filepath.Join(testDirectory, "first.yaml")] = commented(r.language, first)
 	}
 	return err
 }
 
 // addPresetTests adds the tests of a preset that is alone and unchanged: of several, one's
 // tests would meet the others' rules.
-func (f *initFlags) addPresetTests(files map[string]string) error {
+func (f *initFlags) addPresetTests(l *language.Language, files map[string]string) error {
 	if len(f.presets) != 1 || len(f.tables) > 0 {
 		return nil
 	}
@@ -78,7 +79,7 @@ func (f *initFlags) addPresetTests(files map[string]string) error {
 		return err
 	}
 	for name, text := range rules {
-		if files[filepath.Join("rules", name)] != string(text) {
+		if files[filepath.Join("rules", name)] != commented(l, string(text)) {
 			return nil
 		}
 	}
@@ -87,7 +88,7 @@ func (f *initFlags) addPresetTests(files map[string]string) error {
 		return err
 	}
 	for name, text := range tests {
-		files[filepath.Join(testDirectory, name)] = string(text)
+		files[filepath.Join(testDirectory, name)] = commented(l, string(text))
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (d *dialog) list(candidates []draft.Candidate) error {
 		}
 		number := func(n int64) string { return strconv.FormatInt(n, 10) }
 		t.row(strconv.Itoa(i+1), c.Name, number(c.Rows), number(c.Inserts), number(c.Updates), number(c.Deletes),
-			orDash(strings.Join(c.Key, ",")), orDash(c.Tenant), said(d.language, c.Note))
+			orDash(strings.Join(c.Key, ",")), orDash(c.Tenant), c.Note)
 	}
 	return t.end()
 }

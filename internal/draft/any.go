@@ -37,7 +37,7 @@ func (d *Drafter) Candidates() []Candidate {
 		if t.root != nil {
 			continue
 		}
-		out = append(out, candidate(t))
+		out = append(out, d.candidate(t))
 	}
 	slices.SortStableFunc(out, func(a, b Candidate) int {
 		if (a.Problem == "") != (b.Problem == "") {
@@ -48,39 +48,43 @@ func (d *Drafter) Candidates() []Candidate {
 	return out
 }
 
-func candidate(t *table) Candidate {
+func (d *Drafter) candidate(t *table) Candidate {
 	c := Candidate{
 		Name: t.written(), Rows: t.activity.rows, Inserts: t.activity.inserts, Updates: t.activity.updates, Deletes: t.activity.deletes,
-		Key: t.key, Problem: t.problem(), table: t,
+		Key: t.key, Problem: d.problem(t), table: t,
 	}
 	if guess := t.tenant(); guess != nil {
-		c.Tenant = guess.column
+		c.Tenant = guess.expression()
 	}
-	w := writer{table: t}
+	w := writer{speaker: d.speaker, table: t}
 	var notes []string
-	if !t.identified && c.Problem == "" {
-		notes = append(notes, fmt.Sprintf("inserts only: %s; %s", w.lacking(), w.identify()))
+	switch {
+	case c.Problem != "":
+	case !t.identified && t.generatedKey != nil:
+		notes = append(notes, d.sayf("no deletes: %s; %s", w.lacking(), w.identify()))
+	case !t.identified:
+		notes = append(notes, d.sayf("inserts only: %s; %s", w.lacking(), w.identify()))
 	}
 	if !t.readable && c.Problem == "" {
-		notes = append(notes, "no SELECT: its values are unknown here, and lookups cannot read it")
+		notes = append(notes, d.say("no SELECT: its values are unknown here, and lookups cannot read it"))
 	}
 	c.Note = strings.ReplaceAll(strings.Join(notes, "; "), ";; ", "; ")
 	return c
 }
 
 // problem says why the table's changes cannot be published, and what to do.
-func (t *table) problem() string {
+func (s speaker) problem(t *table) string {
 	switch {
 	case t.root != nil:
-		return fmt.Sprintf("a partition: its changes are those of %s; name that", t.root.written())
+		return s.sayf("a partition: its changes are those of %s; name that", t.root.written())
 	case t.kind == "v", t.kind == "m":
-		return "a view has no changes of its own: name the tables that it reads"
+		return s.say("a view has no changes of its own: name the tables that it reads")
 	case t.kind == "f":
-		return "a foreign table: run gancho in the database that holds it"
+		return s.say("a foreign table: run gancho in the database that holds it")
 	case t.persistence == "u":
-		return fmt.Sprintf("unlogged: its changes are not in the WAL; ALTER TABLE %s SET LOGGED;", t.Name)
+		return s.sayf("unlogged: its changes are not in the WAL; ALTER TABLE %s SET LOGGED;", t.Name)
 	case t.persistence == "t":
-		return "temporary: its changes are not in the WAL"
+		return s.say("temporary: its changes are not in the WAL")
 	}
 	return ""
 }
@@ -111,7 +115,7 @@ func (d *Drafter) Select(patterns []string) ([]Candidate, error) {
 	all := d.Candidates()
 	for _, t := range d.tables {
 		if t.root != nil {
-			all = append(all, candidate(t))
+			all = append(all, d.candidate(t))
 		}
 	}
 	chosen := map[*table]bool{}
@@ -218,15 +222,18 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 		if err := loadValues(ctx, d.conn, c.table); err != nil {
 			return nil, err
 		}
-		w := &writer{table: c.table, event: c.table.event(taken), role: d.role}
-		f, err := parseFile(w.event+".yaml", w.rules())
+		w := &writer{speaker: d.speaker, table: c.table, event: c.table.event(taken), role: d.role}
+		f, err := d.parseFile(w.event+".yaml", w.rules())
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, f)
 		draft := &TableDraft{Draft: &Draft{Text: f.text, Rules: len(f.rules), ready: true}, File: f.name}
 		if guess := c.table.tenant(); guess != nil {
-			draft.Tenant = fmt.Sprintf("column %s of %s as the tenant, %d of 100: %s", cdc.QuoteIdentifier(guess.column), c.Name, guess.score, guess.reason)
+			draft.Tenant = d.sayf("column %s of %s as the tenant, %d of 100: %s", guess.expression(), c.Name, guess.score, d.say(guess.reason))
+			if guess.column == "" {
+				draft.Tenant = d.sayf("schema %s of %s as the tenant, %d of 100: %s", guess.schema, c.Name, guess.score, d.say(guess.reason))
+			}
 		}
 		out = append(out, draft)
 	}
@@ -252,7 +259,7 @@ func (d *Drafter) fitTables(ctx context.Context, files []*ruleFile, drafts []*Ta
 			if err := d.fitFile(ctx, f, drafts[i].Draft, make([][]string, len(f.rules))); err != nil {
 				return err
 			}
-			if files[i], err = parseFile(f.name, drafts[i].Text); err != nil {
+			if files[i], err = d.parseFile(f.name, drafts[i].Text); err != nil {
 				return err
 			}
 		}
@@ -271,7 +278,7 @@ func active(files []*ruleFile) []*ruleFile {
 // event is what the table's events are called, and its file: none that is taken.
 func (t *table) event(taken map[string]bool) string {
 	event := slug(t.Name.Name)
-	if !t.visible || event == "gancho" { // events of Gancho itself begin so
+	if !t.unqualified || event == "gancho" { // events of Gancho itself begin so
 		event = slug(t.Schema) + "." + event
 	}
 	const room = 100 // of 128 bytes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,9 +15,10 @@ import (
 type table struct {
 	cdc.Name
 	oid uint32
-	// visible: the name alone finds it.
-	visible bool
-	columns []*column
+	// visible: the name alone finds it. unqualified: and it says enough, because no other schema
+	// has a table of this name, or the schema is public.
+	visible, unqualified bool
+	columns              []*column
 	// kind and persistence are pg_class.relkind and relpersistence, identity is
 	// relreplident.
 	kind, persistence, identity string
@@ -26,11 +28,18 @@ type table struct {
 	// unique index, whose name is keyIndex then.
 	key      []string
 	keyIndex string
+	// generatedKey is the primary key if a column of it is generated: old rows in the
+	// stream do not have it.
+	generatedKey []string
 	// identified: PostgreSQL accepts updates and deletes when they are published.
 	identified bool
+	// alike is how many tables have this one's name and columns, each in a schema of its own.
+	alike      int
 	references []*reference
-	activity   activity
-	readable   bool // the role has SELECT on it
+	// guessed are what names say that the table refers to, without a foreign key.
+	guessed  []*reference
+	activity activity
+	readable bool // the role has SELECT on it
 }
 
 // activity is what the table's counters say since they were last reset. Those of
@@ -51,6 +60,7 @@ type column struct {
 	kind, base string
 	notNull    bool
 	generated  bool
+	formula    string // of a generated one
 	array      bool
 	labels     []string // of an enum
 	// values are the few that the column has, the most frequent first: the enum's
@@ -58,15 +68,16 @@ type column struct {
 	values []string
 }
 
-// reference is a foreign key: columns of the table, and those that they refer to.
+// reference is a foreign key, or what would be one: columns of the table, and those that they refer to.
 type reference struct {
 	columns, keys []string
 	to            *table
+	guessed       bool
 }
 
 // written is the table's name as a rule has it.
 func (t *table) written() string {
-	if t.visible {
+	if t.unqualified {
 		return cdc.QuoteIdentifier(t.Name.Name)
 	}
 	return t.Name.String()
@@ -96,10 +107,20 @@ func loadTables(ctx context.Context, conn *pgx.Conn) ([]*table, error) {
 			return nil, err
 		}
 	}
+	named, shaped := map[string]int{}, map[string]int{}
+	shape := func(t *table) string { return t.Name.Name + "\n" + strings.Join(t.columnNames(), "\n") }
 	for _, t := range l.tables {
 		if t.root != nil {
 			t.root.activity.add(t.activity)
 		}
+		named[t.Name.Name]++
+		shaped[shape(t)]++
+	}
+	names := newByName(l.tables)
+	for _, t := range l.tables {
+		t.unqualified = t.visible && (t.Schema == "public" || named[t.Name.Name] == 1)
+		t.alike = shaped[shape(t)]
+		names.guessReferences(t)
 	}
 	return l.tables, nil
 }
@@ -167,14 +188,15 @@ func (l *loader) loadColumns(ctx context.Context) error {
 			select b.oid, t.typbasetype from base b join pg_catalog.pg_type t on t.oid = b.over where t.typtype = 'd'
 		)
 		select a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname::text, a.attnotnull, a.attgenerated <> '',
-			t.typcategory = 'A',
+			t.typcategory = 'A', coalesce(case when a.attgenerated <> '' then pg_catalog.pg_get_expr(d.adbin, d.adrelid) end, ''),
 			(select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid)
 		from pg_catalog.pg_attribute a
 		join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		join base b on b.oid = a.atttypid join pg_catalog.pg_type t on t.oid = b.over and t.typtype <> 'd'
 		where a.attnum > 0 and not a.attisdropped and `+ours+`
 		order by a.attrelid, a.attnum`,
-		[]any{&oid, &c.name, &c.kind, &c.base, &c.notNull, &c.generated, &c.array, &c.labels}, func() {
+		[]any{&oid, &c.name, &c.kind, &c.base, &c.notNull, &c.generated, &c.array, &c.formula, &c.labels}, func() {
 			found := c
 			found.labels = slices.Clone(c.labels)
 			if t := l.byOID[oid]; t != nil {
@@ -185,30 +207,36 @@ func (l *loader) loadColumns(ctx context.Context) error {
 
 // loadKeys finds the best key of each table: the primary key, the replica
 // identity, the smallest unique index. One that is deferrable, partial, or over
-// expressions or nulls, identifies no row.
+// expressions or nulls, identifies no row. Before PostgreSQL 18 generated columns are not
+// published, and old rows have no value of theirs; from 18 on they are if the publication
+// says so, and if it does not, an identity with one makes UPDATE and DELETE fail. A key
+// with one is the last choice for that.
 func (l *loader) loadKeys(ctx context.Context) error {
 	var oid uint32
 	var name string
-	var primary, identity, immediate bool
+	var primary, identity, immediate, generated bool
 	var columns []string
 	return l.each(ctx, "keys", `
-		select i.indrelid, x.relname::text, i.indisprimary, i.indisreplident, i.indimmediate, k.columns
+		select i.indrelid, x.relname::text, i.indisprimary, i.indisreplident, i.indimmediate, k.generated, k.columns
 		from pg_catalog.pg_index i
 		join pg_catalog.pg_class c on c.oid = i.indrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		join pg_catalog.pg_class x on x.oid = i.indexrelid
 		cross join lateral (
-			select array_agg(a.attname::text order by p.place) as columns, bool_and(a.attnotnull) as not_null
+			select array_agg(a.attname::text order by p.place) as columns, bool_and(a.attnotnull) as not_null, bool_or(a.attgenerated <> '') as generated
 			from unnest(i.indkey::int2[]) with ordinality p(attnum, place)
 			join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = p.attnum
 			where p.place <= i.indnkeyatts
 		) k
 		where i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null and k.not_null and `+ours+`
-			and (i.indisprimary or i.indimmediate)
-		order by i.indrelid, not i.indisprimary, not i.indisreplident, i.indnkeyatts, 2`,
-		[]any{&oid, &name, &primary, &identity, &immediate, &columns}, func() {
+			and (i.indisprimary or i.indimmediate and not k.generated)
+		order by i.indrelid, k.generated, not i.indisprimary, not i.indisreplident, i.indnkeyatts, 2`,
+		[]any{&oid, &name, &primary, &identity, &immediate, &generated, &columns}, func() {
 			t := l.byOID[oid]
 			if t == nil {
 				return
+			}
+			if generated {
+				t.generatedKey = slices.Clone(columns)
 			}
 			if t.key == nil {
 				t.key = slices.Clone(columns)
@@ -216,7 +244,7 @@ func (l *loader) loadKeys(ctx context.Context) error {
 					t.keyIndex = name
 				}
 			}
-			t.identified = t.identified || t.identity == "d" && primary && immediate || t.identity == "i" && identity && t.kind == "r"
+			t.identified = t.identified || t.identity == "d" && primary && immediate && !generated || t.identity == "i" && identity && t.kind == "r"
 		})
 }
 
@@ -232,7 +260,7 @@ func (l *loader) loadReferences(ctx context.Context) error {
 		[]any{&from, &to, &columns, &keys}, func() {
 			t, target := l.byOID[from], l.byOID[to]
 			if t != nil && target != nil {
-				t.references = append(t.references, &reference{slices.Clone(columns), slices.Clone(keys), target})
+				t.references = append(t.references, &reference{columns: slices.Clone(columns), keys: slices.Clone(keys), to: target})
 			}
 		})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/language"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 	"gancho/migrations"
@@ -20,6 +21,7 @@ import (
 
 // Drafter drafts rules for one database: it adapts presets, and writes new ones.
 type Drafter struct {
+	speaker
 	conn      *pgx.Conn
 	options   mapping.Options
 	role      string // of the connection
@@ -66,9 +68,14 @@ func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, erro
 	return d, nil
 }
 
+// Speak has the drafts and what is said of them in a language; without it they are in English.
+func (d *Drafter) Speak(l *language.Language) {
+	d.language, d.placement.language = l, l
+}
+
 // Guesses are sentences about what was found under another name, with the table's score.
 func (d *Drafter) Guesses() []string {
-	how := map[sureness]string{folded: "by its words", synonym: "as another word for it", near: "as the nearest spelling", onlyKey: "as the primary key"}
+	how := map[sureness]string{folded: d.say("by its words"), synonym: d.say("as another word for it"), near: d.say("as the nearest spelling"), onlyKey: d.say("as the primary key")}
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.placement.found)) {
 		found := d.placement.found[name]
@@ -76,10 +83,10 @@ func (d *Drafter) Guesses() []string {
 			continue
 		}
 		if found.sure > same {
-			out = append(out, fmt.Sprintf("table %s is used as %s, %s: score %d of 100 (%s)", found.table.Name, name, how[found.sure], found.score, found.evidence))
+			out = append(out, d.sayf("table %s is used as %s, %s: score %d of 100 (%s)", found.table.Name, name, how[found.sure], found.score, found.evidence))
 		}
 		for _, column := range slices.Sorted(maps.Keys(found.guessed)) {
-			out = append(out, fmt.Sprintf("column %s of %s is used as %s, %s", found.column(column), found.table.Name, column, how[found.guessed[column]]))
+			out = append(out, d.sayf("column %s of %s is used as %s, %s", found.column(column), found.table.Name, column, how[found.guessed[column]]))
 		}
 	}
 	return out
@@ -99,7 +106,7 @@ func (d *Drafter) Missing() []string {
 // Draft adapts a rule file. The error is one of the file's syntax or of a query;
 // what does not fit is in the result.
 func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, error) {
-	f, err := parseFile(name, string(text))
+	f, err := d.parseFile(name, string(text))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +119,7 @@ func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, 
 			}
 			continue
 		}
-		if f, err = parseFile(name, adapted); err != nil {
+		if f, err = d.parseFile(name, adapted); err != nil {
 			return nil, err
 		}
 		return out, d.fitFile(ctx, f, out, reasons)
@@ -140,7 +147,7 @@ func (d *Draft) without(f *ruleFile, reasons [][]string, parts []part) (*ruleFil
 	if len(parts) > 0 {
 		text, left := f.without(parts)
 		d.LeftOut = append(d.LeftOut, left...)
-		return parseFile(f.name, text)
+		return f.parseFile(f.name, text)
 	}
 	for i, why := range reasons {
 		if len(why) > 0 {
@@ -156,7 +163,7 @@ func (d *Draft) without(f *ruleFile, reasons [][]string, parts []part) (*ruleFil
 			text = strings.Replace(text, "\nrules:\n", "\nrules: []\n", 1)
 		}
 		var err error
-		if f, err = parseFile(f.name, text); err != nil {
+		if f, err = f.parseFile(f.name, text); err != nil {
 			return nil, err
 		}
 	}
@@ -186,10 +193,7 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [
 		if i < 0 {
 			return nil, nil, fmt.Errorf("check drafted rules: %w", mistakes)
 		}
-		reason := m.Message
-		if fix := found.Fix(); fix != "" {
-			reason += "; " + fix
-		}
+		reason := d.mistake(m.Message, &found)
 		if p, ok := f.partAt(m.Line, m.Col, reason); ok {
 			parts = append(parts, p)
 			continue

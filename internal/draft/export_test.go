@@ -1,6 +1,9 @@
 package draft
 
-import "gancho/cdc"
+import (
+	"gancho/cdc"
+	"gancho/mapping"
+)
 
 // Expected are the tables of the legacy schema.
 func Expected(script string) map[string][]string { return parseSchema(script) }
@@ -9,13 +12,13 @@ func Expected(script string) map[string][]string { return parseSchema(script) }
 func Adapt(script, text string, tables map[cdc.Name][]string) (string, [][]string, error) {
 	p := newPlacement(script, nil)
 	for name, columns := range tables {
-		t := &table{Name: name, visible: name.Schema == "public"}
+		t := &table{Name: name, visible: name.Schema == "public", unqualified: name.Schema == "public"}
 		for _, c := range columns {
 			t.columns = append(t.columns, &column{name: c})
 		}
 		p.tables = append(p.tables, t)
 	}
-	f, err := parseFile("rules.yaml", text)
+	f, err := speaker{}.parseFile("rules.yaml", text)
 	if err != nil {
 		return "", nil, err
 	}
@@ -28,7 +31,7 @@ func Adapt(script, text string, tables map[cdc.Name][]string) (string, [][]strin
 
 // CommentOut comments out one rule of a file.
 func CommentOut(text string, rule int) (string, int, error) {
-	f, err := parseFile("rules.yaml", text)
+	f, err := speaker{}.parseFile("rules.yaml", text)
 	if err != nil {
 		return "", 0, err
 	}
@@ -43,3 +46,6 @@ func Leaf(name, kind string) string {
 	}
 	return expression
 }
+
+// Options are those that the Drafter was made with.
+func (d *Drafter) Options() mapping.Options { return d.options }

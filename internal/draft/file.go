@@ -11,14 +11,15 @@ import (
 
 // ruleFile is a rule file as text, with where its rules stand.
 type ruleFile struct {
+	speaker
 	name  string
 	text  string
 	lines []int // the offsets of the lines' beginnings
 	rules []*yaml.Node
 }
 
-func parseFile(name, text string) (*ruleFile, error) {
-	f := &ruleFile{name: name, text: text, lines: []int{0}}
+func (s speaker) parseFile(name, text string) (*ruleFile, error) {
+	f := &ruleFile{speaker: s, name: name, text: text, lines: []int{0}}
 	for i := range len(text) {
 		if text[i] == '\n' {
 			f.lines = append(f.lines, i+1)
@@ -162,7 +163,7 @@ func (f *ruleFile) commentOut(i int, reasons []string) string {
 	var b strings.Builder
 	b.WriteString(f.text[:start])
 	for _, reason := range reasons {
-		b.WriteString("  # Commented out: " + strings.ReplaceAll(reason, "\n", " ") + ".\n")
+		b.WriteString("  # " + f.sayf("Commented out: %s.", strings.ReplaceAll(reason, "\n", " ")) + "\n")
 	}
 	for n := first; n <= last; n++ {
 		line := f.line(n)

@@ -2,7 +2,6 @@ package draft
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -124,6 +123,7 @@ func find(name string, others, candidates []string) (string, sureness) {
 
 // placement maps the expected tables to those of the database at hand.
 type placement struct {
+	speaker
 	expected expected
 	tables   []*table
 	found    map[string]*placed // by the expected table; nil: it was not found
@@ -132,7 +132,7 @@ type placement struct {
 }
 
 func newPlacement(script string, tables []*table) *placement {
-	return &placement{parseSchema(script), tables, map[string]*placed{}, map[string]*placed{}}
+	return &placement{expected: parseSchema(script), tables: tables, found: map[string]*placed{}, closest: map[string]*placed{}}
 }
 
 // placed is an expected table that was found, with its columns by the expected
@@ -224,7 +224,7 @@ func (p *placement) rate(name string, c *placed) {
 	if c.sure > folded && others < 3 {
 		c.score = min(c.score, enough-1)
 	}
-	c.evidence = fmt.Sprintf("%d of %d columns, %d of %d foreign keys", len(c.columns), len(p.expected[name]), linked, links)
+	c.evidence = p.sayf("%d of %d columns, %d of %d foreign keys", len(c.columns), len(p.expected[name]), linked, links)
 }
 
 // columns looks for a table's columns, the sure ones first, so that a guess never
@@ -261,15 +261,14 @@ func (p *placement) columns(name string, t *table, sure sureness) *placed {
 
 // missingTable says that a table was not found.
 func (p *placement) missingTable(name string) string {
-	text := fmt.Sprintf("table %s, or one like it, is not in the database", name)
 	if c := p.closest[name]; c != nil {
-		text += fmt.Sprintf(" (the closest is %s, score %d of 100 and less than %d: %s)", c.table.Name, c.score, enough, c.evidence)
+		return p.sayf("table %s, or one like it, is not in the database (the closest is %s, score %d of 100 and less than %d: %s)", name, c.table.Name, c.score, enough, c.evidence)
 	}
-	return text
+	return p.sayf("table %s, or one like it, is not in the database", name)
 }
 
-func (f *placed) missingColumn(expectedTable, column string) string {
-	return fmt.Sprintf("column %s of table %s, or one like it, is not in %s", column, expectedTable, f.table.Name)
+func (p *placement) missingColumn(f *placed, expectedTable, column string) string {
+	return p.sayf("column %s of table %s, or one like it, is not in %s", column, expectedTable, f.table.Name)
 }
 
 // column returns the actual name as SQL has it, or "" without one.

@@ -206,7 +206,7 @@ func (f *ruleFile) commented(s step, reason string) edit {
 		last--
 	}
 	margin := strings.Repeat(" ", depth)
-	text := margin + "# Left out: " + remark(reason) + ".\n"
+	text := margin + "# " + f.sayf("Left out: %s.", remark(reason)) + "\n"
 	for n := first; n <= last; n++ {
 		text += margin + "# " + f.line(n)[min(depth, len(f.line(n))):] + "\n"
 	}

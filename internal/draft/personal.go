@@ -108,7 +108,7 @@ func leaf(c *column) (expression, remark string, send bool) {
 	flag := c.base == "bool" || c.kind == "character(1)" // whether there is one, and not it itself
 	switch {
 	case c.generated:
-		return name, "generated: the stream has it from PostgreSQL 18 on, if the publication says so", false
+		return c.formula, "generated: the stream does not have it, and this is its formula", false
 	case c.base == "bytea" || c.base == "oid" || c.base == "lo":
 		return name, "binary", false
 	case c.base == "tsvector" || c.base == "xml":

@@ -33,7 +33,7 @@ func (r *renamer) column(table, name string) string {
 	if actual := found.column(name); actual != "" {
 		return actual
 	}
-	r.missing(found.missingColumn(table, name))
+	r.missing(r.missingColumn(found, table, name))
 	return name
 }
 

@@ -1,6 +1,11 @@
 package draft
 
-import "slices"
+import (
+	"slices"
+	"strings"
+
+	"gancho/cdc"
+)
 
 // units are words for what tenants usually are: a customer's branches.
 func units() []string {
@@ -19,11 +24,20 @@ func isUnit(name string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
 }
 
-// tenantGuess is the column that the tenant may be read from.
+// tenantGuess is the column that the tenant may be read from, or the schema that is one.
 type tenantGuess struct {
-	column string
+	column string // empty: schema
+	schema string
 	score  int // of 100
 	reason string
+}
+
+// expression is the guess as a rule has it.
+func (g *tenantGuess) expression() string {
+	if g.column == "" {
+		return "'" + strings.ReplaceAll(g.schema, "'", "''") + "'"
+	}
+	return cdc.QuoteIdentifier(g.column)
 }
 
 // tenant guesses the tenant's column; nil: none looks like one.
@@ -32,10 +46,15 @@ func (t *table) tenant() *tenantGuess { return t.tenantBut(nil) }
 // tenantBut is tenant, without what tables say by which it was reached.
 func (t *table) tenantBut(passed []*table) *tenantGuess {
 	best := t.inheritedTenant(passed)
+	if t.alike > 1 && t.Schema != "public" {
+		best = &tenantGuess{schema: t.Schema, score: min(50+10*t.alike, 90), reason: "schemas of several units have this table"}
+	}
 	for _, c := range t.columns {
 		guess := tenantGuess{column: c.name}
 		r := t.refers(c.name)
 		switch {
+		case c.generated:
+			continue
 		case r != nil && isUnit(r.to.Name.Name):
 			guess.score, guess.reason = 50, "it refers to "+r.to.written()
 			if isUnit(c.name) {
@@ -79,7 +98,7 @@ func (t *table) inheritedTenant(passed []*table) *tenantGuess {
 		}
 		i := slices.Index(r.keys, of.column)
 		if i >= 0 && (best == nil || of.score > best.score) {
-			best = &tenantGuess{r.columns[i], of.score, "it refers to the tenant of " + r.to.written()}
+			best = &tenantGuess{column: r.columns[i], score: of.score, reason: "it refers to the tenant of " + r.to.written()}
 		}
 	}
 	return best

@@ -15,6 +15,7 @@ import (
 // writer writes the rule file of one table.
 type writer struct {
 	strings.Builder
+	speaker
 	table *table
 	event string // what its events' names begin with
 	role  string // that reads, for GRANTs
@@ -24,25 +25,43 @@ func (w *writer) linef(format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format+"\n", args...) // a Builder does not fail
 }
 
+// remarkf writes a comment of a line of its own.
+func (w *writer) remarkf(margin, format string, args ...any) {
+	w.linef("%s# %s", margin, remark(w.sayf(format, args...)))
+}
+
 // rules are the rules for inserts, updates and deletes. Those that PostgreSQL
 // would make the application's statements fail for are commented out.
 func (w *writer) rules() string {
 	t := w.table
-	w.linef("# Rules for table %s, drafted from the catalogue. What is commented out is not sent: take the # away, or remove the line.", remark(t.Name.String()))
-	w.linef("# Every column is listed. Remove those that the receivers do not need; personal data is only recognised by names.")
-	if !t.identified {
-		w.linef("#\n# PostgreSQL would refuse the application's UPDATE and DELETE if they were published: %s.\n# Run this first, then take the # away from the rules for them:\n#   %s", remark(w.lacking()), remark(w.identify()))
+	w.remarkf("", "Rules for table %s, drafted from the catalogue. What is commented out is not sent: take the # away, or remove the line.", t.Name)
+	w.remarkf("", "Every column is listed. Remove those that the receivers do not need; personal data is only recognised by names.")
+	refused := map[string]bool{} // which operations wait for a statement
+	switch {
+	case t.identified:
+	case t.generatedKey != nil:
+		refused["delete"] = true
+		w.linef("#")
+		w.remarkf("", "Deleted rows are not known by their key: %s.", w.lacking())
+		w.remarkf("", "Run this first, then take the # away from the rule for them:")
+		w.linef("#   %s", remark(w.identify()))
+	default:
+		refused["update"], refused["delete"] = true, true
+		w.linef("#")
+		w.remarkf("", "PostgreSQL would refuse the application's UPDATE and DELETE if they were published: %s.", w.lacking())
+		w.remarkf("", "Run this first, then take the # away from the rules for them:")
+		w.linef("#   %s", remark(w.identify()))
 	}
 	w.linef("rules:")
 	w.rule("insert", "data: &row", w.data())
-	prefix := ""
-	if !t.identified {
-		prefix = "# "
-	}
 	for _, op := range []string{"update", "delete"} {
-		sub := &writer{table: t, event: w.event, role: w.role}
+		prefix := ""
+		if refused[op] {
+			prefix = "# "
+		}
+		sub := &writer{speaker: w.speaker, table: t, event: w.event, role: w.role}
 		switch {
-		case op == "update" || t.identity == "f" || t.key == nil:
+		case op == "update" || t.identity == "f" || t.key == nil || t.byFormula():
 			sub.rule(op, "data: *row", nil)
 		default:
 			sub.rule(op, "data:", w.keyData())
@@ -58,29 +77,39 @@ func (w *writer) rules() string {
 // lacking says why updates and deletes cannot be published, identify the statement
 // that changes it.
 func (w *writer) lacking() string {
-	if w.table.key == nil {
-		return "the table has no primary key, and no unique index over columns that are not null"
+	switch t := w.table; {
+	case t.generatedKey != nil:
+		generated := slices.DeleteFunc(slices.Clone(t.generatedKey), func(name string) bool { return !t.column(name).generated })
+		return w.sayf("the primary key has a generated column (%s), which the stream does not have", strings.Join(generated, ", "))
+	case t.key == nil:
+		return w.say("the table has no primary key, and no unique index over columns that are not null")
 	}
-	return "its key is not its replica identity"
+	return w.say("its key is not its replica identity")
 }
 
 func (w *writer) identify() string {
 	t := w.table
 	switch {
+	case t.kind == "p" && t.generatedKey != nil:
+		return w.full()
 	case t.kind == "p":
 		return fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (...);", t.Name)
 	case t.keyIndex != "":
 		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s;", t.Name, cdc.QuoteIdentifier(t.keyIndex))
-	case t.key != nil && t.identity != "d":
+	case t.key != nil && t.identity != "d" && t.generatedKey == nil:
 		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.Name)
 	}
-	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;  -- or add a primary key", t.Name)
+	if t.generatedKey != nil {
+		return w.full()
+	}
+	return w.sayf("ALTER TABLE %s REPLICA IDENTITY FULL;  -- or add a primary key", t.Name)
 }
 
 // full is the statement after which the stream has old rows.
-func (t *table) full() string {
+func (w *writer) full() string {
+	t := w.table
 	if t.kind == "p" {
-		return "REPLICA IDENTITY FULL on it and its partitions, with the statements that gancho check prints"
+		return w.say("REPLICA IDENTITY FULL on it and its partitions, with the statements that gancho check prints")
 	}
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.Name)
 }
@@ -90,7 +119,7 @@ func (w *writer) rule(op, data string, payload []string) {
 	t := w.table
 	old := ""
 	if t.identity != "f" {
-		old = "; needs: " + t.full()
+		old = "; " + w.sayf("needs: %s", w.full())
 	}
 	w.linef("  - event: %s", yamlText(w.event+"."+op))
 	w.linef("    table: %s", yamlText(t.written()))
@@ -101,36 +130,36 @@ func (w *writer) rule(op, data string, payload []string) {
 			if len(s.column.labels) > 0 {
 				value = s.literals[len(s.literals)-1]
 			}
-			w.linef("    # when: %s  # of %s%s", yamlText("became("+cdc.QuoteIdentifier(s.column.name)+", "+value+")"), remark(strings.Join(s.literals, ", ")), remark(old))
+			w.linef("    # when: %s  # %s%s", yamlText("became("+cdc.QuoteIdentifier(s.column.name)+", "+value+")"), remark(w.sayf("of %s", strings.Join(s.literals, ", "))), remark(old))
 		}
 		if names := w.watched(); len(names) > 0 {
-			w.linef("    # watch: [%s]  # updates that change none of them cause no event%s", strings.Join(names, ", "), remark(old))
+			w.linef("    # watch: [%s]  # %s%s", strings.Join(names, ", "), remark(w.say("updates that change none of them cause no event")), remark(old))
 		}
 	}
 	if guess := t.tenant(); guess != nil {
-		if op != "delete" || slices.Contains(t.key, guess.column) {
+		if op != "delete" || guess.column == "" || slices.Contains(t.key, guess.column) {
 			old = ""
 		}
-		w.linef("    # tenant: %s  # a guess, %d of 100: %s; endpoints subscribe by it%s", yamlText(cdc.QuoteIdentifier(guess.column)), guess.score, remark(guess.reason), remark(old))
+		w.linef("    # tenant: %s  # %s%s", yamlText(guess.expression()), remark(w.sayf("a guess, %d of 100: %s; endpoints subscribe by it", guess.score, w.say(guess.reason))), remark(old))
 	}
 	switch {
 	case t.keyIndex != "":
-		w.linef("    key: %s  # unique index %s", yamlText(keyExpression(t.key)), remark(t.keyIndex))
+		w.linef("    key: %s  # %s", yamlText(t.keyExpression()), remark(w.sayf("unique index %s", t.keyIndex)))
 	case t.key == nil:
-		w.linef("    # No key: all events of the table wait for each other, unless key: says what must stay in order.")
+		w.remarkf("    ", "No key: all events of the table wait for each other, unless key: says what must stay in order.")
+	case t.byFormula():
+		w.linef("    key: %s  # %s", yamlText(t.keyExpression()), remark(w.say("the primary key, with the formula of its generated column")))
 	default:
-		w.linef("    # Ordered by the primary key (%s).", remark(strings.Join(t.key, ", ")))
+		w.remarkf("    ", "Ordered by the primary key (%s).", strings.Join(t.key, ", "))
 	}
-	lookups := t.lookups()
-	if op != "delete" && len(lookups) > 0 {
-		label := "lookup: &lookup"
-		if op == "update" {
-			w.linef("    # lookup: *lookup")
-		} else {
-			w.linef("    # %s  # values of other tables; the leaves for them are at the end of data", label)
-			for _, l := range lookups {
-				w.linef("    #   %s: %s%s", l.name, yamlText(l.query()), w.grant(l))
-			}
+	switch lookups := t.lookups(); {
+	case op == "delete" || len(lookups) == 0:
+	case op == "update":
+		w.linef("    # lookup: *lookup")
+	default:
+		w.linef("    # lookup: &lookup  # %s", w.say("values of other tables; the leaves for them are at the end of data"))
+		for _, l := range lookups {
+			w.linef("    #   %s: %s%s", l.name, yamlText(l.query()), remark(w.about(l)))
 		}
 	}
 	w.linef("    %s", data)
@@ -139,11 +168,19 @@ func (w *writer) rule(op, data string, payload []string) {
 	}
 }
 
-func (w *writer) grant(l *drafted) string {
-	if l.to.readable {
+// about is the remark about a lookup; it may be empty.
+func (w *writer) about(l *drafted) string {
+	var parts []string
+	if l.guessed {
+		parts = append(parts, w.sayf("a guess, by the name of %s: there is no foreign key", strings.Join(l.columns, ", ")))
+	}
+	if !l.to.readable {
+		parts = append(parts, w.sayf("needs: %s", fmt.Sprintf("GRANT SELECT ON %s TO %s;", l.to.Name, cdc.QuoteIdentifier(w.role))))
+	}
+	if len(parts) == 0 {
 		return ""
 	}
-	return remark(fmt.Sprintf("  # needs: GRANT SELECT ON %s TO %s;", l.to.Name, cdc.QuoteIdentifier(w.role)))
+	return "  # " + strings.Join(parts, "; ")
 }
 
 // watched are the columns that are sent, without those of the key.
@@ -161,6 +198,9 @@ func (w *writer) watched() []string {
 // are found.
 func (t *table) leaf(c *column) (expression, why string, send bool) {
 	expression, why, send = leaf(c)
+	if c.generated && t.byFormula() && slices.Contains(t.key, c.name) {
+		return expression, why, true
+	}
 	kind, _ := c.personal()
 	if !send && !c.generated && kind.digits == "" && (slices.Contains([]string{"int2", "int4", "int8", "uuid"}, c.base) && !c.array) &&
 		(slices.Contains(t.key, c.name) || t.refers(c.name) != nil) {
@@ -177,7 +217,7 @@ func (w *writer) data() []string {
 	for _, c := range t.columns {
 		expression, why, send := t.leaf(c)
 		active = active || send
-		entries = append(entries, entry{c.name, expression, w.about(c, why), !send})
+		entries = append(entries, entry{c.name, expression, w.aboutColumn(c, why), !send})
 	}
 	for _, l := range t.lookups() {
 		for _, column := range l.shows {
@@ -186,11 +226,11 @@ func (w *writer) data() []string {
 				continue
 			}
 			name := cdc.QuoteIdentifier(column.name)
-			entries = append(entries, entry{l.name + "_" + column.name, strings.Replace(shown, name, l.name+"."+name, 1), "of " + l.to.written(), true})
+			entries = append(entries, entry{l.name + "_" + column.name, strings.Replace(shown, name, l.name+"."+name, 1), w.sayf("of %s", l.to.written()), true})
 		}
 	}
 	if !active {
-		entries = append(entries, constant(t))
+		entries = append(entries, w.constant())
 	}
 	return lines(entries)
 }
@@ -204,37 +244,37 @@ func (w *writer) keyData() []string {
 		c := t.column(name)
 		expression, why, send := t.leaf(c)
 		active = active || send
-		entries = append(entries, entry{name, expression, w.about(c, why), !send})
+		entries = append(entries, entry{name, expression, w.aboutColumn(c, why), !send})
 	}
 	if !active {
-		entries = append(entries, constant(t))
+		entries = append(entries, w.constant())
 	}
-	return append(lines(entries), "# the other columns need: "+remark(t.full()))
+	return append(lines(entries), "# "+remark(w.sayf("the other columns need: %s", w.full())))
 }
 
 // constant is a payload of a table of which no column is sent.
-func constant(t *table) entry {
-	name := "table"
+func (w *writer) constant() entry {
+	t, name := w.table, "table"
 	for t.column(name) != nil {
 		name += "_"
 	}
-	return entry{name, "'" + strings.ReplaceAll(t.Name.String(), "'", "''") + "'", "no column is sent", false}
+	return entry{name, "'" + strings.ReplaceAll(t.Name.String(), "'", "''") + "'", w.say("no column is sent"), false}
 }
 
-// about is the remark about a column.
-func (w *writer) about(c *column, why string) string {
+// aboutColumn is the remark about a column.
+func (w *writer) aboutColumn(c *column, why string) string {
 	text := c.kind
 	if c.notNull {
 		text += " not null"
 	}
 	if r := w.table.refers(c.name); r != nil {
-		text += fmt.Sprintf(", refers to %s (%s)", r.to.written(), strings.Join(r.keys, ", "))
+		text += ", " + w.sayf("refers to %s (%s)", r.to.written(), strings.Join(r.keys, ", "))
 	}
 	if len(c.values) > 0 && len(c.labels) > 0 {
 		text += ": " + strings.Join(c.values, ", ")
 	}
 	if why != "" {
-		text += "; " + why
+		text += "; " + w.say(why)
 	}
 	return text
 }
@@ -261,11 +301,18 @@ func lines(entries []entry) []string {
 	return texts
 }
 
-// keyExpression is the ordering key that columns are.
-func keyExpression(columns []string) string {
-	parts := make([]string, len(columns))
-	for i, c := range columns {
-		if parts[i] = cdc.QuoteIdentifier(c); len(columns) > 1 {
+// byFormula: a column of the key is generated.
+func (t *table) byFormula() bool { return t.generatedKey != nil && t.keyIndex == "" }
+
+// keyExpression is the ordering key that the columns of the key are.
+func (t *table) keyExpression() string {
+	parts := make([]string, len(t.key))
+	for i, name := range t.key {
+		parts[i] = cdc.QuoteIdentifier(name)
+		if c := t.column(name); c.generated {
+			parts[i] = c.formula
+		}
+		if len(t.key) > 1 {
 			parts[i] += "::text"
 		}
 	}
@@ -279,14 +326,14 @@ type drafted struct {
 	shows []*column
 }
 
-// lookups are the foreign keys of a table as lookups, at most 8.
+// lookups are the foreign keys of a table as lookups, and then those that names say, at most 8.
 func (t *table) lookups() []*drafted {
 	var out []*drafted
 	taken := map[string]bool{}
 	for _, c := range t.columns {
 		taken[c.name] = true
 	}
-	for _, r := range t.references {
+	for _, r := range slices.Concat(t.references, t.guessed) {
 		l := &drafted{reference: r, shows: r.to.describing()}
 		if len(l.shows) == 0 || len(out) == 8 {
 			continue
@@ -305,9 +352,9 @@ func (t *table) lookups() []*drafted {
 func lookupName(r *reference) string {
 	name := slug(r.to.Name.Name)
 	if len(r.columns) == 1 {
-		parts := strings.FieldsFunc(slug(r.columns[0]), func(c rune) bool { return c == '_' })
+		parts := strings.FieldsFunc(slug(strings.Join(snake(r.columns[0]), "_")), func(c rune) bool { return c == '_' })
 		parts = slices.DeleteFunc(parts, func(p string) bool {
-			return slices.Contains([]string{"id", "cod", "codigo", "cd", "fk", "ref", "idref", "key"}, p)
+			return slices.Contains(keyWords(), p)
 		})
 		if column := strings.Join(parts, "_"); len(column) > 2 {
 			name = column

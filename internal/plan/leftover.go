@@ -30,12 +30,18 @@ func (r *Record) Leftovers(ctx context.Context, conn *pgx.Conn, o Options, rules
 	if err != nil {
 		return nil, err
 	}
-	l := leftovers{conn: conn, options: o, published: map[cdc.Name]bool{}, decided: map[cdc.Name]bool{}, restored: map[cdc.Name]bool{}}
+	var entries []entry // the newest first
 	for _, e := range slices.Backward(r.entries) {
-		if e.System != is.SystemID || e.Database != is.Database || e.State != done && e.State != begun {
-			continue
+		if e.System == is.SystemID && e.Database == is.Database && (e.State == done || e.State == begun) {
+			entries = append(entries, e)
 		}
-		if err := l.take(ctx, &e, needed); err != nil {
+	}
+	l := leftovers{conn: conn, published: map[cdc.Name]bool{}, restored: map[cdc.Name]bool{}}
+	if l.identities, err = identities(ctx, conn, o, entries, needed); err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		if err := l.take(ctx, &entries[i], needed); err != nil {
 			return nil, err
 		}
 	}
@@ -54,11 +60,47 @@ func (r *Record) Leftovers(ctx context.Context, conn *pgx.Conn, o Options, rules
 // leftovers are collected from a record, the newest entry first.
 type leftovers struct {
 	conn       *pgx.Conn
-	options    Options
 	statements []cdc.Statement
-	published  map[cdc.Name]bool // tables that a statement has put into a publication
-	decided    map[cdc.Name]bool // tables whose newest change of the identity was looked at
-	restored   map[cdc.Name]bool // tables whose identity is taken back
+	published  map[cdc.Name]bool          // tables that a statement has put into a publication
+	identities map[cdc.Name]cdc.Statement // that take the newest change of tables' identities back
+	restored   map[cdc.Name]bool          // tables whose identity is taken back
+}
+
+// setsIdentity: the entry has changed how its tables identify their rows.
+func (e *entry) setsIdentity() bool { return strings.Contains(e.SQL, " REPLICA IDENTITY ") }
+
+// identities are the statements that take back the newest change of each table's identity, unless rules
+// need the table or the change was itself one back. Who owns the tables, and how they identify their rows
+// now, is one question for all.
+func identities(ctx context.Context, conn *pgx.Conn, o Options, entries []entry, needed map[cdc.Name]bool) (map[cdc.Name]cdc.Statement, error) {
+	decided := map[cdc.Name]bool{}
+	var tables []cdc.Name
+	var back []cdc.Statement
+	for i := range entries {
+		e := &entries[i]
+		for _, text := range e.Tables {
+			table, err := cdc.ParseName(text)
+			if err != nil {
+				return nil, err
+			}
+			if !e.setsIdentity() || strings.Contains(e.SQL, "PUBLICATION ") || needed[table] || decided[table] {
+				continue
+			}
+			decided[table] = true
+			if !e.Leftover && e.Undo != "" {
+				tables, back = append(tables, table), append(back, cdc.RestoreIdentity(table, e.Undo))
+			}
+		}
+	}
+	back, err := cdc.ResolveOwners(ctx, conn, o.Encoding, back)
+	if err != nil {
+		return nil, err
+	}
+	out := map[cdc.Name]cdc.Statement{}
+	for i, table := range tables {
+		out[table] = back[i]
+	}
+	return out, nil
 }
 
 func (l *leftovers) take(ctx context.Context, e *entry, needed map[cdc.Name]bool) error {
@@ -73,8 +115,8 @@ func (l *leftovers) take(ctx context.Context, e *entry, needed map[cdc.Name]bool
 		switch {
 		case strings.Contains(e.SQL, "PUBLICATION "):
 			l.published[table] = true
-		case strings.Contains(e.SQL, " REPLICA IDENTITY "):
-			err = l.identity(ctx, table, e)
+		case e.setsIdentity():
+			l.identity(table, e)
 		case strings.HasPrefix(e.SQL, "CREATE UNIQUE INDEX CONCURRENTLY "):
 			err = l.index(ctx, table, e)
 		}
@@ -86,21 +128,13 @@ func (l *leftovers) take(ctx context.Context, e *entry, needed map[cdc.Name]bool
 }
 
 // identity takes an identity back that is still the one that the entry has set.
-func (l *leftovers) identity(ctx context.Context, table cdc.Name, e *entry) error {
-	if l.decided[table] {
-		return nil
+func (l *leftovers) identity(table cdc.Name, e *entry) {
+	back, newest := l.identities[table]
+	delete(l.identities, table) // older changes are no longer how it is
+	if newest && back.Undo == e.SQL {
+		l.restored[table] = true
+		l.statements = append(l.statements, back)
 	}
-	l.decided[table] = true
-	if e.Leftover || e.Undo == "" {
-		return nil
-	}
-	back, err := cdc.ResolveOwners(ctx, l.conn, l.options.Encoding, []cdc.Statement{cdc.RestoreIdentity(table, e.Undo)})
-	if err != nil || back[0].Undo != e.SQL {
-		return err
-	}
-	l.restored[table] = true
-	l.statements = append(l.statements, back[0])
-	return nil
 }
 
 // index takes an index back that is there, unless it stays the identity.

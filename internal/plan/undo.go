@@ -156,20 +156,23 @@ func (run *runner) back(ctx context.Context, e *entry) error {
 	return run.do(ctx, e.Undo, e.SQL, e.Tables)
 }
 
-// otherIdentity says that the table's identity is no longer the one that was set.
+// otherIdentity says that the table's identity is no longer the one that was set. It is asked before each
+// statement, not once for all: the steps before have changed it, too.
 func (run *runner) otherIdentity(ctx context.Context, e *entry) (string, error) {
+	var now []cdc.Statement
 	for _, t := range e.Tables {
 		name, err := cdc.ParseName(t)
 		if err != nil {
 			return "", err
 		}
-		now, err := cdc.ResolveOwners(ctx, run.conn, run.options.Encoding, []cdc.Statement{cdc.IdentityFull(name)})
-		if err != nil {
-			return "", err
-		}
-		if now[0].Undo != e.SQL {
-			return "the table's replica identity is not the one that was set", nil
-		}
+		now = append(now, cdc.IdentityFull(name))
+	}
+	now, err := cdc.ResolveOwners(ctx, run.conn, run.options.Encoding, now)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(now, func(s cdc.Statement) bool { return s.Undo != e.SQL }) {
+		return "the table's replica identity is not the one that was set", nil
 	}
 	return "", nil
 }
