@@ -6,14 +6,19 @@ remove | purge | 0)
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload || true
 	fi
-	# A deb's files are still there when it is removed, and an rpm's that were edited, under another name.
-	slots=$(sed -n "s/^ *slot: *[\"']\{0,1\}\([a-z0-9_]\{1,\}\).*/\1/p" /etc/gancho/*.yaml /etc/gancho/*.yaml.rpmsave 2>/dev/null | sort -u)
+	# A deb's files are still there when it is removed, but for its own when it is purged, and an rpm's that were edited, under another name.
+	slots=$(
+		{
+			[ -f /etc/gancho/gancho.yaml ] || [ -f /etc/gancho/gancho.yaml.rpmsave ] || echo gancho
+			sed -n "s/^ *slot: *[\"']\{0,1\}\([a-z0-9_]\{1,\}\).*/\1/p" /etc/gancho/*.yaml /etc/gancho/*.yaml.rpmsave 2>/dev/null
+		} | sort -u
+	)
 	cat <<'END'
 gancho: the replication slot and the publications at the source are still there, and the source keeps its WAL for
 the slot. If Gancho does not come back, run this in the source's database (with the names that are in gancho.yaml):
 
 END
-	for slot in ${slots:-gancho}; do
+	for slot in $slots; do
 		echo "  SELECT pg_drop_replication_slot('$slot');"
 	done
 	cat <<'END'
