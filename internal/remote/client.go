@@ -186,9 +186,13 @@ func (c *Client) ask(ctx context.Context, r request, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", c.address, err)
+		return c.unreadable(err)
 	}
 	return nil
+}
+
+func (c *Client) unreadable(err error) error {
+	return fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", c.address, err)
 }
 
 // send sends a request with the token.
