@@ -119,13 +119,13 @@ packages: $(NFPM) ## Make deb and rpm for amd64 and arm64 in bin/packages
 	@NFPM=$(NFPM) packaging/packages $(VERSION) bin/packages amd64 arm64
 
 .PHONY: test-packages
-test-packages: $(NFPM) ## Install, use, upgrade and purge the deb in a Debian under systemd-nspawn (root, debootstrap; minutes)
+test-packages: $(NFPM) ## Install, use, upgrade and remove deb and rpm in a Debian under systemd-nspawn (root, debootstrap; minutes)
 	@.ci/deps postgresql redis packages
 	@NFPM=$(NFPM) packaging/packages $(VERSION) bin/test-packages/first amd64
 	@NFPM=$(NFPM) packaging/packages $(VERSION)-newer bin/test-packages/second amd64
 	lintian --fail-on error,warning --allow-root bin/test-packages/first/*.deb
 	rpmlint --config packaging/linux/rpmlint.toml bin/test-packages/first/*.rpm
-	@packaging/test bin/test-packages/first/*.deb bin/test-packages/second/*.deb
+	@packaging/test bin/test-packages/first/*.deb bin/test-packages/second/*.deb bin/test-packages/first/*.rpm bin/test-packages/second/*.rpm
 
 .PHONY: release
 release: $(NFPM) $(CYCLONEDX) ## Build for all systems, twice, with packages, SBOM, SHA256SUMS; KEY=<ssh key> signs them

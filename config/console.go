@@ -17,8 +17,10 @@ import (
 type Console struct {
 	// Listen is host:port; empty: there is no console.
 	Listen string
-	// PublicURL is the origin under which browsers reach it, such as https://webhooks.example.com; empty: http:// and Listen.
+	// PublicURL is the origin under which browsers reach it, such as https://webhooks.example.com; empty: http://, with TLS https://, and Listen.
 	PublicURL string
+	// TLS is the listener's.
+	TLS TLS
 	// Language is pt-BR or en: that of browsers that ask for neither.
 	Language string
 	// Embed are the origins whose pages may have it in a frame.
@@ -59,6 +61,7 @@ func (c *Console) decode(v value, file string) {
 	v.Map(
 		strictyaml.Optional("listen", func(v value) { c.Listen = listenAddress(v, defaultConsole) }),
 		strictyaml.Optional("public_url", func(v value) { public, c.PublicURL = v, decodeOrigin(v) }),
+		strictyaml.Optional("tls", func(v value) { c.TLS.decode(v, file) }),
 		strictyaml.Optional("language", func(v value) { c.Language = v.Choice("pt-BR", "en") }),
 		strictyaml.Optional("embed", func(v value) {
 			embed = v
@@ -79,7 +82,9 @@ func (c *Console) decode(v value, file string) {
 	switch {
 	case !v.IsMap():
 	case !public.Valid() && c.Listen != "" && !loopback(c.Listen):
-		v.Errorf("add public_url: with the https:// address of the reverse proxy in front of it", "console.listen is %s, beyond this machine, and browsers would not know under which name to trust it", c.Listen)
+		v.Errorf("add public_url: with the https:// address under which browsers reach it, that of console.tls or of the reverse proxy in front of it", "console.listen is %s, beyond this machine, and browsers would not know under which name to trust it", c.Listen)
+	case c.TLS.On() && strings.HasPrefix(c.PublicURL, "http://"):
+		public.Errorf("write https://", "the listener speaks TLS: console.tls is set")
 	case embed.Valid() && len(c.Embed) > 0 && !strings.HasPrefix(c.PublicURL, "https://"):
 		embed.Errorf("add public_url: https://..., or remove embed", "a browser keeps nobody signed in in a frame without https")
 	}

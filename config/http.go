@@ -17,9 +17,11 @@ type HTTP struct {
 	Metrics string
 	// MetricsToken is what the metrics ask for; empty: nothing.
 	MetricsToken Secret
+	// TLS is that of Listen and Metrics.
+	TLS TLS
 }
 
-func (h *HTTP) decode(v value) {
+func (h *HTTP) decode(v value, file string) {
 	v.Map(
 		strictyaml.Optional("listen", func(v value) { h.Listen = listenAddress(v, "127.0.0.1:8620") }),
 		strictyaml.Optional("metrics", func(v value) {
@@ -35,6 +37,7 @@ func (h *HTTP) decode(v value) {
 			}
 			h.MetricsToken = Secret(text)
 		}),
+		strictyaml.Optional("tls", func(v value) { h.TLS.decode(v, file) }),
 	)
 }
 
@@ -61,9 +64,9 @@ func listenAddress(v value, example string) string {
 // Warnings are what others on the network could read: sentences that end with what to do.
 func (c *Config) Warnings() []string {
 	var out []string
-	if c.State.On() && !loopback(c.HTTP.Listen) {
+	if c.State.On() && !c.HTTP.TLS.On() && !loopback(c.HTTP.Listen) {
 		out = append(out, fmt.Sprintf("http.listen is %s, beyond this machine, and the API speaks plain HTTP: whoever is on the network path reads its tokens and answers; "+
-			"listen on 127.0.0.1 behind a reverse proxy with TLS", c.HTTP.Listen))
+			"add http.tls, or listen on 127.0.0.1 behind a reverse proxy with TLS", c.HTTP.Listen))
 	}
 	at, key := c.HTTP.Listen, "http.listen"
 	if c.HTTP.Metrics != "" {

@@ -98,7 +98,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
-		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("http", func(v value) { c.HTTP.decode(v, c.File) }),
 		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("notify", c.Notify.decode),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,11 +58,11 @@ func needsHere(what string) error {
 
 // client is one of the bridge that --api names, with the token in the environment or of a login.
 func (f *sessionFlags) client() (*remote.Client, error) {
-	address, err := remote.CheckAddress(f.api, false)
+	address, err := remote.CheckAddress(f.api)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--api: %w", err)}
 	}
-	token := os.Getenv(tokenVariable)
+	token := givenToken()
 	if token == "" {
 		logins, err := remote.OpenLogins()
 		if err == nil {
@@ -78,8 +79,15 @@ func (f *sessionFlags) client() (*remote.Client, error) {
 }
 
 func newClient(address, token string) (*remote.Client, error) {
-	return remote.New(remote.Options{Address: address, Token: token, Version: version})
+	client, err := remote.New(remote.Options{Address: address, Token: token, Version: version})
+	if errors.Is(err, remote.ErrToken) {
+		err = usageError{err}
+	}
+	return client, err
 }
+
+// givenToken is the token of the environment, without what a shell has put around it.
+func givenToken() string { return strings.TrimSpace(os.Getenv(tokenVariable)) }
 
 // connectAPI is connect to a bridge's API.
 func (f *sessionFlags) connectAPI(cmd *cobra.Command) (*session, error) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/config"
@@ -107,11 +108,11 @@ func consoleURL(c *config.Console) string {
 	if _, port, err := net.SplitHostPort(c.Listen); c.PublicURL == "" && (err != nil || port == "0") {
 		return ""
 	}
-	return cmp.Or(c.PublicURL, "http://"+c.Listen)
+	return cmp.Or(c.PublicURL, scheme(&c.TLS)+"://"+c.Listen)
 }
 
 // consoleOptions are those of the configuration; nil: there is no console.
-func consoleOptions(c *config.Console) (*bridge.ConsoleOptions, error) {
+func consoleOptions(c *config.Console, log zerolog.Logger) (*bridge.ConsoleOptions, error) {
 	if c.Listen == "" {
 		return nil, nil // which is no mistake
 	}
@@ -123,6 +124,9 @@ func consoleOptions(c *config.Console) (*bridge.ConsoleOptions, error) {
 		o.Tenants = append(o.Tenants, console.Tenant(t))
 	}
 	var err error
+	if o.Certificate, err = openCertificate(&c.TLS, log); err != nil {
+		return nil, err
+	}
 	if o.Screens, err = readScreens(c.Screens); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
 	"gancho/internal/language"
+	"gancho/internal/servercert"
 	"gancho/internal/state"
 )
 
@@ -131,6 +132,11 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 	}
 	if c.State.On() {
 		o.State = func(ctx context.Context) (*state.Store, error) { return openState(ctx, c) }
+	}
+	for where, t := range map[string]*config.TLS{"http.tls": &c.HTTP.TLS, "console.tls": &c.Console.TLS} {
+		if t.On() {
+			o.Listeners = append(o.Listeners, doctor.Listener{Where: where, Files: servercert.Files(*t)})
+		}
 	}
 	for _, s := range c.Doctor.Snooze {
 		o.Snooze = append(o.Snooze, doctor.Snooze(s))

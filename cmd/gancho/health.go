@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -46,13 +44,21 @@ func (f *healthFlags) run(cmd *cobra.Command) error {
 	if f.timeout <= 0 {
 		return usageError{fmt.Errorf("--timeout %s: use a duration such as 5s", f.timeout)}
 	}
-	base := strings.TrimRight(f.url, "/")
+	base, client := strings.TrimRight(f.url, "/"), http.DefaultClient
 	if base == "" {
 		c, err := config.Load(f.config, variable)
 		if err != nil {
 			return err
 		}
-		base = "http://" + reachable(c.HTTP.Listen)
+		bridge, err := bridgeHere(&c.HTTP)
+		if err != nil {
+			return err
+		}
+		transport, err := bridge.transport()
+		if err != nil {
+			return err
+		}
+		base, client = bridge.address, &http.Client{Transport: transport}
 	} else if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {
 		return usageError{fmt.Errorf("--url %q: write one such as http://127.0.0.1:8620", f.url)}
 	}
@@ -66,7 +72,7 @@ func (f *healthFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--url: %w", err)}
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask the bridge: %w; is gancho run running here?", err)
 	}
@@ -84,20 +90,4 @@ func (f *healthFlags) run(cmd *cobra.Command) error {
 		return findingsError{errors.New("not ready: " + line)}
 	}
 	return fmt.Errorf("%s answers %s, which no bridge does; is another server there?", base, answer.Status)
-}
-
-// reachable is an address to listen on as one to connect to from this machine.
-func reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case host == "" || err == nil && ip.IsUnspecified() && ip.Is4():
-		host = "127.0.0.1"
-	case err == nil && ip.IsUnspecified():
-		host = "::1"
-	}
-	return net.JoinHostPort(host, port)
 }

@@ -24,6 +24,7 @@ const listenDrain = 5 * time.Second
 const secretVariable = "GANCHO_SECRET"
 
 type listenFlags struct {
+	forwardFlags
 	addr     string
 	secrets  []string
 	json     bool
@@ -41,14 +42,30 @@ func newListenCommand() *cobra.Command {
 		Short: "Receive webhooks, verify their signatures and print them",
 		Long: "Listen receives webhooks on any path, verifies their Standard Webhooks signatures and prints one\n" +
 			"line for each event: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
-			"It prints a summary at the end, on Ctrl-C.",
+			"It prints a summary at the end, on Ctrl-C.\n\n" +
+			"With --forward it receives nothing itself: it follows a bridge over its API (--api, see gancho login),\n" +
+			"and sends what that delivers to its endpoints to a URL of yours, too: the same body, with the headers and\n" +
+			"signatures that the endpoint's settings ask for, made with a secret of yours (--secret, $" + secretVariable + ") or one\n" +
+			"that is made up and printed. The endpoint's own is not used: the bridge gives it to nobody. An event is\n" +
+			"forwarded when its delivery has ended; the bridge has to keep events (state.keep_events). On a terminal\n" +
+			"there is a list with requests and answers, in which r sends again; otherwise, and with --json, there are lines.",
 		Example: "  gancho listen --secret whsec_...\n" +
 			"  gancho listen --json | jq .body.data\n" +
-			"  gancho listen --fail-rate 0.1 --delay 200ms   # to see retries",
+			"  gancho listen --fail-rate 0.1 --delay 200ms   # to see retries\n" +
+			"  gancho listen --forward http://localhost:3000/hooks --api https://webhooks.example.com:8622 --endpoint crm",
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.forward != "" {
+				return f.runForward(cmd)
+			}
+			if err := f.refuseForwarding(cmd); err != nil {
+				return err
+			}
+			return f.run(cmd)
+		},
 	}
 	flags := cmd.Flags()
+	f.forwardFlags.register(flags)
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8621", "`host:port` to listen on")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "`whsec_...` that signs the webhooks, or whpk_... that verifies them; several while one is rotated (default $"+secretVariable+")")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object per line")
@@ -70,18 +87,25 @@ func (f *listenFlags) options() (receiver.Options, error) {
 	case !(f.failRate >= 0 && f.failRate <= 1):
 		return o, usageError{fmt.Errorf("--fail-rate %g is not a share; use a number from 0 to 1", f.failRate)}
 	}
+	var err error
+	o.Secrets, err = f.given(endpoint.ParseVerifier)
+	return o, err
+}
+
+// given are the secrets of the flags, or else of the environment.
+func (f *listenFlags) given(parse func(string) (endpoint.Secret, error)) (all []endpoint.Secret, err error) {
 	secrets, from := f.secrets, "--secret"
 	if len(secrets) == 0 {
 		secrets, from = strings.Fields(os.Getenv(secretVariable)), "$"+secretVariable
 	}
 	for _, text := range secrets {
-		s, err := endpoint.ParseVerifier(text)
+		s, err := parse(text)
 		if err != nil {
-			return o, usageError{fmt.Errorf("%s: %w", from, err)}
+			return nil, usageError{fmt.Errorf("%s: %w", from, err)}
 		}
-		o.Secrets = append(o.Secrets, s)
+		all = append(all, s)
 	}
-	return o, nil
+	return all, nil
 }
 
 // run serves until the command's context ends or a line cannot be printed.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"gancho/internal/control"
 	"gancho/internal/remote"
@@ -96,7 +97,7 @@ func (f *sessionFlags) address() (string, error) {
 	if f.api == "" {
 		return "", usageError{errors.New("--api is missing: the bridge's address, such as --api https://webhooks.example.com:8622")}
 	}
-	address, err := remote.CheckAddress(f.api, false)
+	address, err := remote.CheckAddress(f.api)
 	if err != nil {
 		return "", usageError{fmt.Errorf("--api: %w", err)}
 	}
@@ -108,12 +109,9 @@ const maxTokenLine = 4 << 10
 
 // readToken reads the token to keep.
 func readToken(cmd *cobra.Command, address string) (string, error) {
-	token := strings.TrimSpace(os.Getenv(tokenVariable))
+	token := givenToken()
 	if token == "" {
-		if isTerminal(cmd.InOrStdin()) {
-			cmd.PrintErrf("token for %s: ", address)
-		}
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), maxTokenLine)).ReadString('\n')
+		line, err := readTokenLine(cmd, address)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", fmt.Errorf("read the token: %w", err)
 		}
@@ -123,4 +121,35 @@ func readToken(cmd *cobra.Command, address string) (string, error) {
 		return "", usageError{fmt.Errorf("there is no token; write it to the standard input, or set %s", tokenVariable)}
 	}
 	return token, nil
+}
+
+// readTokenLine reads a line of the standard input. A terminal does not show what is typed: it would stay on the screen, and in what
+// records it.
+func readTokenLine(cmd *cobra.Command, address string) (string, error) {
+	in := cmd.InOrStdin()
+	f, ok := in.(*os.File)
+	if !ok || !isTerminal(f) {
+		return bufio.NewReader(io.LimitReader(in, maxTokenLine)).ReadString('\n')
+	}
+	shown, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	cmd.PrintErrf("token for %s: ", address)
+	defer cmd.PrintErrln()
+	type answer struct {
+		line []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() { // it ends with the process where nobody types
+		line, err := term.ReadPassword(int(f.Fd()))
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return string(a.line), a.err
+	case <-cmd.Context().Done(): // Ctrl-C: the terminal shows again what is typed
+		return "", errors.Join(cmd.Context().Err(), term.Restore(int(f.Fd()), shown))
+	}
 }

@@ -316,12 +316,14 @@ func TestRemoteRefusals(t *testing.T) {
 	}
 	const here = "run it on the bridge's machine, without --api"
 	for _, args := range [][]string{
-		{"run"}, {"check"}, {"plan"}, {"init"}, {"migrate"}, {"test"}, {"simulate"}, {"listen"}, {"version"},
+		{"run"}, {"check"}, {"plan"}, {"init"}, {"migrate"}, {"test"}, {"simulate"}, {"version"},
 		{"recover"}, {"replay", "--from", "1h", "--dry-run"}, {"events", "--format", "markdown"}, {"backfill", "--all", "--diff"},
 		{"resend", "--endpoint", "crm", "--key", "1", "--missing-from", "-"},
 	} {
 		refused(2, here, append([]string{"--api", d.address}, args...)...)
 	}
+	refused(2, "--api is for --forward", "--api", d.address, "listen")
+	refused(2, "has no TLS", "why", "--table", "cobrancas", "--key", "1", "--url", "http://192.0.2.1:8620", "--config", d.path)
 	refused(2, "has no TLS", "status", "--api", "http://192.0.2.1:8620")
 	refused(2, "has no TLS", "login", "--api", "http://webhooks.example.com")
 	refused(2, "not the address", "status", "--api", "webhooks.example.com")

@@ -111,7 +111,11 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := consoleOptions(&c.Console)
+	certificate, err := openCertificate(&c.HTTP.TLS, log)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := consoleOptions(&c.Console, log)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +143,7 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 		Listen:            c.HTTP.Listen,
 		MetricsListen:     c.HTTP.Metrics,
 		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
+		Certificate:       certificate,
 		Console:           pages,
 		ConsoleURL:        c.Console.PublicURL,
 		Quotas:            quotas(&c.Quotas),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -213,11 +214,19 @@ func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 func (s *session) readiness(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.config.HTTP.Listen+"/readyz", nil)
+	bridge, err := bridgeHere(&s.config.HTTP)
 	if err != nil {
 		return err
 	}
-	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request) // to this machine, by no proxy
+	transport, err := bridge.transport()
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, bridge.address+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil // it runs elsewhere, or not at all
 	}
@@ -257,7 +266,12 @@ func explain(err error) error {
 	var invalid *control.InvalidError
 	var readOnly *control.ReadOnlyError
 	var away *remote.UnreachableError
+	unknown, misnamed := x509.UnknownAuthorityError{}, x509.HostnameError{}
 	switch {
+	case errors.As(err, &away) && errors.As(err, &unknown):
+		return oneLine(err, "trust its authority on this machine: among those of the system, or in a file that SSL_CERT_FILE names")
+	case errors.As(err, &away) && errors.As(err, &misnamed):
+		return oneLine(err, "write the address with a name that its certificate has")
 	case errors.As(err, &away):
 		return oneLine(err, "check the address, and that gancho run listens there (http.listen)")
 	case errors.As(err, &invalid), errors.As(err, &readOnly):

@@ -47,7 +47,7 @@ made from the configuration's state database, valid for this question alone.
 With --row the row is also read as it is now, and each part of each rule's when is shown
 with what it is for it: true, false or null, and the values that it names; personal ones
 are hidden. That needs a token of an operator, and is written to the audit log.`,
-		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url http://10.0.0.5:8620 --table itens_pedido --key 15,2",
+		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url https://webhooks.example.com:8620 --table itens_pedido --key 15,2",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.register(cmd)
@@ -78,7 +78,8 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 
 // ask asks the bridge at --url, or at http.listen of the configuration.
 func (f *whyFlags) ask(cmd *cobra.Command) error {
-	at, token := cmp.Or(f.url, os.Getenv("GANCHO_URL")), os.Getenv(tokenVariable)
+	at, token := cmp.Or(f.url, os.Getenv("GANCHO_URL")), givenToken()
+	var certificate []byte // of the bridge here
 	s := &session{cmd: cmd, json: f.json, place: place{zone: time.Local}}
 	if at == "" || token == "" {
 		var err error
@@ -86,7 +87,13 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 			return err
 		}
 		defer s.close()
-		at = cmp.Or(at, "http://"+s.config.HTTP.Listen)
+		if at == "" {
+			bridge, err := bridgeHere(&s.config.HTTP)
+			if err != nil {
+				return err
+			}
+			at, certificate = bridge.address, bridge.certificate
+		}
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), whyTimeout)
 	defer cancel()
@@ -104,7 +111,7 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 		defer func() { _ = here.RevokeToken(context.WithoutCancel(ctx), s.actor, t.Name) }() // it expires anyway
 		token = t.Text
 	}
-	client, err := remote.New(remote.Options{Address: at, Token: token, Version: version, Plain: true})
+	client, err := remote.New(remote.Options{Address: at, Token: token, Version: version, Certificate: certificate})
 	if err != nil {
 		return usageError{fmt.Errorf("--url: %w", err)}
 	}

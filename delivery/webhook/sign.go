@@ -125,3 +125,16 @@ func matches(s endpoint.Secret, signed []byte, signatures string) bool {
 		return ok && err == nil && ed25519.Verify(public, signed, raw)
 	})
 }
+
+// SignedHeader returns the header of a request to the endpoint with one message and this body, which is signed: for a body that was
+// made elsewhere. It has what Send would add but for what the format says of the body. The error is a SettingError.
+func SignedHeader(ep *endpoint.Endpoint, version string, m *Message, body []byte, at time.Time) (http.Header, error) {
+	t := prepare(ep, version)
+	if t.err != nil {
+		return nil, t.err
+	}
+	stamp := strconv.FormatInt(at.Unix(), 10)
+	signed := append([]byte(m.ID+"."+stamp+"."), body...)
+	d := &draft{ms: []*Message{m}, id: m.ID, stamp: []byte(stamp), body: body, signatures: appendSignatures(nil, t.signers, signed)}
+	return t.header(d), nil
+}

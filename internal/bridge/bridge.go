@@ -20,6 +20,7 @@ import (
 	"gancho/internal/doctor"
 	"gancho/internal/mail"
 	"gancho/internal/retry"
+	"gancho/internal/servercert"
 	"gancho/internal/state"
 	"gancho/internal/systemd"
 	"gancho/mapping"
@@ -68,6 +69,8 @@ type Options struct {
 	// MetricsListen is where the metrics are, and only there; empty: on Listen.
 	// MetricsToken is what they ask for; empty: nothing.
 	MetricsListen, MetricsToken string
+	// Certificate is the one of Listen and MetricsListen; nil: they speak plain HTTP.
+	Certificate *servercert.Certificate
 	// Console is the pages for people, on a listener of their own; nil: there are none.
 	Console *ConsoleOptions
 	// Quotas bound what tenants use. Requests is how many requests to the API of a

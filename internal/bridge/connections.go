@@ -3,6 +3,7 @@ package bridge
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -164,9 +165,18 @@ func (c *limitedConn) held(now bool) {
 	}
 }
 
+// limitedOf is the connection that counts, below TLS where there is that.
+func limitedOf(conn net.Conn) (*limitedConn, bool) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	c, ok := conn.(*limitedConn)
+	return c, ok
+}
+
 // connState is a server's ConnState: it tells a connection when a request begins and ends.
 func connState(conn net.Conn, state http.ConnState) {
-	c, ok := conn.(*limitedConn)
+	c, ok := limitedOf(conn)
 	if !ok || state != http.StateActive && state != http.StateIdle {
 		return
 	}
@@ -184,7 +194,10 @@ type connKey struct{}
 
 // withConn is a server's ConnContext.
 func withConn(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, conn)
+	if c, ok := limitedOf(conn); ok {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
 }
 
 // holdConnection keeps the connection of a request until it is released. Only what is

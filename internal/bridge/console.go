@@ -16,13 +16,16 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/language"
 	"gancho/internal/presets"
+	"gancho/internal/servercert"
 	"gancho/mapping"
 )
 
 // ConsoleOptions are what the bridge needs for the pages for people.
 type ConsoleOptions struct {
 	Listen string
-	// PublicURL is the origin under which browsers reach it; empty: http:// and the listener's address.
+	// Certificate is the listener's; nil: it speaks plain HTTP.
+	Certificate *servercert.Certificate
+	// PublicURL is the origin under which browsers reach it; empty: http://, with a certificate https://, and the listener's address.
 	PublicURL string
 	Language  language.Code
 	// Embed are the origins whose pages may have it in a frame.
@@ -44,7 +47,11 @@ func (b *bridge) edge(listening net.Listener) (edge, error) {
 	var waiting http.Handler
 	var err error
 	if listening != nil {
-		b.consoleAt = cmp.Or(b.Console.PublicURL, "http://"+listening.Addr().String())
+		scheme := "http"
+		if b.Console.Certificate != nil {
+			scheme = "https"
+		}
+		b.consoleAt = cmp.Or(b.Console.PublicURL, scheme+"://"+listening.Addr().String())
 		if waiting, err = console.Unavailable(b.consoleOptions(), b.noConsole()); err != nil {
 			return edge{}, fmt.Errorf("make the console: %w", err)
 		}

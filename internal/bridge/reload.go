@@ -22,6 +22,9 @@ func (b *bridge) reload(ctx context.Context) error {
 }
 
 func (b *bridge) reloadOnce(ctx context.Context) error {
+	if err := b.reloadCertificates(); err != nil {
+		return err
+	}
 	d, err := b.Load()
 	if err != nil {
 		return err
@@ -34,6 +37,19 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")
 	b.reportOrphans(ctx)
 	return b.resume(ctx)
+}
+
+// reloadCertificates reads the listeners' certificates now, which are looked at between reloads, too.
+func (b *bridge) reloadCertificates() error {
+	if b.Certificate != nil {
+		if err := b.Certificate.Reload(); err != nil {
+			return err
+		}
+	}
+	if b.Console != nil && b.Console.Certificate != nil {
+		return b.Console.Certificate.Reload()
+	}
+	return nil
 }
 
 // define replaces the definitions, once the capture has adopted their rules.

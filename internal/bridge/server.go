@@ -20,6 +20,7 @@ import (
 
 	"gancho/delivery/queue"
 	"gancho/internal/api"
+	"gancho/internal/servercert"
 )
 
 // health is what /readyz reports: the bridge is ready when every part is.
@@ -96,7 +97,12 @@ type serverLog struct{ log zerolog.Logger }
 
 // Write logs one message.
 func (l serverLog) Write(text []byte) (int, error) {
-	l.log.Error().Msg("http: " + strings.TrimPrefix(strings.TrimSpace(string(text)), "http: "))
+	line := strings.TrimPrefix(strings.TrimSpace(string(text)), "http: ")
+	level := zerolog.ErrorLevel
+	if strings.HasPrefix(line, "TLS handshake error") {
+		level = zerolog.DebugLevel // of whoever connects: a scan of ports, a client that does not trust us
+	}
+	l.log.WithLevel(level).Msg("http: " + line)
 	return len(text), nil
 }
 
@@ -196,12 +202,14 @@ func (b *bridge) serve(ctx context.Context, l listeners) error {
 	} else {
 		apart := http.NewServeMux()
 		apart.Handle("GET /metrics", b.metricsHandler())
-		group.Go(func() error { return b.serveOn(ctx, l.metrics, apart, metricsConnections) })
+		group.Go(func() error { return b.serveOn(ctx, l.metrics, b.Certificate, apart, metricsConnections) })
 	}
 	if l.console != nil {
-		group.Go(func() error { return b.serveOn(ctx, l.console, edge.consoleMux(), maxConnections) })
+		group.Go(func() error {
+			return b.serveOn(ctx, l.console, b.Console.Certificate, edge.consoleMux(), maxConnections)
+		})
 	}
-	group.Go(func() error { return b.serveOn(ctx, l.main, mux, maxConnections) })
+	group.Go(func() error { return b.serveOn(ctx, l.main, b.Certificate, mux, maxConnections) })
 	return group.Wait()
 }
 
@@ -262,8 +270,8 @@ func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 }
 
 // serveOn serves a handler on a listener, of which it keeps so many connections, until
-// the context ends.
-func (b *bridge) serveOn(ctx context.Context, l net.Listener, handler http.Handler, connections int) error {
+// the context ends. Nil is the certificate of one that speaks plain HTTP.
+func (b *bridge) serveOn(ctx context.Context, l net.Listener, certificate *servercert.Certificate, handler http.Handler, connections int) error {
 	if kept, ok := l.(keptListener); ok { // its last server has ended it
 		if err := kept.SetDeadline(time.Time{}); err != nil {
 			return fmt.Errorf("serve on %s: %w", l.Addr(), err)
@@ -271,13 +279,17 @@ func (b *bridge) serveOn(ctx context.Context, l net.Listener, handler http.Handl
 	}
 	limit, server := connectionLimit(connections), newServer(handler, b.Log)
 	crowded := complaint{log: b.Log.With().Stringer("listen", l.Addr()).Int("limit", limit).Logger(), failed: "the listener has no room for more connections; those that wait longest are closed"}
+	limited := limitListener(l, limit, func() {
+		b.metrics.turnedAway.Inc()
+		crowded.about(nil)
+	})
+	serve := func() error { return server.Serve(limited) }
+	if certificate != nil {
+		server.TLSConfig = certificate.Config()
+		serve = func() error { return server.ServeTLS(limited, "", "") }
+	}
 	stopped := make(chan error, 1)
-	go func() {
-		stopped <- server.Serve(limitListener(l, limit, func() {
-			b.metrics.turnedAway.Inc()
-			crowded.about(nil)
-		}))
-	}()
+	go func() { stopped <- serve() }()
 	select {
 	case err := <-stopped:
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)

@@ -64,9 +64,11 @@ type Options struct {
 	Endpoints []endpoint.Endpoint
 	Sender    *webhook.Sender
 	// State connects to the state database; nil: there is none. Run closes what it returns.
-	State   func(ctx context.Context) (*state.Store, error)
-	Snooze  []Snooze
-	Version string
+	State func(ctx context.Context) (*state.Store, error)
+	// Listeners are ours that speak TLS.
+	Listeners []Listener
+	Snooze    []Snooze
+	Version   string
 }
 
 // Report is everything that was found, the best first and the problems last.
@@ -124,6 +126,7 @@ func Run(ctx context.Context, o Options) Report {
 	part(partTimeout, x.redis)
 	part(partTimeout, x.refused)
 	part(partTimeout, func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
+	part(partTimeout, func(context.Context) { x.listeners() })
 	parts.Wait()
 	return x.report(time.Now().UTC())
 }

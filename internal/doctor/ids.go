@@ -11,7 +11,7 @@ var ids = []string{
 	"expression.delegated",
 	"identity.children", "identity.cost", "identity.deleted", "identity.large", "identity.missing", "identity.none", "identity.nullable",
 	"inheritance.children", "inheritance.one_table", "inheritance.own_rules",
-	"key.missing", "lookup.body", "lookup.refused",
+	"key.missing", "listener.certificate", "lookup.body", "lookup.refused",
 	"privilege.lookup", "privilege.lost", "privilege.parents",
 	"publication.columns", "publication.denied", "publication.filter", "publication.generated", "publication.missing", "publication.operations", "publication.partition", "publication.partitions",
 	"publication.refused.columns", "publication.refused.filter", "publication.refused.generated", "publication.refused.identity",

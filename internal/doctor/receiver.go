@@ -115,7 +115,7 @@ func (x *examination) receiver(ctx context.Context, ep *endpoint.Endpoint) {
 	defer cancel()
 	r, err := x.Sender.Reach(limited, ep)
 	if r.Pair != nil {
-		x.lasts("endpoint.client_certificate", where, "its client certificate", "", r.Pair.NotAfter)
+		x.lasts("endpoint.client_certificate", where, "its client certificate", "", r.Pair.NotAfter, noDeliveries)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -134,12 +134,15 @@ func (x *examination) receiver(ctx context.Context, ep *endpoint.Endpoint) {
 	}
 	x.say(cdc.SeverityOK, "endpoint.reachable", where, "its receiver answers at %s (%s)", r.Address, how)
 	if at, subject := r.Expires(); !at.IsZero() {
-		x.lasts("endpoint.certificate", where, "a certificate of its receiver", subject, at)
+		x.lasts("endpoint.certificate", where, "a certificate of its receiver", subject, at, noDeliveries)
 	}
 }
 
-// lasts says how long a certificate is still valid.
-func (x *examination) lasts(id, where, what, subject string, until time.Time) {
+// noDeliveries is what comes of a certificate that has expired at a receiver.
+const noDeliveries = "deliveries fail from then on"
+
+// lasts says how long a certificate is still valid, and what happens then.
+func (x *examination) lasts(id, where, what, subject string, until time.Time, then string) {
 	left := time.Until(until)
 	f := cdc.Finding{ID: id, Severity: cdc.SeverityOK, Where: where}
 	name := strings.TrimSpace(what + " " + subject)
@@ -153,7 +156,7 @@ func (x *examination) lasts(id, where, what, subject string, until time.Time) {
 		f.Severity = cdc.SeverityWarning
 	}
 	if f.Severity != cdc.SeverityOK {
-		f.Why, f.Remedy = "deliveries fail from then on", "have it renewed"
+		f.Why, f.Remedy = then, "have it renewed"
 	}
 	x.add(f)
 }

@@ -29,8 +29,8 @@ func Print(w io.Writer, d Delivery) error {
 		delay = Short(d.CommitToArrival)
 	}
 	_, err := fmt.Fprintf(w, "%s  %s%d%s  %9s  %s%-28s%s  %-6s  %s%s  %s%s%s\n",
-		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, printable(cmp.Or(d.Type, "(bare)")), p.reset,
-		printable(d.Tenant), notes(&d, p), printable(d.ID), p.dim, Clip(printable(string(d.Data)), maxShown), p.reset)
+		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, Printable(cmp.Or(d.Type, "(bare)")), p.reset,
+		Printable(d.Tenant), notes(&d, p), Printable(d.ID), p.dim, Clip(Printable(string(d.Data)), maxShown), p.reset)
 	return err
 }
 
@@ -110,8 +110,8 @@ func PrintJSON(w io.Writer, d Delivery) error {
 	return enc.Encode(l)
 }
 
-// printable replaces what a terminal might obey, or what would break the line.
-func printable(s string) string {
+// Printable replaces what a terminal might obey, or what would break the line.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

@@ -11,8 +11,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"gancho/internal/servercert"
 )
 
 const (
@@ -30,8 +33,9 @@ type Options struct {
 	Token   string
 	// Version is the command's, for the bridge's log.
 	Version string
-	// Plain: the address may be one without TLS on another machine.
-	Plain bool
+	// Certificate is the bridge's, in PEM, where it has to be this one under whatever name it is asked: that of http.tls of the
+	// configuration that both have. Empty: the authorities of the machine say whether it is right.
+	Certificate []byte
 	// Transport makes the requests; nil: one of its own, through the proxy that the environment names.
 	Transport http.RoundTripper
 }
@@ -48,17 +52,23 @@ type AddressError struct{ Address, Why string }
 // Error says what to write.
 func (e *AddressError) Error() string { return fmt.Sprintf("%q %s", e.Address, e.Why) }
 
-// New returns a client; the error is an *AddressError. The caller closes it.
+// ErrToken reports a token that is none: such as one that was pasted with more around it.
+var ErrToken = errors.New("the token has characters that no token has; copy it alone, gancho_ and what follows")
+
+// New returns a client; the error is an *AddressError or ErrToken. The caller closes it.
 func New(o Options) (*Client, error) {
-	address, err := CheckAddress(o.Address, o.Plain)
+	address, err := CheckAddress(o.Address)
 	if err != nil {
 		return nil, err
 	}
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, ErrToken
+	}
 	transport := o.Transport
 	if transport == nil {
-		own := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, ResponseHeaderTimeout: answerTimeout, TLSHandshakeTimeout: 10 * time.Second}
-		own.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-		transport = own
+		if transport, err = newTransport(address, o.Certificate); err != nil {
+			return nil, err
+		}
 	}
 	c := &Client{address: address, token: o.Token, version: o.Version}
 	c.http = http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -68,28 +78,67 @@ func New(o Options) (*Client, error) {
 // Address is the bridge's, without a path.
 func (c *Client) Address() string { return c.address }
 
+// newTransport returns one for an address that CheckAddress has returned.
+func newTransport(address string, certificate []byte) (*http.Transport, error) {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, ResponseHeaderTimeout: answerTimeout, TLSHandshakeTimeout: 10 * time.Second}
+	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	if strings.HasPrefix(address, "http://") {
+		t.Proxy = nil // it would read the token, which is for this machine
+	}
+	if len(certificate) == 0 {
+		return t, nil
+	}
+	pinned, err := servercert.Pin(certificate)
+	if err != nil {
+		return nil, err
+	}
+	t.Proxy, t.TLSClientConfig = nil, pinned
+	return t, nil
+}
+
 // Close closes the connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// CheckAddress returns a bridge's address as scheme and host. The error is an *AddressError: it is none, or, unless plain, it
-// would carry a token over a network without TLS.
-func CheckAddress(text string, plain bool) (string, error) {
+// CheckAddress returns a bridge's address as scheme and host. The error is an *AddressError: it is none, or it would carry a token
+// over a network without TLS.
+func CheckAddress(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return "", &AddressError{text, "is not the address of a gancho run; write such as https://webhooks.example.com:8622"}
+		return "", &AddressError{alone(text), "is not the address of a gancho run; write such as https://webhooks.example.com:8622"}
+	case u.Hostname() == "":
+		return "", &AddressError{text, "has no host; write such as https://webhooks.example.com:8622"}
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return "", &AddressError{u.Scheme + "://" + u.Host, "has to stand alone, without a path, a user or a query"}
-	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
-		return "", &AddressError{text, "has no TLS, and a token would cross the network readable by others; write https:// (a reverse proxy before http.listen has the certificate), or go through a tunnel to 127.0.0.1"}
+	case u.Scheme == "http" && !here(u.Hostname()):
+		return "", &AddressError{text, "has no TLS, and a token would cross the network readable by others; write https:// (http.tls there, or a reverse proxy before http.listen, has the certificate), or go through a tunnel to 127.0.0.1"}
 	}
 	return u.Scheme + "://" + strings.ToLower(u.Host), nil
 }
 
-// loopback reports whether a host is this machine.
-func loopback(host string) bool {
+// alone is what was given for an address, without the user and the password that may be before its host.
+func alone(text string) string {
+	_, host, with := strings.Cut(text, "@")
+	if !with {
+		return text
+	}
+	return host
+}
+
+// here reports whether a host is this machine: what is sent to an address of its own does not leave it.
+func here(host string) bool {
 	address, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && address.IsLoopback()
+	if err != nil {
+		return strings.EqualFold(host, "localhost")
+	}
+	if address.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == address.Unmap()
+	})
 }
 
 // request is one of the API's.
@@ -137,9 +186,13 @@ func (c *Client) ask(ctx context.Context, r request, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", c.address, err)
+		return c.unreadable(err)
 	}
 	return nil
+}
+
+func (c *Client) unreadable(err error) error {
+	return fmt.Errorf("ask gancho run at %s: its answer cannot be read, it may be of another version: %w", c.address, err)
 }
 
 // send sends a request with the token.

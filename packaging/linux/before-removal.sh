@@ -4,7 +4,9 @@ set -e
 case ${1:-} in
 remove | 0)
 	if [ -d /run/systemd/system ]; then
-		systemctl --no-reload disable --now gancho.service 'gancho@*.service' || true
+		# To disable the template disables every instance; a pattern would be the name of one that nobody has. To stop knows patterns.
+		systemctl --no-reload disable gancho.service gancho@.service || true
+		systemctl stop gancho.service 'gancho@*.service' || true
 	fi
 	;;
 esac

@@ -42,15 +42,19 @@ spec:
         - {name: http, containerPort: 8620}
       # Alive while the process answers: a restart does not help a source that is down. Ready is for who watches, and for
       # no traffic: a bridge that is not ready still delivers.
-      livenessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 15, timeoutSeconds: 5, failureThreshold: 4}
-      startupProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 2, failureThreshold: 30}
-      readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 15, timeoutSeconds: 6}
+      {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .root.Values.tlsSecret)) }}
+      livenessProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 15, timeoutSeconds: 5, failureThreshold: 4}
+      startupProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 2, failureThreshold: 30}
+      readinessProbe: {httpGet: {path: /readyz, port: http, scheme: {{ $scheme }}}, periodSeconds: 15, timeoutSeconds: 6}
       resources: {{ toJson .resources }}
       securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
       volumeMounts:
         - {name: config, mountPath: /etc/gancho, readOnly: true}
         - {name: secrets, mountPath: /run/gancho/secrets, readOnly: true}
         - {name: tmp, mountPath: /tmp}
+        {{- if .root.Values.tlsSecret }}
+        - {name: tls, mountPath: /run/gancho/tls, readOnly: true}
+        {{- end }}
   volumes:
     # One volume: there is no mounting into one that is read only.
     - name: config
@@ -67,6 +71,10 @@ spec:
           {{- end }}
     - name: secrets
       secret: {secretName: {{ .root.Values.existingSecret | quote }}, defaultMode: 0440}
+    {{- with .root.Values.tlsSecret }}
+    - name: tls
+      secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+    {{- end }}
     - name: tmp
       emptyDir: {sizeLimit: {{ .root.Values.spill | quote }} }
 {{- end }}
