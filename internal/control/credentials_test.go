@@ -69,3 +69,43 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsignedEndpoint has no key, so that nobody is given one that signs nothing, until it is to sign.
+func TestUnsignedEndpoint(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	add := func(name, document string, ed25519 bool) (control.CreatedView, error) {
+		return g.AddEndpoint(ctx, root, control.NewEndpoint{Name: name, Document: []byte(document), Ed25519: ed25519})
+	}
+	for name, document := range map[string]string{
+		"sala":  `{"url": "https://hooks.slack.com/services/a/b/c", "style": "slack"}`,
+		"login": `{"url": "https://example.com", "standard": false, "auth": {"bearer": "um-token"}}`,
+	} {
+		made, err := add(name, document, false)
+		if err != nil || made.Secret != "" || made.Public != "" || len(made.Endpoint.Keys) != 0 {
+			t.Errorf("%s: %+v, %v, want no key", name, made, err)
+		}
+		var invalid *control.InvalidError
+		if _, err := add(name+"-ed25519", document, true); !errors.As(err, &invalid) {
+			t.Errorf("%s with an ed25519 key: %v, want a refusal", name, err)
+		}
+		sign := control.Edit{Patch: []byte(`{"style": null, "standard": null}`)}
+		if _, err := g.EditEndpoint(ctx, root, name, sign); !errors.As(err, &invalid) {
+			t.Errorf("%s is to sign without a key: %v, want a refusal", name, err)
+		}
+		if _, err := g.EditEndpoint(ctx, root, name, control.Edit{Patch: []byte(`{"rate": "2/s"}`)}); err != nil {
+			t.Errorf("another setting of %s: %v", name, err)
+		}
+		made, err = g.Rotate(ctx, root, name, control.Rotation{})
+		if err != nil || made.Secret == "" {
+			t.Errorf("rotation of %s: %+v, %v", name, made, err)
+		}
+		if _, err := g.EditEndpoint(ctx, root, name, sign); err != nil {
+			t.Errorf("%s is to sign with a key: %v", name, err)
+		}
+	}
+	if made, err := add("assinado", `{"url": "https://example.com", "standard": false, "signatures": ["github"]}`, false); err != nil || made.Secret == "" {
+		t.Errorf("a signature of a vendor's: %+v, %v, want a key", made, err)
+	}
+}
