@@ -187,3 +187,35 @@ func TestChatAddresses(t *testing.T) {
 		}
 	}
 }
+
+// People read the title of an event; where the rules have none, its name.
+func TestChatTitles(t *testing.T) {
+	t.Parallel()
+	var got struct{ Text string }
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write([]byte("ok"))
+	}))
+	titles := map[string]string{"cobranca.liquidada": "Cobrança liquidada <hoje>"}
+	sender := newSender(t, webhook.Options{Title: func(event string) string { return titles[event] }})
+	m := fullMessage()
+	m.Data = []byte(`{"valor":1}`)
+	ep := chat(t, "slack", url, "")
+	for title, want := range map[string]string{"cobranca.liquidada": "Cobrança liquidada &lt;hoje&gt;\ntenant: 7\nvalor: 1", "sem.titulo": "sem.titulo\ntenant: 7\nvalor: 1"} {
+		m.Type = title
+		for name, send := range map[string]func(){
+			"sent":   func() { sender.Send(t.Context(), ep, m) },
+			"probed": func() { sender.Probe(t.Context(), ep, m) },
+		} {
+			got.Text = ""
+			if send(); got.Text != want {
+				t.Errorf("%s is %s as %q, want %q", title, name, got.Text, want)
+			}
+		}
+		if m.Title != "" {
+			t.Error("the message was changed, which others have, too")
+		}
+	}
+}

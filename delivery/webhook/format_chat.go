@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -149,7 +150,7 @@ func (s *chatShape) append(dst []byte, m *Message) []byte {
 	}
 	lines = append(lines, chatFields(m.Data, s.fields)...)
 	left := s.limit - reserve
-	title := s.mark + s.escaped(m.Type, &left, maxChatTitle) + s.mark
+	title := s.mark + s.escaped(cmp.Or(m.Title, m.Type), &left, maxChatTitle) + s.mark
 	left -= 2 * len(s.mark)
 	dst = append(dst, s.before...)
 	if s.cardOfLines {
