@@ -37,6 +37,9 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err := s.addLive(ctx, a, page.Items); err != nil {
 		return page, err
 	}
+	if err := s.addTested(ctx, page.Items); err != nil {
+		return page, err
+	}
 	return page, s.addLately(ctx, a, page.Items)
 }
 
@@ -48,6 +51,9 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 	}
 	view := []EndpointView{e.view()}
 	if err := s.addLive(ctx, a, view); err != nil {
+		return view[0], err
+	}
+	if err := s.addTested(ctx, view); err != nil {
 		return view[0], err
 	}
 	return view[0], s.addLately(ctx, a, view)
