@@ -28,7 +28,11 @@ type templatePart struct{ text, name string }
 func ParseTemplate(text string) Template {
 	var t Template
 	add := func(literal string) {
-		if literal != "" {
+		switch last := len(t.parts) - 1; {
+		case literal == "":
+		case last >= 0 && t.parts[last].name == "": // one text, which answers are searched for
+			t.parts[last].text += literal
+		default:
 			t.parts = append(t.parts, templatePart{text: literal})
 		}
 	}

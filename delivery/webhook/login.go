@@ -206,6 +206,13 @@ func (l *login) forget() {
 	l.current, l.failure, l.failures = nil, nil, 0
 }
 
+// retry has the next attempt fetch a token if there is none: somebody wants to know whether one can be had now.
+func (l *login) retry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failure, l.failures = nil, 0
+}
+
 // fetch asks for a token: https://www.rfc-editor.org/rfc/rfc6749#section-4.4.2
 func (l *login) fetch(ctx context.Context, timeout time.Duration) (*accessToken, *loginError) {
 	req, err := l.request(ctx)

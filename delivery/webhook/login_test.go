@@ -365,6 +365,18 @@ func TestLoginFailures(t *testing.T) {
 	p.answer(nil)
 	sender.Redial(ep)
 	mustDeliver(t, sender.Send(t.Context(), ep, message()))
+
+	// So is it for whoever tests an endpoint, and then for its events.
+	p.answer(says(503, ``))
+	ep = with(func(o *endpoint.OAuth2) { o.Params = map[string]endpoint.Hidden{"resource_hint": "test"} })
+	if o := sender.Send(t.Context(), ep, message()); o.Class != webhook.ClassLogin {
+		t.Errorf("class %s, want login", o.Class)
+	}
+	p.answer(nil)
+	if x := sender.Probe(t.Context(), ep, message()); x.Outcome != webhook.Delivered.String() {
+		t.Errorf("a test after a failed login: %s %s", x.Outcome, x.Error)
+	}
+	mustDeliver(t, sender.Send(t.Context(), ep, message()))
 }
 
 // TestLoginHoldsUpNobody: endpoints with another login, or none, are sent to while a token is
