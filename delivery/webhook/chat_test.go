@@ -129,6 +129,8 @@ func TestChatAnswers(t *testing.T) {
 		{"telegram", 200, nil, `{"ok":false}`, webhook.Retry, webhook.ClassBody, 0, ""},
 		{"telegram", 429, nil, `{"ok":false,"error_code":429,"parameters":{"retry_after":35}}`, webhook.Retry, webhook.ClassStatus, 35 * time.Second, ""},
 		{"telegram", 429, nil, `{"ok":false,"parameters":{"retry_after":9223372036854775807}}`, webhook.Retry, webhook.ClassStatus, 24 * time.Hour, ""},
+		{"telegram", 400, nil, `{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","parameters":{"migrate_to_chat_id":-1001234567890}}`, webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"telegram", 400, nil, `{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}`, webhook.Refused, webhook.ClassStatus, 0, ""},
 		{"telegram", 403, nil, `{"ok":false,"error_code":403}`, webhook.Refused, webhook.ClassStatus, 0, ""},
 		{"google_chat", 200, nil, `{"name":"spaces/A/messages/B"}`, webhook.Delivered, webhook.ClassOK, 0, ""},
 		{"google_chat", 429, nil, `{"error":{"code":429}}`, webhook.Retry, webhook.ClassStatus, 0, ""},

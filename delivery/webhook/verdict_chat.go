@@ -18,7 +18,8 @@ import (
 type chatAnswer struct {
 	RetryAfter json.Number `json:"retry_after"` // Discord
 	Parameters struct {
-		RetryAfter int64 `json:"retry_after"` // Telegram, in seconds
+		RetryAfter int64 `json:"retry_after"`        // Telegram, in seconds
+		MovedTo    int64 `json:"migrate_to_chat_id"` // Telegram: the group has become a supergroup
 	} `json:"parameters"`
 }
 
@@ -31,7 +32,7 @@ var slackGone = []string{"no_service", "no_active_hooks", "no_team", "channel_no
 var connectorError = []byte("Webhook message delivery failed with error")
 
 // judgeChat adds to the outcome of an answer what the chat service says in it: how long to
-// wait, that the address was deleted, that a success is none. What it does not know has the
+// wait, that the address was deleted or the chat has moved, that a success is none. What it does not know has the
 // meaning of its status.
 func (t *preparedEndpoint) judgeChat(o *Outcome, answer *http.Response, kept []byte) {
 	if t.chat == endpoint.NoChat {
@@ -48,6 +49,10 @@ func (t *preparedEndpoint) judgeChat(o *Outcome, answer *http.Response, kept []b
 	case t.chat == endpoint.Telegram && limited && told.Parameters.RetryAfter > 0:
 		// https://core.telegram.org/bots/api#responseparameters
 		o.RetryAfter = waitOf(strconv.FormatInt(told.Parameters.RetryAfter, 10), time.Second)
+	case t.chat == endpoint.Telegram && o.Status == http.StatusBadRequest && told.Parameters.MovedTo != 0:
+		// Every message would be answered so. https://core.telegram.org/bots/api#responseparameters
+		o.Kind = Gone
+		o.Err = fmt.Errorf("post to %s: answered %d: the group has become a supergroup; write extra: {chat_id: \"%d\"}", t.origin, o.Status, told.Parameters.MovedTo)
 	case o.Status == http.StatusNotFound && t.chat == endpoint.Discord,
 		// "If a webhook returns a 404 status you should not attempt to use it again":
 		// https://docs.discord.com/developers/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans
