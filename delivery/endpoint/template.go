@@ -132,7 +132,7 @@ func inBraces(names []string) string {
 func (e *Endpoint) QueryTemplate() Template {
 	_, query, _ := strings.Cut(e.URL, "?")
 	query, _, _ = strings.Cut(query, "#")
-	return ParseTemplate(query)
+	return ParseTemplate(e.chatQuery(query))
 }
 
 // checkURLTemplate: names stand in the query only. Elsewhere they would choose the receiver.

@@ -163,6 +163,34 @@ func TestChatAnswers(t *testing.T) {
 	}
 }
 
+// Discord says that it has saved a message only to who waits for it.
+func TestDiscordIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	queries := make(chan string, 1)
+	url := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { queries <- r.URL.RawQuery }))
+	sender := newSender(t, webhook.Options{})
+	for given, want := range map[string]string{
+		"": "wait=true", "?": "wait=true", "?thread_id=1": "thread_id=1&wait=true", "?wait=false": "wait=false", "?waits=1&k={type}": "waits=1&k=cobranca.liquidada&wait=true",
+	} {
+		ep := chat(t, "discord", "'"+url+"/api/webhooks/1/x"+given+"'", "")
+		for name, send := range map[string]func(){
+			"sent":   func() { mustDeliver(t, sender.Send(t.Context(), ep, message())) },
+			"probed": func() { sender.Probe(t.Context(), ep, message()) },
+		} {
+			send()
+			if got := <-queries; got != want {
+				t.Errorf("%q is %s as %q, want %q", given, name, got, want)
+			}
+		}
+		if strings.Contains(string(ep.Document()), "wait=true") {
+			t.Errorf("the document has another url: %s", ep.Document())
+		}
+	}
+	if ep := chat(t, "slack", url, ""); !ep.QueryTemplate().Fixed() || len(ep.QueryTemplate().Texts()) != 0 {
+		t.Error("Slack gets a query")
+	}
+}
+
 // The address of a chat is its credential: no list, audit row, error or kept answer has it.
 func TestChatAddresses(t *testing.T) {
 	t.Parallel()
