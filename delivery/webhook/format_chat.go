@@ -29,7 +29,7 @@ type chatShape struct {
 	fields      []string // paths in data; none: the first few
 	before      string   // the text
 	behind      string
-	mark        string // around the title
+	mark        string                                  // around the title
 	escape      func(dst []byte, before, c rune) []byte // before: the character before c, 0 at the beginning
 	length      func(text []byte) int
 	limit       int // of the text, in the unit of length

@@ -99,10 +99,12 @@ func TestDocumentedFronts(t *testing.T) {
 				status int
 				change func(*endpoint.Endpoint, *webhook.Message)
 			}{
-				"right":        {204, func(*endpoint.Endpoint, *webhook.Message) {}},
-				"form":         {204, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Format = endpoint.FormatForm }},
-				"cloudevents":  {204, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Format = endpoint.FormatCloudEventsBinary }},
-				"large":        {204, func(_ *endpoint.Endpoint, m *webhook.Message) { m.Data = []byte(`"` + strings.Repeat("x", 20<<20) + `"`) }},
+				"right":       {204, func(*endpoint.Endpoint, *webhook.Message) {}},
+				"form":        {204, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Format = endpoint.FormatForm }},
+				"cloudevents": {204, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Format = endpoint.FormatCloudEventsBinary }},
+				"large": {204, func(_ *endpoint.Endpoint, m *webhook.Message) {
+					m.Data = []byte(`"` + strings.Repeat("x", 20<<20) + `"`)
+				}},
 				"another key":  {401, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Secrets = secrets(t, rawSecret) }},
 				"no password":  {401, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Auth = endpoint.Auth{} }},
 				"wrong":        {401, func(ep *endpoint.Endpoint, _ *webhook.Message) { ep.Auth.Basic.Password = "errada" }},

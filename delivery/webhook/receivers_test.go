@@ -235,7 +235,9 @@ func TestFastifyFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := secrets(t, newerSecret)[0]
-	url, output := startReceiver(t, dir, func(string, string) []string { return []string{"env", "NODE_PATH=" + npmPackages(t), "node", "receiver.js"} }, key.Reveal())
+	url, output := startReceiver(t, dir, func(string, string) []string {
+		return []string{"env", "NODE_PATH=" + npmPackages(t), "node", "receiver.js"}
+	}, key.Reveal())
 	sender := newSender(t, webhook.Options{})
 	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents, endpoint.FormatForm} {
 		ep := local(url)
