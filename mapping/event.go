@@ -92,14 +92,33 @@ func (r *Rules) EventTypes() []EventType {
 		for _, text := range []struct {
 			to   *string
 			from strictyaml.Value
-		}{{&e.Group, rule.group}, {&e.Title, rule.title}, {&e.Description, rule.description}} {
+		}{{&e.Group, rule.group}, {&e.Description, rule.description}} {
 			if text.from.Valid() {
 				*text.to = strings.TrimSpace(text.from.Raw())
 			}
 		}
+		e.Title = r.Title(e.Name)
 		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.tableText(), On: rule.occasion(), Fields: rule.fields(), Version: rule.version, Schedule: rule.scheduleText()})
 	}
 	return out
+}
+
+// Title is what people call the event of that name; empty where no rule says it.
+func (r *Rules) Title(event string) string { return titleOf(r.all, event) }
+
+// Title is that of the rules of tables.
+func (rs *Ruleset) Title(event string) string {
+	return titleOf(mapped(rs.rules, func(b *boundRule) *rule { return b.rule }), event)
+}
+
+// titleOf is the title in the last of the rules that has one.
+func titleOf(rules []*rule, event string) (title string) {
+	for _, r := range rules {
+		if r.event == event && r.title.Valid() {
+			title = strings.TrimSpace(r.title.Raw())
+		}
+	}
+	return title
 }
 
 // occasion says when the rule makes its event.

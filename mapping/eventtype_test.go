@@ -69,3 +69,18 @@ func TestEventTypesDisagree(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
+
+// The title of an event is in any of its rules.
+func TestTitle(t *testing.T) {
+	t.Parallel()
+	rules := parse(t, mapping.Options{}, `rules:
+  - {event: cliente.novo, title: " Cliente novo ", table: clientes, on: insert, columns: [id]}
+  - {event: cliente.novo, table: clientes, on: update, columns: [id]}
+  - {event: cliente.sem, table: clientes, on: update, columns: [id]}
+`)
+	for event, want := range map[string]string{"cliente.novo": "Cliente novo", "cliente.sem": "", "outro": ""} {
+		if got := rules.Title(event); got != want {
+			t.Errorf("the title of %s is %q, want %q", event, got, want)
+		}
+	}
+}

@@ -207,7 +207,7 @@ func newEndpointsAddCommand(f *sessionFlags) *cobra.Command {
 		Use: "add [NAME]", Short: "Add an endpoint",
 		Long: `Add an endpoint to the state database. Its settings come from flags, from a file
 with the keys of an endpoint in gancho.yaml, or from both. A signing secret is
-generated and shown once, unless one is given.`,
+generated and shown once, unless one is given or nothing is signed.`,
 		Example: `  gancho endpoints add crm-centro --url https://crm.example.com/hooks --events 'cobranca.*' --tenants 1
   gancho endpoints add crm-norte --file crm.yaml --secret-env CRM_SECRET
   gancho endpoints add cobranca --style superlogica --url https://erp.example.com/hook --extra 'validationtoken=${TOKEN}'`,

@@ -64,7 +64,16 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	for _, k := range e.Keys {
 		row("key", s.keyText(k))
 	}
-	return errors.Join(end(), s.settingsText(e.Settings))
+	if e.Tested != nil {
+		row("tested", clock(e.Tested.Time))
+	}
+	err := errors.Join(end(), s.settingsText(e.Settings))
+	if e.Tested == nil {
+		return err
+	}
+	var out strings.Builder
+	s.wrongLines(&out, e.Tested.Wrong)
+	return errors.Join(err, s.show(out.String()))
 }
 
 // keyText is a signing key for people, without its secret part.

@@ -269,6 +269,10 @@ func TestEndpointsTest(t *testing.T) {
 			t.Errorf("the exchange lacks %q:\n%s", part, out)
 		}
 	}
+	const remembered = "! the same event with a wrong signature is answered 200 in the same way"
+	if out := s.ok("endpoints", "show", "crm"); !strings.Contains(out, "tested ") || !strings.Contains(out, remembered) {
+		t.Errorf("what the receiver said is not remembered:\n%s", out)
+	}
 	bad.Store(true)
 	code, stdout, stderr := s.gancho("endpoints", "test", "crm", "--json")
 	var x webhook.Exchange
@@ -282,6 +286,10 @@ func TestEndpointsTest(t *testing.T) {
 	}
 	if n := s.redisClient().DBSize(context.Background()).Val(); n != 0 {
 		t.Errorf("a test has left %d keys in Redis", n)
+	}
+	s.ok("endpoints", "edit", "crm", "--rate", "5/s")
+	if out := s.ok("endpoints", "show", "crm"); strings.Contains(out, "tested ") || strings.Contains(out, remembered) {
+		t.Errorf("what the receiver said to other settings is shown:\n%s", out)
 	}
 }
 

@@ -71,12 +71,15 @@ func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
 }
 
 // goneReason says which answer means that the receiver wants nothing more: 410, or that of a
-// chat whose address was deleted.
+// chat whose address leads nowhere any more.
 func goneReason(o *webhook.Outcome) string {
-	if o.Status == http.StatusGone {
+	switch o.Status {
+	case http.StatusGone:
 		return "the receiver answered 410 Gone"
+	case http.StatusBadRequest:
+		return o.Err.Error() // it says where the chat is now
 	}
-	return fmt.Sprintf("the receiver answered %d: its address was deleted; give the endpoint a new url", o.Status)
+	return fmt.Sprintf("the receiver answered %d: what the url leads to was deleted; give the endpoint a new url", o.Status)
 }
 
 // dropMissingLocked removes events from memory that are no longer in their

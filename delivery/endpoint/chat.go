@@ -41,16 +41,19 @@ const (
 	chatID       = "chat_id"
 )
 
-// chatRates are how many requests a second the services take, by their documentation:
+// chatRates are how many requests a second the services take for longer, by their documentation
+// where they have any:
 //
 //   - Slack: one a second. https://docs.slack.dev/apis/web-api/rate-limits
-//   - Discord names no number; 5 in 2 seconds is what others have found.
-//     https://birdie0.github.io/discord-webhooks-guide/other/rate_limits.html
+//   - Discord asks that no number be written into a program, and names none; 5 in 2 seconds is what
+//     others have found. https://birdie0.github.io/discord-webhooks-guide/other/rate_limits.html
 //   - Telegram: 20 a minute to a group. https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
-//   - Google Chat: one a second to a space. https://developers.google.com/workspace/chat/limits
-//   - Teams: four a second.
-//     https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook
-var chatRates = [...]float64{NoChat: 0, Slack: 1, Discord: 2.5, Telegram: 20.0 / 60, GoogleChat: 1, Teams: 4}
+//   - Google Chat: 60 writes a minute to a space, of all its apps; newer editions of the page say
+//     that incoming webhooks have further limits, and not which. https://developers.google.com/workspace/chat/limits
+//   - Teams: 60 in 30 seconds, 4 in one; and 100 an hour, which a rate would make of each message's
+//     half a minute. These are the connectors'; the numbers of workflows are not known.
+//     https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using#rate-limiting-for-connectors
+var chatRates = [...]float64{NoChat: 0, Slack: 1, Discord: 2.5, Telegram: 20.0 / 60, GoogleChat: 1, Teams: 2}
 
 // setChat makes a chat's settings the endpoint's defaults.
 func (e *Endpoint) setChat() {
@@ -61,6 +64,20 @@ func (e *Endpoint) setChat() {
 	case Telegram: // https://core.telegram.org/bots/api#making-requests
 		e.Success = Success{Status: [][2]int{{200, 200}}, Body: `"ok"\s*:\s*true\b`}
 	}
+}
+
+// chatQuery is the query of the URL with what makes the chat service say whether it has the message:
+// without wait, Discord answers 204 to one that it has not saved, too.
+// https://docs.discord.com/developers/resources/webhook#execute-webhook
+func (e *Endpoint) chatQuery(query string) string {
+	names := strings.Split(query, "&")
+	if e.Chat() != Discord || slices.ContainsFunc(names, func(s string) bool { return s == "wait" || strings.HasPrefix(s, "wait=") }) {
+		return query
+	}
+	if query != "" {
+		query += "&"
+	}
+	return query + "wait=true"
 }
 
 // checkChat returns what is wrong with the settings that only chats have, or need.

@@ -241,13 +241,17 @@ func (e *Endpoint) checkSignatures() []*SettingError {
 			add(mistakef("give it another name", "the header %s of signature %d is set by Gancho", name, i+1))
 		case e.hasHeader(name):
 			add(mistakef("remove one", "the header %s is that of a signature, and in headers", name))
+		case name == "Authorization" && !e.Auth.IsZero():
+			add(mistakef("remove one", "the header Authorization is that of a signature, and made by auth"))
 		case names[name]:
 			add(mistakef("remove one", "two signatures have the header %s", name))
 		default:
 			names[name] = true
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Headers())) {
-			if !e.hasHeader(name) {
+			if slices.ContainsFunc(e.Signatures, func(other Signature) bool { return textproto.CanonicalMIMEHeaderKey(other.Resolve().Header) == name }) {
+				add(mistakef("give it another name", "the header %s is that of a signature, and of the preset %s", name, s.Preset))
+			} else if !e.hasHeader(name) {
 				add(ParseTemplate(s.Headers()[name]).checkEvent("the header "+name+" of the preset "+s.Preset, e.Batch.Max > 1))
 			}
 		}

@@ -28,7 +28,11 @@ type templatePart struct{ text, name string }
 func ParseTemplate(text string) Template {
 	var t Template
 	add := func(literal string) {
-		if literal != "" {
+		switch last := len(t.parts) - 1; {
+		case literal == "":
+		case last >= 0 && t.parts[last].name == "": // one text, which answers are searched for
+			t.parts[last].text += literal
+		default:
 			t.parts = append(t.parts, templatePart{text: literal})
 		}
 	}
@@ -128,7 +132,7 @@ func inBraces(names []string) string {
 func (e *Endpoint) QueryTemplate() Template {
 	_, query, _ := strings.Cut(e.URL, "?")
 	query, _, _ = strings.Cut(query, "#")
-	return ParseTemplate(query)
+	return ParseTemplate(e.chatQuery(query))
 }
 
 // checkURLTemplate: names stand in the query only. Elsewhere they would choose the receiver.

@@ -44,7 +44,7 @@ func TestChatMessages(t *testing.T) {
 		{"slack", "", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: &lt;@U1&gt; &amp; *Ana_* https://x.com/?a=b\npago: true","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}`},
 		{"slack", "fields: [valor, cliente.nome, itens, nulo, falta.aqui]\nextra: {username: Gancho}", `{"text":"cobranca.liquidada\ntenant: 7\nvalor: 129.90\ncliente.nome: Ana\nitens: [\"a\"]\nnulo: –\nfalta.aqui: –","mrkdwn":false,"unfurl_links":false,"unfurl_media":false,"username":"Gancho"}`},
 		{"discord", "", `{"content":"**cobranca.liquidada**\ntenant: 7\nid: 42\nvalor: 129.90\nnome: \\<\\@U1\\> & \\*Ana\\_\\* https\\://x.com/?a=b\npago: true","allowed_mentions":{"parse":[]},"flags":4}`},
-		{"telegram", "extra: {chat_id: \"-1001\"}", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: <@U1> & *Ana_* https://x.com/?a=b\npago: true","link_preview_options":{"is_disabled":true},"chat_id":"-1001"}`},
+		{"telegram", "extra: {chat_id: \"-1001\"}", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: <@​U1> & *Ana_* https://x.com/?a=b\npago: true","link_preview_options":{"is_disabled":true},"chat_id":"-1001"}`},
 		{"google_chat", "", "{\"text\":\"*cobranca.liquidada*\\ntenant: 7\\nid: 42\\nvalor: 129.90\\nnome: <\u200b@U1> & *Ana_* https://x.com/?a=b\\npago: true\"}"},
 		{"teams", "fields: [valor]", `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.2","body":[` +
 			`{"type":"RichTextBlock","inlines":[{"type":"TextRun","weight":"Bolder","text":"cobranca.liquidada"}]},` +
@@ -102,31 +102,42 @@ func TestChatAnswers(t *testing.T) {
 		kind   webhook.OutcomeKind
 		class  string
 		wait   time.Duration
+		path   string
 	}{
-		{"slack", 200, nil, "ok", webhook.Delivered, webhook.ClassOK, 0},
-		{"slack", 200, nil, "<html>", webhook.Retry, webhook.ClassBody, 0},
-		{"slack", 429, header{"Retry-After": "30"}, "", webhook.Retry, webhook.ClassStatus, 30 * time.Second},
-		{"slack", 404, nil, "no_service", webhook.Gone, webhook.ClassStatus, 0},
-		{"slack", 404, nil, "channel_not_found", webhook.Refused, webhook.ClassStatus, 0},
-		{"slack", 410, nil, "channel_is_archived", webhook.Gone, webhook.ClassStatus, 0},
-		{"discord", 204, nil, "", webhook.Delivered, webhook.ClassOK, 0},
-		{"discord", 429, nil, `{"message":"You are being rate limited.","retry_after":1.25,"global":false}`, webhook.Retry, webhook.ClassStatus, 1250 * time.Millisecond},
-		{"discord", 429, header{"Retry-After": "1250", "X-RateLimit-Reset-After": "1.25"}, `{"retry_after":1250}`, webhook.Retry, webhook.ClassStatus, 1250 * time.Millisecond},
-		{"discord", 429, header{"Retry-After": "2"}, `error code: 1015`, webhook.Retry, webhook.ClassStatus, 2 * time.Second},
-		{"discord", 429, nil, `{"retry_after":1e300}`, webhook.Retry, webhook.ClassStatus, 24 * time.Hour},
-		{"discord", 404, nil, `{"message":"Unknown Webhook","code":10015}`, webhook.Gone, webhook.ClassStatus, 0},
-		{"discord", 404, nil, `{"message":"Unknown Channel","code":10003}`, webhook.Refused, webhook.ClassStatus, 0},
-		{"telegram", 200, nil, `{"ok":true,"result":{}}`, webhook.Delivered, webhook.ClassOK, 0},
-		{"telegram", 200, nil, `{"ok":false}`, webhook.Retry, webhook.ClassBody, 0},
-		{"telegram", 429, nil, `{"ok":false,"error_code":429,"parameters":{"retry_after":35}}`, webhook.Retry, webhook.ClassStatus, 35 * time.Second},
-		{"telegram", 429, nil, `{"ok":false,"parameters":{"retry_after":9223372036854775807}}`, webhook.Retry, webhook.ClassStatus, 24 * time.Hour},
-		{"telegram", 403, nil, `{"ok":false,"error_code":403}`, webhook.Refused, webhook.ClassStatus, 0},
-		{"google_chat", 200, nil, `{"name":"spaces/A/messages/B"}`, webhook.Delivered, webhook.ClassOK, 0},
-		{"google_chat", 429, nil, `{"error":{"code":429}}`, webhook.Retry, webhook.ClassStatus, 0},
-		{"teams", 202, nil, "", webhook.Delivered, webhook.ClassOK, 0},
-		{"teams", 200, nil, "1", webhook.Delivered, webhook.ClassOK, 0},
-		{"teams", 200, nil, "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x", webhook.Retry, webhook.ClassBody, 0},
-		{"teams", 404, nil, "no_service", webhook.Refused, webhook.ClassStatus, 0},
+		{"slack", 200, nil, "ok", webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"slack", 200, nil, "<html>", webhook.Retry, webhook.ClassBody, 0, ""},
+		{"slack", 429, header{"Retry-After": "30"}, "", webhook.Retry, webhook.ClassStatus, 30 * time.Second, ""},
+		{"slack", 404, nil, "no_service", webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"slack", 404, nil, "channel_not_found", webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"slack", 404, nil, "no_active_hooks\n", webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"slack", 404, nil, "<html>", webhook.Refused, webhook.ClassStatus, 0, ""},
+		{"slack", 403, nil, "action_prohibited", webhook.Refused, webhook.ClassStatus, 0, ""},
+		{"slack", 410, nil, "channel_is_archived", webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"discord", 204, nil, "", webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"discord", 429, nil, `{"message":"You are being rate limited.","retry_after":1.25,"global":false}`, webhook.Retry, webhook.ClassStatus, 1250 * time.Millisecond, ""},
+		{"discord", 429, header{"Retry-After": "1250", "X-RateLimit-Reset-After": "1.25"}, `{"retry_after":1250}`, webhook.Retry, webhook.ClassStatus, 1250 * time.Millisecond, ""},
+		// The documentation's example of a limit that others share, and that of the global one, which has no bucket.
+		{"discord", 429, header{"Retry-After": "1337", "X-RateLimit-Reset-After": "64.57", "X-RateLimit-Scope": "shared"}, `{"retry_after":1336.57}`, webhook.Retry, webhook.ClassStatus, 1336570 * time.Millisecond, "/api/v10/webhooks/1/x"},
+		{"discord", 429, header{"Retry-After": "65", "X-RateLimit-Global": "true"}, `{"retry_after":64.57,"global":true}`, webhook.Retry, webhook.ClassStatus, 64570 * time.Millisecond, "/api/v10/webhooks/1/x"},
+		{"discord", 429, header{"Retry-After": "64570", "X-RateLimit-Global": "true"}, `{"retry_after":64570,"global":true}`, webhook.Retry, webhook.ClassStatus, 64570 * time.Millisecond, "/api/webhooks/1/x"},
+		{"discord", 429, nil, `{"retry_after":65}`, webhook.Retry, webhook.ClassStatus, 65 * time.Second, "/api/v8/webhooks/1/x"},
+		{"discord", 429, header{"Retry-After": "2"}, `error code: 1015`, webhook.Retry, webhook.ClassStatus, 2 * time.Second, ""},
+		{"discord", 429, nil, `{"retry_after":1e300}`, webhook.Retry, webhook.ClassStatus, 24 * time.Hour, ""},
+		{"discord", 404, nil, `{"message":"Unknown Webhook","code":10015}`, webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"discord", 404, nil, `{"message":"Unknown Channel","code":10003}`, webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"telegram", 200, nil, `{"ok":true,"result":{}}`, webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"telegram", 200, nil, `{"ok":false}`, webhook.Retry, webhook.ClassBody, 0, ""},
+		{"telegram", 429, nil, `{"ok":false,"error_code":429,"parameters":{"retry_after":35}}`, webhook.Retry, webhook.ClassStatus, 35 * time.Second, ""},
+		{"telegram", 429, nil, `{"ok":false,"parameters":{"retry_after":9223372036854775807}}`, webhook.Retry, webhook.ClassStatus, 24 * time.Hour, ""},
+		{"telegram", 400, nil, `{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","parameters":{"migrate_to_chat_id":-1001234567890}}`, webhook.Gone, webhook.ClassStatus, 0, ""},
+		{"telegram", 400, nil, `{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}`, webhook.Refused, webhook.ClassStatus, 0, ""},
+		{"telegram", 403, nil, `{"ok":false,"error_code":403}`, webhook.Refused, webhook.ClassStatus, 0, ""},
+		{"google_chat", 200, nil, `{"name":"spaces/A/messages/B"}`, webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"google_chat", 429, nil, `{"error":{"code":429}}`, webhook.Retry, webhook.ClassStatus, 0, ""},
+		{"teams", 202, nil, "", webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"teams", 200, nil, "1", webhook.Delivered, webhook.ClassOK, 0, ""},
+		{"teams", 200, nil, "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x", webhook.Retry, webhook.ClassBody, 0, ""},
+		{"teams", 404, nil, "no_service", webhook.Refused, webhook.ClassStatus, 0, ""},
 	} {
 		var got http.Header
 		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -137,7 +148,7 @@ func TestChatAnswers(t *testing.T) {
 			w.WriteHeader(c.status)
 			_, _ = w.Write([]byte(c.body))
 		}))
-		o := newSender(t, webhook.Options{}).Send(t.Context(), chat(t, c.style, url, chatMore(c.style)), message())
+		o := newSender(t, webhook.Options{}).Send(t.Context(), chat(t, c.style, url+c.path, chatMore(c.style)), message())
 		if o.Kind != c.kind || o.Class != c.class || o.RetryAfter != c.wait {
 			t.Errorf("%s, %d %s: %s of class %s, wait %s, want %s, %s, %s", c.style, c.status, c.body, o.Kind, o.Class, o.RetryAfter, c.kind, c.class, c.wait)
 		}
@@ -149,6 +160,34 @@ func TestChatAnswers(t *testing.T) {
 				t.Errorf("%s: a chat gets the header %s", c.style, name)
 			}
 		}
+	}
+}
+
+// Discord says that it has saved a message only to who waits for it.
+func TestDiscordIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	queries := make(chan string, 1)
+	url := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { queries <- r.URL.RawQuery }))
+	sender := newSender(t, webhook.Options{})
+	for given, want := range map[string]string{
+		"": "wait=true", "?": "wait=true", "?thread_id=1": "thread_id=1&wait=true", "?wait=false": "wait=false", "?waits=1&k={type}": "waits=1&k=cobranca.liquidada&wait=true",
+	} {
+		ep := chat(t, "discord", "'"+url+"/api/webhooks/1/x"+given+"'", "")
+		for name, send := range map[string]func(){
+			"sent":   func() { mustDeliver(t, sender.Send(t.Context(), ep, message())) },
+			"probed": func() { sender.Probe(t.Context(), ep, message()) },
+		} {
+			send()
+			if got := <-queries; got != want {
+				t.Errorf("%q is %s as %q, want %q", given, name, got, want)
+			}
+		}
+		if strings.Contains(string(ep.Document()), "wait=true") {
+			t.Errorf("the document has another url: %s", ep.Document())
+		}
+	}
+	if ep := chat(t, "slack", url, ""); !ep.QueryTemplate().Fixed() || len(ep.QueryTemplate().Texts()) != 0 {
+		t.Error("Slack gets a query")
 	}
 }
 
@@ -175,6 +214,38 @@ func TestChatAddresses(t *testing.T) {
 			if strings.Contains(string(o.Answer), secret) || strings.Contains(o.Err.Error(), secret) || strings.Contains(string(ep.Public()), secret) {
 				t.Errorf("%s: %s is in %s, %v or %s", style, secret, o.Answer, o.Err, ep.Public())
 			}
+		}
+	}
+}
+
+// People read the title of an event; where the rules have none, its name.
+func TestChatTitles(t *testing.T) {
+	t.Parallel()
+	var got struct{ Text string }
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write([]byte("ok"))
+	}))
+	titles := map[string]string{"cobranca.liquidada": "Cobrança liquidada <hoje>"}
+	sender := newSender(t, webhook.Options{Title: func(event string) string { return titles[event] }})
+	m := fullMessage()
+	m.Data = []byte(`{"valor":1}`)
+	ep := chat(t, "slack", url, "")
+	for title, want := range map[string]string{"cobranca.liquidada": "Cobrança liquidada &lt;hoje&gt;\ntenant: 7\nvalor: 1", "sem.titulo": "sem.titulo\ntenant: 7\nvalor: 1"} {
+		m.Type = title
+		for name, send := range map[string]func(){
+			"sent":   func() { sender.Send(t.Context(), ep, m) },
+			"probed": func() { sender.Probe(t.Context(), ep, m) },
+		} {
+			got.Text = ""
+			if send(); got.Text != want {
+				t.Errorf("%s is %s as %q, want %q", title, name, got.Text, want)
+			}
+		}
+		if m.Title != "" {
+			t.Error("the message was changed, which others have, too")
 		}
 	}
 }

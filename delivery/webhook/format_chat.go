@@ -2,8 +2,10 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gancho/delivery/endpoint"
@@ -27,8 +29,8 @@ type chatShape struct {
 	fields      []string // paths in data; none: the first few
 	before      string   // the text
 	behind      string
-	mark        string // around the title
-	escape      func(dst []byte, c rune) []byte
+	mark        string                                  // around the title
+	escape      func(dst []byte, before, c rune) []byte // before: the character before c, 0 at the beginning
 	length      func(text []byte) int
 	limit       int // of the text, in the unit of length
 	cardOfLines bool
@@ -50,11 +52,11 @@ var chatShapes = map[endpoint.Chat]chatShape{
 		before: `{"content":`, behind: `,"allowed_mentions":{"parse":[]},"flags":4`,
 		mark: "**", escape: escapeDiscord, length: utf16Length, limit: 2000,
 	},
-	// https://core.telegram.org/bots/api#sendmessage: 1 to 4096 characters, and a text without
-	// parse_mode is taken as it is.
+	// https://core.telegram.org/bots/api#sendmessage: 1 to 4096 characters. A text without
+	// parse_mode has no markup, but @name in it still calls that member.
 	endpoint.Telegram: {
 		before: `{"text":`, behind: `,"link_preview_options":{"is_disabled":true}`,
-		escape: utf8.AppendRune, length: utf16Length, limit: 4096,
+		escape: escapeTelegram, length: utf16Length, limit: 4096,
 	},
 	// https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messages/create:
 	// 32,000 bytes. https://developers.google.com/workspace/chat/format-messages: <users/all>
@@ -69,7 +71,7 @@ var chatShapes = map[endpoint.Chat]chatShape{
 	endpoint.Teams: {
 		before: `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","content":` +
 			`{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.2","body":`,
-		behind: `}}]`, escape: utf8.AppendRune, length: jsonLength, limit: 20000, cardOfLines: true,
+		behind: `}}]`, escape: escapeNothing, length: jsonLength, limit: 20000, cardOfLines: true,
 	},
 }
 
@@ -83,7 +85,9 @@ func newChatShape(ep *endpoint.Endpoint) *chatShape {
 	return &s
 }
 
-func escapeSlack(dst []byte, c rune) []byte {
+func escapeNothing(dst []byte, _, c rune) []byte { return utf8.AppendRune(dst, c) }
+
+func escapeSlack(dst []byte, _, c rune) []byte {
 	switch c {
 	case '&':
 		return append(dst, "&amp;"...)
@@ -98,7 +102,7 @@ func escapeSlack(dst []byte, c rune) []byte {
 // escapeDiscord: a backslash before a character of markup makes it one of text, and an address
 // without its colon is no link.
 // https://support.discord.com/hc/en-us/articles/210298617-Markdown-Text-101-Chat-Formatting-Bold-Italic-Underline
-func escapeDiscord(dst []byte, c rune) []byte {
+func escapeDiscord(dst []byte, _, c rune) []byte {
 	if strings.ContainsRune("\\*_~`|>#-[]()<@:", c) {
 		dst = append(dst, '\\')
 	}
@@ -106,9 +110,19 @@ func escapeDiscord(dst []byte, c rune) []byte {
 }
 
 // escapeGoogleChat: behind a zero-width space nothing is a mention or a link.
-func escapeGoogleChat(dst []byte, c rune) []byte {
+func escapeGoogleChat(dst []byte, _, c rune) []byte {
 	dst = utf8.AppendRune(dst, c)
 	if c == '<' {
+		dst = append(dst, "\u200b"...)
+	}
+	return dst
+}
+
+// escapeTelegram: behind a zero-width space nothing is a name. An address of e-mail calls nobody, and
+// can still be copied.
+func escapeTelegram(dst []byte, before, c rune) []byte {
+	dst = utf8.AppendRune(dst, c)
+	if c == '@' && before != '_' && !unicode.IsLetter(before) && !unicode.IsDigit(before) {
 		dst = append(dst, "\u200b"...)
 	}
 	return dst
@@ -136,7 +150,7 @@ func (s *chatShape) append(dst []byte, m *Message) []byte {
 	}
 	lines = append(lines, chatFields(m.Data, s.fields)...)
 	left := s.limit - reserve
-	title := s.mark + s.escaped(m.Type, &left, maxChatTitle) + s.mark
+	title := s.mark + s.escaped(cmp.Or(m.Title, m.Type), &left, maxChatTitle) + s.mark
 	left -= 2 * len(s.mark)
 	dst = append(dst, s.before...)
 	if s.cardOfLines {
@@ -181,11 +195,13 @@ func (s *chatShape) escaped(text string, left *int, most int) string {
 	room, ellipsis := min(most, *left), s.length([]byte(cut))
 	var out, piece []byte
 	used, kept, keptUsed := 0, 0, 0 // kept: what leaves room for the ellipsis
+	var before rune
 	for _, c := range text {
 		if c < ' ' || c == '\u2028' || c == '\u2029' {
 			c = ' '
 		}
-		piece = s.escape(piece[:0], c)
+		piece = s.escape(piece[:0], before, c)
+		before = c
 		n := s.length(piece)
 		if used+n > room {
 			*left -= keptUsed + ellipsis

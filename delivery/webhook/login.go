@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -47,6 +46,7 @@ const (
 type login struct {
 	settings endpoint.OAuth2
 	origin   string // of the token URL, fit for errors
+	agent    string // the User-Agent
 	fetcher  http.RoundTripper
 	turn     chan struct{} // whoever has put one in fetches
 
@@ -108,7 +108,7 @@ func (s *Sender) newLogin(ep *endpoint.Endpoint) (*login, error) {
 		return nil, errors.New("the token_url is no address")
 	}
 	return &login{
-		settings: ep.Auth.OAuth2, origin: u.Scheme + "://" + u.Host, turn: make(chan struct{}, 1),
+		settings: ep.Auth.OAuth2, agent: "Gancho/" + s.options.Version, origin: u.Scheme + "://" + u.Host, turn: make(chan struct{}, 1),
 		fetcher: &http.Transport{ // a token is fetched so rarely that no connection is kept
 			DialContext: connect, TLSClientConfig: config, TLSHandshakeTimeout: handshakeTimeout, DisableCompression: true,
 			DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswerHeader, ForceAttemptHTTP2: true,
@@ -206,6 +206,13 @@ func (l *login) forget() {
 	l.current, l.failure, l.failures = nil, nil, 0
 }
 
+// retry has the next attempt fetch a token if there is none: somebody wants to know whether one can be had now.
+func (l *login) retry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failure, l.failures = nil, 0
+}
+
 // fetch asks for a token: https://www.rfc-editor.org/rfc/rfc6749#section-4.4.2
 func (l *login) fetch(ctx context.Context, timeout time.Duration) (*accessToken, *loginError) {
 	req, err := l.request(ctx)
@@ -246,6 +253,7 @@ func (l *login) request(ctx context.Context) (*http.Request, error) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", l.agent)
 	if o.Method == endpoint.LoginBasic {
 		// Both are encoded as in a form first: https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1
 		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret.Reveal())
@@ -298,19 +306,27 @@ func (l *login) refusal(answer *http.Response, body []byte) *loginError {
 	return e
 }
 
+// bearerTypes are what servers call a token that goes into the header Authorization behind Bearer; BearerToken is Apigee's.
+var bearerTypes = []string{"", "Bearer", "BearerToken"}
+
 // read takes the token out of an answer: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
 func (l *login) read(body []byte) (*accessToken, *loginError) {
 	var told struct {
 		Token   string          `json:"access_token"`
 		Type    string          `json:"token_type"`
 		Expires json.RawMessage `json:"expires_in"` // some send a text, with or without a number
+		Error   string          `json:"error"`
 	}
 	err := json.Unmarshal(body, &told)
 	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
 	switch {
+	case told.Token == "" && slices.Contains(loginErrors, told.Error): // some have one status for everything
+		e := l.failed("answered 200 OK (%s)", told.Error)
+		e.refused = true
+		return nil, e
 	case len(body) > maxTokenBody || err != nil || told.Token == "":
 		return nil, l.failed("answered 200 without an access_token in JSON")
-	case !strings.EqualFold(cmp.Or(told.Type, "Bearer"), "Bearer"):
+	case !slices.ContainsFunc(bearerTypes, func(name string) bool { return strings.EqualFold(told.Type, name) }):
 		return nil, l.failed("answered with a token that is not of the type Bearer")
 	case len(told.Token) > maxToken || strings.ContainsFunc(told.Token, unprintable):
 		return nil, l.failed("answered with a token that cannot stand in a header")

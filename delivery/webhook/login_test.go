@@ -305,19 +305,20 @@ func TestLoginFailures(t *testing.T) {
 		instead http.HandlerFunc
 		want    string
 	}{
-		"wrong secret":    {with(func(o *endpoint.OAuth2) { o.ClientSecret = "outro-segredo" }), nil, origin + "answered 401 Unauthorized (invalid_client)"},
-		"wrong scope":     {with(func(o *endpoint.OAuth2) { o.Scopes = []string{"admin"} }), nil, origin + "answered 400 Bad Request (invalid_scope)"},
-		"wrong path":      {with(func(o *endpoint.OAuth2) { o.TokenURL = p.url + "/nowhere" }), nil, origin + "answered 404 Not Found"},
-		"guarded":         {with(func(o *endpoint.OAuth2) { o.TokenURL = "http://169.254.169.254/token" }), nil, ""},
-		"guarded by name": {with(func(o *endpoint.OAuth2) { o.TokenURL = "http://metadata.test/token" }), nil, "login failed at token_url http://metadata.test: its host cannot be resolved"},
-		"error page":      {with(same), says(500, "<html>"), origin + "answered 500 Internal Server Error"},
-		"echo":            {with(same), says(400, `{"error":"`+clientSecret+`"}`), origin + "answered 400 Bad Request"},
-		"redirect":        {with(same), says(302, ``), origin + "answered 302 Found; redirects are not followed: put the final address into token_url"},
-		"no token":        {with(same), says(200, `{}`), origin + "answered 200 without an access_token in JSON"},
-		"no JSON":         {with(same), says(200, `ok`), origin + "answered 200 without an access_token in JSON"},
-		"too long":        {with(same), says(200, `{"access_token":"`+strings.Repeat("x", 70000)+`"}`), origin + "answered 200 without an access_token in JSON"},
-		"header split":    {with(same), says(200, `{"access_token":"a\r\nX-Evil: 1","token_type":"bearer"}`), origin + "answered with a token that cannot stand in a header"},
-		"another type":    {with(same), says(200, `{"access_token":"a","token_type":"DPoP"}`), origin + "answered with a token that is not of the type Bearer"},
+		"wrong secret":     {with(func(o *endpoint.OAuth2) { o.ClientSecret = "outro-segredo" }), nil, origin + "answered 401 Unauthorized (invalid_client)"},
+		"wrong scope":      {with(func(o *endpoint.OAuth2) { o.Scopes = []string{"admin"} }), nil, origin + "answered 400 Bad Request (invalid_scope)"},
+		"wrong path":       {with(func(o *endpoint.OAuth2) { o.TokenURL = p.url + "/nowhere" }), nil, origin + "answered 404 Not Found"},
+		"guarded":          {with(func(o *endpoint.OAuth2) { o.TokenURL = "http://169.254.169.254/token" }), nil, ""},
+		"guarded by name":  {with(func(o *endpoint.OAuth2) { o.TokenURL = "http://metadata.test/token" }), nil, "login failed at token_url http://metadata.test: its host cannot be resolved"},
+		"error page":       {with(same), says(500, "<html>"), origin + "answered 500 Internal Server Error"},
+		"echo":             {with(same), says(400, `{"error":"`+clientSecret+`"}`), origin + "answered 400 Bad Request"},
+		"redirect":         {with(same), says(302, ``), origin + "answered 302 Found; redirects are not followed: put the final address into token_url"},
+		"no token":         {with(same), says(200, `{}`), origin + "answered 200 without an access_token in JSON"},
+		"refused with 200": {with(same), says(200, `{"error":"invalid_client","error_description":"x"}`), origin + "answered 200 OK (invalid_client)"},
+		"no JSON":          {with(same), says(200, `ok`), origin + "answered 200 without an access_token in JSON"},
+		"too long":         {with(same), says(200, `{"access_token":"`+strings.Repeat("x", 70000)+`"}`), origin + "answered 200 without an access_token in JSON"},
+		"header split":     {with(same), says(200, `{"access_token":"a\r\nX-Evil: 1","token_type":"bearer"}`), origin + "answered with a token that cannot stand in a header"},
+		"another type":     {with(same), says(200, `{"access_token":"a","token_type":"DPoP"}`), origin + "answered with a token that is not of the type Bearer"},
 		"slow": {with(same), func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // only then is a hangup noticed
 			<-r.Context().Done()
@@ -337,7 +338,7 @@ func TestLoginFailures(t *testing.T) {
 			continue
 		}
 		kind := webhook.Retry
-		if strings.Contains(c.want, "answered 40") { // the client is not taken
+		if strings.Contains(c.want, "answered 40") || strings.Contains(c.want, "200 OK (") { // the client is not taken
 			kind = webhook.Refused
 		}
 		if o.Class != webhook.ClassLogin || o.Kind != kind || o.Status != 0 || o.Err.Error() != c.want {
@@ -364,6 +365,18 @@ func TestLoginFailures(t *testing.T) {
 	}
 	p.answer(nil)
 	sender.Redial(ep)
+	mustDeliver(t, sender.Send(t.Context(), ep, message()))
+
+	// So is it for whoever tests an endpoint, and then for its events.
+	p.answer(says(503, ``))
+	ep = with(func(o *endpoint.OAuth2) { o.Params = map[string]endpoint.Hidden{"resource_hint": "test"} })
+	if o := sender.Send(t.Context(), ep, message()); o.Class != webhook.ClassLogin {
+		t.Errorf("class %s, want login", o.Class)
+	}
+	p.answer(nil)
+	if x := sender.Probe(t.Context(), ep, message()); x.Outcome != webhook.Delivered.String() {
+		t.Errorf("a test after a failed login: %s %s", x.Outcome, x.Error)
+	}
 	mustDeliver(t, sender.Send(t.Context(), ep, message()))
 }
 
@@ -451,6 +464,24 @@ func TestFixedLogins(t *testing.T) {
 			if strings.Contains(text, credentials) || auth.Basic.User != "" && strings.Contains(text, "com dois") {
 				t.Errorf("shown: %s", text)
 			}
+		}
+	}
+}
+
+// TestTokenTypes: what servers call a bearer token.
+func TestTokenTypes(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"Bearer", "bearer", "BearerToken", ""} {
+		agents, authorizations := make(chan string, 1), make(chan string, 1)
+		tokens := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			agents <- r.UserAgent()
+			_, _ = io.WriteString(w, `{"access_token":"o-token","token_type":"`+kind+`","expires_in":"1799"}`)
+		}))
+		ep := local(serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { authorizations <- r.Header.Get("Authorization") })))
+		ep.Auth.OAuth2 = endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
+		mustDeliver(t, newSender(t, webhook.Options{Version: "1.2.3"}).Send(t.Context(), ep, message()))
+		if agent, got := <-agents, <-authorizations; agent != "Gancho/1.2.3" || got != "Bearer o-token" {
+			t.Errorf("%q: a token was fetched by %s, and sent as %s", kind, agent, got)
 		}
 	}
 }

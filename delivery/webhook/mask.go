@@ -30,8 +30,9 @@ type answerMask struct {
 // password.
 func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	var values []string
+	template := func(text string) { values = append(values, endpoint.ParseTemplate(text).Texts()...) }
 	for _, v := range ep.Headers {
-		values = append(values, endpoint.ParseTemplate(v.Reveal()).Texts()...)
+		template(v.Reveal())
 	}
 	for _, v := range ep.Extra {
 		values = append(values, v.Reveal())
@@ -44,7 +45,9 @@ func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	}
 	if u, err := url.Parse(ep.URL); err == nil {
 		for name, given := range u.Query() {
-			values = append(values, given...)
+			for _, v := range given {
+				template(v)
+			}
 			if strings.Trim(strings.Join(given, ""), "=") == "" {
 				values = append(values, name) // the whole of it may be a token
 			}
@@ -54,7 +57,7 @@ func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 			if strings.Trim(value, "=") == "" {
 				value = part // a = at the end is the padding of base64
 			}
-			values = append(values, value)
+			template(value)
 		}
 		if password, ok := u.User.Password(); ok {
 			values = append(values, password, basicCredentials(u.User))

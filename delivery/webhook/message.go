@@ -8,6 +8,9 @@ type Message struct {
 	ID string `json:"webhook_id"`
 	// Type is the event's name.
 	Type string `json:"event"`
+	// Title is what people call such events, for messages to them; empty: Type. It is not
+	// queued: the rules have it.
+	Title string `json:"-"`
 	// Tenant is empty when the rule has none.
 	Tenant string `json:"tenant,omitempty"`
 	// Key is the ordering key within the tenant. It is not sent.

@@ -96,6 +96,10 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
 		return nothing
 	}
+	if t.login != nil {
+		t.login.retry()
+	}
+	ms = s.titled(t, ms)
 	with, failed := t.credentials(ctx)
 	if failed != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}

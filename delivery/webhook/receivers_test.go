@@ -141,13 +141,16 @@ func TestDocumentedReceivers(t *testing.T) {
 		runtime       string
 		command       func(dir, port string) []string // run in dir
 		asymmetric    bool
+		forms         bool
 	}{
-		{"Go", "receiver.go", "go", func(dir, _ string) []string { return []string{filepath.Join(dir, "receiver")} }, true},
-		{"JavaScript", "receiver.js", "node", func(string, string) []string { return []string{"node", "receiver.js"} }, true},
-		{"Python", "receiver.py", "python3", func(string, string) []string { return []string{"python3", "receiver.py"} }, false},
-		{"PHP", "receiver.php", "php", func(_, port string) []string {
-			return []string{"php", "-d", "display_errors=0", "-S", "127.0.0.1:" + port, "receiver.php"}
-		}, true},
+		{"Go", "receiver.go", "go", func(dir, _ string) []string { return []string{filepath.Join(dir, "receiver")} }, true, false},
+		{"JavaScript", "receiver.js", "node", func(string, string) []string { return []string{"node", "receiver.js"} }, true, false},
+		{"Python", "receiver.py", "python3", func(string, string) []string { return []string{"python3", "receiver.py"} }, false, false},
+		{"PHP", "receiver.php", "php", runPHP, true, true},
+		{"PHP with the official library", "receiver.php", "php", runPHP, false, false},
+		{"fastify", "receiver.js", "node", func(string, string) []string {
+			return []string{"env", "NODE_PATH=" + npmPackages(t), "node", "receiver.js"}
+		}, false, true},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
 			t.Parallel()
@@ -157,6 +160,9 @@ func TestDocumentedReceivers(t *testing.T) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, c.file), []byte(documented(t, c.heading)), 0o600); err != nil {
 				t.Fatal(err)
+			}
+			if c.heading == "PHP with the official library" {
+				installPHPLibrary(t, dir)
 			}
 			if c.runtime == "go" {
 				build := exec.CommandContext(t.Context(), "go", "build", "-o", "receiver", c.file)
@@ -171,9 +177,77 @@ func TestDocumentedReceivers(t *testing.T) {
 				keys = append(keys, secrets(t, signingSeed)[0])
 			}
 			for _, key := range keys {
-				exerciseReceiver(t, dir, c.command, key, c.heading == "PHP")
+				exerciseReceiver(t, dir, c.command, key, c.forms)
 			}
 		})
+	}
+}
+
+func runPHP(_, port string) []string {
+	return []string{"php", "-d", "display_errors=0", "-S", "127.0.0.1:" + port, "receiver.php"}
+}
+
+// installPHPLibrary puts Standard Webhooks' own library where composer would: it comes with the one for Go.
+func installPHPLibrary(t *testing.T, dir string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/standard-webhooks/standard-webhooks/libraries").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(out)), "php", "src")
+	if err := os.Mkdir(filepath.Join(dir, "vendor"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	load := "<?php foreach ([...glob('" + source + "/Exception/*.php'), '" + source + "/Webhook.php'] as $file) { require_once $file; }\n"
+	if err := os.WriteFile(filepath.Join(dir, "vendor", "autoload.php"), []byte(load), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPHPLibraryHeaderCase: the reason for array_change_key_case in the document.
+func TestPHPLibraryHeaderCase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	installPHPLibrary(t, dir)
+	const lowered = "array_change_key_case(getallheaders(), CASE_LOWER)"
+	program := documented(t, "PHP with the official library")
+	if !strings.Contains(program, lowered) {
+		t.Fatalf("the document has no %s", lowered)
+	}
+	program = strings.Replace(program, lowered, "getallheaders()", 1)
+	if err := os.WriteFile(filepath.Join(dir, "receiver.php"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := secrets(t, newerSecret)[0]
+	url, _ := startReceiver(t, dir, runPHP, key.Reveal())
+	ep := local(url)
+	ep.Secrets = []endpoint.Secret{key}
+	if o := newSender(t, webhook.Options{}).Send(t.Context(), ep, documentedMessage()); o.Status != http.StatusUnauthorized {
+		t.Errorf("the library has changed: the headers' names as PHP has them are answered %d", o.Status)
+	}
+}
+
+// TestFastifyFormats: the program takes what fastify alone would answer 415 or 413.
+func TestFastifyFormats(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "receiver.js"), []byte(documented(t, "fastify")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := secrets(t, newerSecret)[0]
+	url, output := startReceiver(t, dir, func(string, string) []string {
+		return []string{"env", "NODE_PATH=" + npmPackages(t), "node", "receiver.js"}
+	}, key.Reveal())
+	sender := newSender(t, webhook.Options{})
+	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents, endpoint.FormatForm} {
+		ep := local(url)
+		ep.Secrets, ep.Format = []endpoint.Secret{key}, format
+		m := documentedMessage()
+		m.ID, m.Data = "large-"+format.String(), []byte(`{"texto":"`+strings.Repeat("ç\u2028", 1<<20)+`"}`)
+		if o := sender.Send(t.Context(), ep, m); o.Status != http.StatusNoContent {
+			t.Errorf("%s is answered %d, %v\n%s", format, o.Status, o.Err, output())
+		}
+		eventually(t, "the event", func() bool { return strings.Contains(output(), m.ID) })
 	}
 }
 

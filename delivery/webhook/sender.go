@@ -34,6 +34,8 @@ type Options struct {
 	// request's headers.
 	Keep         Keeps
 	KeepRequests bool
+	// Title is what people call events of a type, "" if they have no name for them; nil: they have none.
+	Title func(event string) string
 	// RootCAs are trusted to sign receivers' certificates; nil: the system's.
 	RootCAs *x509.CertPool
 }
@@ -123,6 +125,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err, Duration: time.Since(start)}
 	}
+	ms = s.titled(t, ms)
 	with, failed := t.credentials(ctx)
 	if failed != nil {
 		failed.Duration = time.Since(start)
@@ -145,6 +148,16 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	o.Duration = time.Since(start)
 	o.Detail = s.detail(&a, ep, &o)
 	return o
+}
+
+// titled are the messages with their titles, if the endpoint shows them.
+func (s *Sender) titled(t *preparedEndpoint, ms []*Message) []*Message {
+	if t.chat == endpoint.NoChat || s.options.Title == nil {
+		return ms
+	}
+	m := *ms[0] // a chat gets no lists, and others have the message, too
+	m.Title = s.options.Title(m.Type)
+	return []*Message{&m}
 }
 
 // attempt is what post needs to know, and what it has seen.

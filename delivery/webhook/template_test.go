@@ -69,13 +69,13 @@ func TestTemplatesAreMasked(t *testing.T) {
 	t.Parallel()
 	ep := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(r.Header.Get("X-Api-Key") + " " + r.URL.RawQuery))
-	})) + "/hook?token=segredo-da-url&event={type}")
-	ep.Headers = map[string]endpoint.Hidden{"X-Api-Key": "chave-secreta-{tenant}"}
+	})) + "/hook?token=segredo-da-url&event={type}&sig=outro+segredo-{id}-terceiro")
+	ep.Headers = map[string]endpoint.Hidden{"X-Api-Key": "chave-secreta-{tenant}aa{{b}}cc"}
 	shown := newSender(t, webhook.Options{}).Probe(t.Context(), ep, message())
-	if diff := cmp.Diff("***7 token=***&event=cobranca.liquidada", shown.Answer.Body); diff != "" {
+	if diff := cmp.Diff("***7*** token=***&event=cobranca.liquidada&sig=***"+message().ID+"***", shown.Answer.Body); diff != "" {
 		t.Errorf("answer (want -, got +):\n%s", diff)
 	}
-	if strings.Contains(shown.Request.URL, "segredo") || shown.Request.Header.Get("X-Api-Key") != endpoint.Masked {
+	if strings.Contains(shown.Request.URL, "segredo") || strings.Contains(shown.Request.URL, "terceiro") || shown.Request.Header.Get("X-Api-Key") != endpoint.Masked {
 		t.Errorf("shown: %s %v", shown.Request.URL, shown.Request.Header)
 	}
 }

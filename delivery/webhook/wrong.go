@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"gancho/delivery/endpoint"
 )
@@ -32,7 +34,8 @@ type WrongProbe struct {
 const longestSuccess = 100
 
 // ProbeWrong sends the message of a Probe that was delivered, right, twice more: signed with
-// other secrets, and to a path beside the endpoint's that nobody has chosen.
+// other secrets, and to a path beside the endpoint's that nobody has chosen. Before it proposes
+// to look at the body it sends a right one, too.
 func (s *Sender) ProbeWrong(ctx context.Context, ep *endpoint.Endpoint, m *Message, right *Exchange) []WrongProbe {
 	var kinds []string
 	var wrong []*endpoint.Endpoint
@@ -60,7 +63,21 @@ func (s *Sender) ProbeWrong(ctx context.Context, ep *endpoint.Endpoint, m *Messa
 		})
 	}
 	group.Wait()
+	if slices.ContainsFunc(out, func(p WrongProbe) bool { return strings.HasPrefix(p.Success, successBody) }) && s.answersOtherwise(ctx, ep, m, right) {
+		for i := range out {
+			out[i].Success = ""
+		}
+	}
 	return out
+}
+
+// answersOtherwise reports whether a receiver has another body for each event, such as one with an
+// id: what it has said once tells nothing of what it will say, and would have no event delivered.
+func (s *Sender) answersOtherwise(ctx context.Context, ep *endpoint.Endpoint, m *Message, right *Exchange) bool {
+	next := *m
+	next.ID += "-again"
+	x := s.Probe(ctx, ep, &next)
+	return x.Answer == nil || strings.TrimSpace(x.Answer.Body) != strings.TrimSpace(right.Answer.Body)
 }
 
 // withOtherSecrets returns the endpoint with secrets of the same kinds that nobody has.
@@ -75,6 +92,9 @@ func withOtherSecrets(ep *endpoint.Endpoint) *endpoint.Endpoint {
 	return &other
 }
 
+// successBody begins a distinction by the body.
+const successBody = "success: {body: '"
+
 // distinction is a success: setting under which the one answer is delivered and the other
 // is not.
 func distinction(right, wrong *Exchange) string {
@@ -82,9 +102,9 @@ func distinction(right, wrong *Exchange) string {
 	switch body := strings.TrimSpace(good.Body); {
 	case good.Status != bad.Status:
 		return fmt.Sprintf("success: {status: %d}", good.Status)
-	case body == "" || len(body) > longestSuccess || strings.ContainsAny(body, "\n\r'") || strings.Contains(bad.Body, body) || strings.Contains(body, endpoint.Masked):
+	case body == "" || len(body) > longestSuccess || strings.ContainsFunc(body, func(r rune) bool { return r == '\'' || !unicode.IsPrint(r) }) || strings.Contains(bad.Body, body) || strings.Contains(body, endpoint.Masked):
 		return ""
 	default:
-		return "success: {body: '" + regexp.QuoteMeta(body) + "'}"
+		return successBody + regexp.QuoteMeta(body) + "'}"
 	}
 }

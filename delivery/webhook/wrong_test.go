@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"testing"
@@ -43,6 +44,13 @@ func TestProbeWrong(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, "accepted (1)\n")
 		}, key, probes{{Kind: "signature", Status: 200, Accepted: true, Success: `success: {body: 'accepted \(1\)'}`}, {Kind: "path", Status: 200, Accepted: true, Success: `success: {body: 'accepted \(1\)'}`}}},
+		"says so in a body that is never the same": {func(w http.ResponseWriter, r *http.Request) {
+			if signed, there := right(r); !signed || !there {
+				_, _ = io.WriteString(w, "no")
+				return
+			}
+			_, _ = io.WriteString(w, `{"received":"`+rand.Text()+`"}`)
+		}, key, probes{{Kind: "signature", Status: 200, Accepted: true}, {Kind: "path", Status: 200, Accepted: true}}},
 		"another 2xx": {func(w http.ResponseWriter, r *http.Request) {
 			if _, there := right(r); !there {
 				w.WriteHeader(http.StatusAccepted)

@@ -52,6 +52,30 @@ func TestNoSecrets(t *testing.T) {
 		"name": "echo", "url": echo.URL + "/?token=" + mark, "allow_http": true, "allow_private": []string{"127.0.0.1/32"},
 		"headers": object{"X-Api-Key": mark}, "extra": object{"validationtoken": mark}, "secret": signing.Reveal(),
 	}))
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"access_token":"` + mark + `-token","token_type":"Bearer"}`))
+	}))
+	t.Cleanup(tokens.Close)
+	oauth2 := object{"token_url": tokens.URL + "/oauth2/" + mark + "?" + mark, "client_id": "academia", "client_secret": mark, "params": object{"audience": mark}}
+	must[object](w, http.StatusCreated, "POST", "/endpoints", "root", asJSON(object{
+		"name": "echo-login", "url": echo.URL, "allow_http": true, "allow_private": []string{"127.0.0.1/32"}, "auth": object{"oauth2": oauth2}, "secret": signing.Reveal(),
+	}))
+	must[object](w, http.StatusOK, "PATCH", "/endpoints/marked", "root", `{"headers":{"Authorization":null},"auth":{"oauth2":{"token_url":"https://login.example.com/oauth2/`+mark+`?x=`+mark+`","client_id":"a","client_secret":"`+mark+`"}}}`)
+	must[object](w, http.StatusOK, "PATCH", "/endpoints/marked", "root", `{"auth":{"oauth2":null,"bearer":"`+mark+`"}}`)
+	must[object](w, http.StatusOK, "PATCH", "/endpoints/marked", "root", `{"auth":{"bearer":null,"basic":{"user":"ana","password":"`+mark+`"}}}`)
+	for _, auth := range []string{
+		`{"basic":{"user":"ana","password":"` + mark + `"}}`, `{"basic":{"password":"***"}}`, `{"basic":{"user":"a:b"}}`, `{"basic":null,"bearer":"` + mark + `"}`, `{"bearer":"` + mark + `\n"}`, `{"bearer":["` + mark + `"]}`,
+		`{"bearer":null,"oauth2":` + asJSON(oauth2) + `}`, `"` + mark + `"`, `["` + mark + `"]`, `{"basic":{"user":"a","password":{"x":"` + mark + `"}}}`, `{"basic":"` + mark + `"}`,
+		`{"oauth2":{"token_url":"https://login.example.com/oauth2/` + mark + `?x=` + mark + `","client_id":"a","client_secret":"` + mark + `","params":{"audience":"` + mark + `"}}}`, `{"oauth2":{"client_secret":"***"}}`,
+		`{"oauth2":{"token_url":"https://u:` + mark + `@login.example.com"}}`, `{"oauth2":{"token_url":"ftp://login.example.com/` + mark + `"}}`, `{"oauth2":{"token_url":"https://login.example.com/%zz` + mark + `"}}`,
+		`{"oauth2":{"token_url":"https://other.example.com/"}}`, `{"oauth2":{"params":{"grant_type":"` + mark + `"}}}`, `{"oauth2":{"params":["` + mark + `"]}}`, `{"oauth2":null,"bearer":"` + mark + `"}`,
+	} {
+		w.do("PATCH", "/endpoints/marked", "root", `{"headers":{"Authorization":null},"auth":`+auth+`}`)
+		for name := range w.tokens {
+			w.do("PATCH", "/endpoints/marked", name, `{"auth":`+auth+`}`)
+		}
+	}
+	must[object](w, http.StatusOK, "PATCH", "/endpoints/marked", "root", `{"auth":null,"headers":{"Authorization":"Basic `+mark+`"}}`)
 	// Every change, and every way of getting one wrong.
 	for _, patch := range []string{
 		`{"rate":"1/s"}`, `{"headers":{"X-Api-Key":"***"}}`, `{"headers":{"X-Other":"` + mark + `"}}`, `{"url":"https://crm.example.com/hooks?token=***&x=` + mark + `"}`,
@@ -76,7 +100,7 @@ func TestNoSecrets(t *testing.T) {
 	// Everything that can be read, done and refused.
 	for _, r := range api.Routes() {
 		for token := range w.tokens {
-			for _, name := range []string{"marked", "echo"} {
+			for _, name := range []string{"marked", "echo", "echo-login"} {
 				if token == "root" && r.Method == http.MethodDelete {
 					continue // comes last
 				}
@@ -86,6 +110,9 @@ func TestNoSecrets(t *testing.T) {
 				w.do(r.Method, strings.NewReplacer("{name}", name, "{id}", "1").Replace(r.Path)+"?access_token="+mark, token, "")
 			}
 		}
+	}
+	if x := must[webhook.Exchange](w, http.StatusOK, "POST", "/endpoints/echo-login/test", "root", ""); x.Answer == nil || !strings.Contains(x.Answer.Body, "Authorization: Bearer ***") {
+		t.Fatalf("the receiver has not echoed the token: %+v", x)
 	}
 	x := must[webhook.Exchange](w, http.StatusOK, "POST", "/endpoints/echo/test", "hands", "")
 	if x.Answer == nil || !strings.Contains(x.Answer.Body, "webhook-id") && !strings.Contains(x.Answer.Body, "Webhook-Id") {

@@ -296,7 +296,10 @@ func (b *bridge) keyring() *state.Keyring {
 }
 
 func (b *bridge) senderOptions() webhook.Options {
-	o := webhook.Options{Version: b.Version, Logger: b.Log}
+	o := webhook.Options{
+		Version: b.Version, Logger: b.Log,
+		Title: func(event string) string { return b.definitionsNow().Rules.Title(event) },
+	}
 	if b.State != nil && b.State.KeepLog > 0 {
 		o.Keep, o.KeepRequests = b.State.KeepAnswers, b.State.KeepEvents > 0
 	}

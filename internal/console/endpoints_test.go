@@ -39,13 +39,14 @@ func TestEndpointScreens(t *testing.T) {
 	if strings.Contains(b.body, "s3gr3d0") {
 		t.Error("the test shows a secret")
 	}
-	b.open("/console/endpoints/crm").submit("Ativar").shows(http.StatusOK, "O endpoint está ativo", "ATIVO")
+	b.open("/console/endpoints/crm").shows(http.StatusOK, "Último teste", "num caminho que não existe também recebe 204")
+	b.submit("Ativar").shows(http.StatusOK, "O endpoint está ativo", "ATIVO")
 	b.submit("Pausar").shows(http.StatusOK, "PAUSADO", "Os eventos esperam na fila")
 
 	// What is not touched stays, secrets included; what is emptied has its default again.
 	b.open("/console/endpoints/crm/edit").submit("Salvar", "Tempo limite", "7s", "Esperas entre tentativas", "1s, 2m", "Eventos por requisição", "10", "Fechamento do dia", "daily 00:10").shows(http.StatusOK, "salvas", "closing: daily 00:10", "timeout: 7s", "- 2m", "max: 10")
 	b.open("/console/endpoints/crm/edit").submit("Salvar", "Cabeçalhos", "Authorization: ***", "Tempo limite", "", "Eventos por requisição", "", "Status que valem como entregue", "200, 204").shows(http.StatusOK)
-	for _, gone := range []string{"timeout", "X-Loja", "batch"} {
+	for _, gone := range []string{"timeout", "X-Loja", "batch", "Último teste", "também recebe"} {
 		if strings.Contains(b.text(), gone) {
 			t.Errorf("%s is still there: %s", gone, b.text())
 		}
@@ -67,6 +68,21 @@ func TestEndpointScreens(t *testing.T) {
 	b.submit("Remover endpoint", "Nome do endpoint", "CRM").shows(http.StatusUnprocessableEntity, "escreva o nome do endpoint exatamente")
 	b.submit("Remover endpoint", "Nome do endpoint", "crm", "A fila dele", "drop").shows(http.StatusOK, "a fila dele é descartada")
 	b.open("/console/endpoints/crm").shows(http.StatusNotFound)
+}
+
+// A chat gets no key that nobody would verify with.
+func TestNewChat(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t)
+	b := w.as(state.Admin, "").open("/console/new-endpoint")
+	b.submit("Criar endpoint", "Nome", "sala", "URL", "https://hooks.slack.com/services/T0/B0/XyZ123abcDEF", "Estilo pronto", "slack").shows(http.StatusCreated, "style: slack")
+	if strings.Contains(b.body, `id="created"`) || strings.Contains(b.body, "XyZ123") {
+		t.Errorf("the page shows a key, or the address: %s", b.text())
+	}
+	stored, err := w.store.Endpoint(context.Background(), "sala")
+	if err != nil || len(stored.Secrets) != 0 {
+		t.Errorf("%d keys are stored, %v", len(stored.Secrets), err)
+	}
 }
 
 // fieldText is what a text with several lines has in it.

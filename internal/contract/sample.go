@@ -36,7 +36,7 @@ func (e *Event) Sample(ep *endpoint.Endpoint) (map[string][]string, []byte) {
 // message is a sample of the event's first variant.
 func (e *Event) message() *webhook.Message {
 	v := &e.Variants[0]
-	m := &webhook.Message{ID: sampleID, Type: e.Name, Time: sampleTime, Sequence: sampleSequence, Op: v.Ops[0]}
+	m := &webhook.Message{ID: sampleID, Type: e.Name, Title: e.Title, Time: sampleTime, Sequence: sampleSequence, Op: v.Ops[0]}
 	m.Data = e.sample.value(v.Data, "", "")
 	if v.Tenant != 0 {
 		m.Tenant = "1"

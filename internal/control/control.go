@@ -134,6 +134,9 @@ type EndpointView struct {
 	Recent *state.Recent `json:"recent,omitempty"`
 	// Lately is what its newest attempts led to, in the list of endpoints and of one, with a log.
 	Lately *state.Lately `json:"lately,omitempty"`
+	// Tested is what its receiver said to the last test that was delivered, in the list of endpoints and of
+	// one; nil where its settings have changed since.
+	Tested *state.EndpointTest `json:"tested,omitempty"`
 	// Problem is why it cannot be delivered to, whatever its state.
 	Problem string `json:"problem,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // EventView is a kept event with its body, and what was attempted of it.
@@ -71,8 +72,21 @@ func (s *Service) preview(ctx context.Context, a Actor, name string, m *webhook.
 	if err != nil {
 		return nil, err
 	}
+	m.Title = s.titleOf(m.Type)
 	header, body := webhook.NewPreview(&e).Request(m)
 	return &webhook.ExchangeRequest{Method: http.MethodPost, URL: endpoint.MaskURL(e.URL), Header: header, Body: string(body)}, nil
+}
+
+// titleOf is what people call an event; empty where the rules do not say it, or are not known here.
+func (s *Service) titleOf(event string) string {
+	if s.Catalogue == nil {
+		return ""
+	}
+	types := s.Catalogue()
+	if i := slices.IndexFunc(types, func(t mapping.EventType) bool { return t.Name == event }); i >= 0 {
+		return types[i].Title
+	}
+	return ""
 }
 
 // rulesOf are the places of the rules that make an event.

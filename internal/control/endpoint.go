@@ -37,6 +37,9 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err := s.addLive(ctx, a, page.Items); err != nil {
 		return page, err
 	}
+	if err := s.addTested(ctx, page.Items); err != nil {
+		return page, err
+	}
 	return page, s.addLately(ctx, a, page.Items)
 }
 
@@ -48,6 +51,9 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 	}
 	view := []EndpointView{e.view()}
 	if err := s.addLive(ctx, a, view); err != nil {
+		return view[0], err
+	}
+	if err := s.addTested(ctx, view); err != nil {
 		return view[0], err
 	}
 	return view[0], s.addLately(ctx, a, view)
@@ -140,7 +146,7 @@ type NewEndpoint struct {
 	// Document is JSON or YAML; see endpoint.Parse. It may hold secret or secrets.
 	Document []byte
 	// Secrets sign instead of the document's, the newest first. With neither a
-	// key is generated: an ed25519 one when Ed25519 is set.
+	// key is generated, if anything is signed: an ed25519 one when Ed25519 is set.
 	Secrets []endpoint.Secret
 	Ed25519 bool
 }
@@ -155,7 +161,7 @@ func (n *NewEndpoint) Check() error {
 }
 
 // AddEndpoint stores a new endpoint. The answer has its signing key when it was
-// generated or given as a text, this once. Needs Admin.
+// generated or given as a text, this once. One that signs nothing gets none. Needs Admin.
 func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (CreatedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -202,10 +208,13 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if len(secrets) == 0 && n.Ed25519 && len(ep.Signatures) > 0 {
 		return CreatedView{}, invalid("/signatures", "leave out ed25519", "signatures are made with an HMAC secret, and an ed25519 key was asked for")
 	}
-	if len(secrets) == 0 {
-		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
-	} else if secrets[0].IsText() {
+	switch {
+	case len(secrets) > 0 && secrets[0].IsText():
 		view.show(secrets[0])
+	case len(secrets) == 0 && ep.SignsAnything():
+		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
+	case len(secrets) == 0 && n.Ed25519:
+		return CreatedView{}, invalid("/standard", "leave out ed25519", "nothing is signed, and an ed25519 key was asked for")
 	}
 	added, err := store.Within(state.Limits{Room: s.roomFor(ep.Tenants)}).AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),
@@ -368,6 +377,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	}
 	if m := ep.CheckSecrets(before.Secrets); m != nil {
 		return EndpointView{}, invalid("/signatures", m.Hint, "%s", m.Message)
+	}
+	if len(before.Secrets) == 0 && ep.SignsAnything() && !before.SignsAnything() {
+		return EndpointView{}, invalid("/standard", "rotate its key first, which makes one, or write standard: false", "the endpoint has no key to sign with")
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
 	return viewOf(store.UpdateEndpoint(ctx, a.Name, e))

@@ -279,6 +279,24 @@ func (s *Service) EventTypes(_ context.Context, a Actor) ([]mapping.EventType, e
 	return s.Catalogue(), nil
 }
 
+// addTested adds to the views what their receivers said to the last test of the endpoint as it is set now.
+func (s *Service) addTested(ctx context.Context, views []EndpointView) error {
+	if s.Store == nil || len(views) == 0 {
+		return nil
+	}
+	names := make([]string, len(views))
+	for i := range views {
+		names[i] = views[i].Name
+	}
+	tests, err := s.Store.Tests(ctx, names)
+	for i := range views {
+		if t, ok := tests[views[i].Name]; ok && t.Is(views[i].Settings) {
+			views[i].Tested = &t
+		}
+	}
+	return err
+}
+
 // latelySpan is from when on the newest attempts of an endpoint are read: of the partitions of a few days only.
 const latelySpan = 24 * time.Hour
 

@@ -179,8 +179,8 @@ const PingType = "ping"
 
 // Test sends a signed event of type ping to an endpoint, whatever its state,
 // and returns the request and the answer; when that was delivered, with what the receiver said to the same
-// event signed with another key, and sent to a path beside it. The queue is not touched, and nothing is stored but
-// that the actor has tested it, when that was delivered (audit log). Needs Operator.
+// event signed with another key, and sent to a path beside it. The queue is not touched; of a test that was delivered it is
+// stored that the actor has tested it (audit log), and what the receiver said to wrong requests. Needs Operator.
 func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Exchange, error) {
 	found, err := s.findFor(ctx, a, state.Operator, name)
 	if err != nil {
@@ -199,6 +199,9 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 	}
 	if s.Store != nil && x.Outcome == webhook.Delivered.String() {
 		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Tenant: a.Tenant, Action: Tested, Object: "endpoint/" + name}); err != nil {
+			return webhook.Exchange{}, err
+		}
+		if err := s.Store.SaveTest(ctx, name, found.Public, x.Wrong); err != nil {
 			return webhook.Exchange{}, err
 		}
 	}

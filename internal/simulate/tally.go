@@ -32,6 +32,7 @@ type tally struct {
 type ruleTally struct {
 	RuleReport
 	table     cdc.Name
+	title     string // of the event
 	sizes     sizes
 	conjuncts []ConjunctReport
 	reasons   map[string]*ParkedReport
@@ -46,7 +47,7 @@ func newTally(rules *mapping.Ruleset, o *Options) *tally {
 		t.previews[i] = webhook.NewPreview(&o.Endpoints[i])
 	}
 	for n, name := range rules.Rules() {
-		r := &ruleTally{RuleReport: RuleReport{Rule: name.Place, Event: name.Event, Endpoints: map[string]int64{}}, reasons: map[string]*ParkedReport{}}
+		r := &ruleTally{RuleReport: RuleReport{Rule: name.Place, Event: name.Event, Endpoints: map[string]int64{}}, title: rules.Title(name.Event), reasons: map[string]*ParkedReport{}}
 		t.rules[name.Place], t.numbers[uint16(n)] = r, r
 		t.order = append(t.order, name.Place)
 	}
@@ -191,6 +192,7 @@ func (t *tally) sample(r *ruleTally, e *event, index int) error {
 	if err != nil {
 		return err
 	}
+	message.Title = r.title
 	header, body := t.previews[index].Request(message)
 	s.Header, s.Body = header, string(body)
 	r.Samples = append(r.Samples, s)

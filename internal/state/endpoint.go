@@ -187,6 +187,9 @@ func (s *Store) deleteEndpoint(ctx context.Context, tx pgx.Tx, id int64, name st
 			return err
 		}
 	}
+	if _, err := tx.Exec(ctx, `delete from gancho.endpoint_tests where endpoint = $1`, s.text.encode(name)); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, `delete from gancho.endpoints where id = $1`, id)
 	return err
 }
