@@ -137,6 +137,7 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	rs.catalogue = b.catalogue()
+	rs.indexTimed()
 	if b.saved == nil {
 		var err error
 		if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {

@@ -311,13 +311,19 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	return b.refuseDenied(ctx, "privilege.parents", bound.rule.tableValue, -1, pg, sql, title)
 }
 
-// keyTexts are the values that appendColumns wrote.
+// keyTexts are the values that appendColumns wrote; nil: of another number of columns.
 func keyTexts(key []byte, columns int) [][]byte {
 	out := make([][]byte, columns)
 	r := key
 	for i := range out {
 		size, n := binary.Uvarint(r)
+		if n <= 0 || size > uint64(len(r)-n) {
+			return nil
+		}
 		out[i], r = r[n:n+int(size)], r[n+int(size):] // the length of a slice
+	}
+	if len(r) > 0 {
+		return nil
 	}
 	return out
 }

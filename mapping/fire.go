@@ -2,16 +2,19 @@ package mapping
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"gancho/cdc"
 )
 
-// Timer is one that is due: the position of the change that has set it, and the number of its rule.
+// Timer is one that is due: the position of the change that has set it, and its rule. That is what Identities has, not a
+// number: numbers are those of an epoch, and a timer may wait into the next one. N is the number that the rule had then.
 type Timer struct {
 	cdc.Position
-	N int
+	N    int
+	Rule string
 	// Key is the row's primary key, as TimerChange.Key had it.
 	Key []byte
 	Due time.Time
@@ -23,48 +26,51 @@ type TimerRule struct {
 	MaxLate      time.Duration // 0: no timer is too late
 }
 
-// TimerRule returns the rule with a number, if it has after.
-func (rs *Ruleset) TimerRule(n int) (TimerRule, bool) {
-	if b := rs.timerRule(n); b != nil {
+// TimerRule returns the rule with an identity, if it has after.
+func (rs *Ruleset) TimerRule(identity string) (TimerRule, bool) {
+	if b := rs.timed[identity]; b != nil {
 		return TimerRule{b.event, b.place(), b.maxLate}, true
 	}
 	return TimerRule{}, false
 }
 
-// HasTimers reports whether a rule has after.
-func (rs *Ruleset) HasTimers() bool {
+// TimerRules are the identities of the rules with after, in the order of the files.
+func (rs *Ruleset) TimerRules() []string {
+	var out []string
 	for _, b := range rs.rules {
 		if b.after != nil {
-			return true
+			out = append(out, rs.identity(b))
 		}
 	}
-	return false
+	return out
 }
 
-func (rs *Ruleset) timerRule(n int) *boundRule {
+// indexTimed notes the rules with after by their identities.
+func (rs *Ruleset) indexTimed() {
+	rs.timed = map[string]*boundRule{}
 	for _, b := range rs.rules {
-		if b.after != nil && b.number == n {
-			return b
+		if b.after != nil {
+			rs.timed[rs.identity(b)] = b
 		}
 	}
-	return nil
 }
 
 // Fire reads the rows of timers that are due, decides when once more, and gives the sink the events, in the order of the
 // timers, with their positions and numbers: as if the row were inserted at the time that was due, which is now() and
 // the event's Time. A row that is not there, or for which when is not true, makes none, and neither does a timer whose
 // rule is gone. What cannot be computed is given to Park. The Mapper is one for this alone, with numbered rules and a
-// source. Its errors are those of Resolve, and a *SchemaError where the rule no longer fits its table.
+// source. Its errors are those of Resolve, a *SchemaError where the rule no longer fits its table, and ErrTooMuch: the rows
+// are too large for so many timers at once.
 func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
-	rows, err := m.timedRows(ctx, timers)
+	rows, err := m.timedRows(ctx, timers, sink)
 	if err != nil {
 		return err
 	}
 	m.Reset()
 	for i := range timers {
 		t := &timers[i]
-		b := m.rules.timerRule(t.N)
-		row := rows[t.N][string(t.Key)]
+		b := m.rules.timed[t.Rule]
+		row := rows[t.Rule][string(t.Key)]
 		if b == nil || row == nil {
 			continue
 		}
@@ -104,7 +110,7 @@ func (m *Mapper) FireAfter(ctx context.Context, t *TimerChange, changes []*cdc.C
 	if row == nil {
 		return nil
 	}
-	if err := m.fireOn(t.rule, &Timer{t.Position, t.N, t.Key, t.Due}, row, sink); err != nil {
+	if err := m.fireOn(t.rule, &Timer{t.Position, t.N, t.Rule, t.Key, t.Due}, row, sink); err != nil {
 		return err
 	}
 	return m.Resolve(ctx, sink)
@@ -118,33 +124,55 @@ func (m *Mapper) timedPlan(b *boundRule) *rulePlan {
 	return m.timedPlans[b]
 }
 
-// timedRows reads the rows of timers, by the rule's number and the key.
-func (m *Mapper) timedRows(ctx context.Context, timers []Timer) (map[int]map[string][]cdc.Datum, error) {
-	wanted := map[int][]string{}
+// timedRows reads the rows of timers, by the rule and the key.
+func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[string]map[string][]cdc.Datum, error) {
+	wanted := map[string][]string{}
 	for i := range timers {
-		wanted[timers[i].N] = append(wanted[timers[i].N], string(timers[i].Key))
-	}
-	out := map[int]map[string][]cdc.Datum{}
-	for n, keys := range wanted {
-		b := m.rules.timerRule(n)
+		t := &timers[i]
+		b := m.rules.timed[t.Rule]
 		if b == nil {
 			continue
 		}
-		found := map[string][]cdc.Datum{}
+		if n := len(b.table.PrimaryKey); keyTexts(t.Key, n) == nil {
+			reason := fmt.Sprintf("the primary key of the table has other columns than when the timer was set (it has %d now), so that the row is not known", n)
+			if err := m.parkTimer(b, t, sink, reason); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		wanted[t.Rule] = append(wanted[t.Rule], string(t.Key))
+	}
+	out := map[string]map[string][]cdc.Datum{}
+	size := 0
+	for rule, keys := range wanted {
+		b, found := m.rules.timed[rule], map[string][]cdc.Datum{}
 		what := "rows whose timers are due for " + b.event + " of " + b.place()
-		read := func(part []string) error { return m.readTimed(ctx, b, part, found) }
+		read := func(part []string) error { return m.readTimed(ctx, b, part, found, &size, len(timers) > 1) }
 		// A value outside of the range of the column: no such row exists.
 		_, err := readInParts(ctx, m.source, what, nil, keys, read, func(string, error) {})
-		m.source.note(what, err)
+		if !errors.Is(err, ErrTooMuch) {
+			m.source.note(what, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", what, withoutData(err))
 		}
-		out[n] = found
+		out[rule] = found
 	}
 	return out, nil
 }
 
-func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, found map[string][]cdc.Datum) error {
+// parkTimer gives a timer whose row is not known to the sink.
+func (m *Mapper) parkTimer(b *boundRule, t *Timer, sink Sink, reason string) error {
+	return sink.Park(&Parked{
+		Position: t.Position, N: t.N, Type: b.event, Rule: b.place(), Table: b.table.Relation.TableName().String(), Op: cdc.Timer, Time: t.Due, Reason: reason,
+	})
+}
+
+// timedBytes is how much memory the rows of timers may take that are fired at once.
+const timedBytes = 16 << 20
+
+// readTimed reads rows by their keys, and adds to size how large they are. limited: ErrTooMuch where that is too much.
+func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, found map[string][]cdc.Datum, size *int, limited bool) error {
 	rel := b.table.Relation
 	keys := columnIndexes(rel, b.table.PrimaryKey)
 	columns := append([]int{}, m.timedPlan(b).needs...)
@@ -162,6 +190,10 @@ func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, fo
 		for i, column := range columns {
 			row[column] = values[i]
 			row[column].Text = append([]byte(nil), values[i].Text...)
+			*size += len(values[i].Text)
+		}
+		if limited && *size > timedBytes {
+			return ErrTooMuch
 		}
 		key, _ := m.collector.appendColumns(nil, rel, keys, row)
 		found[string(key)] = row

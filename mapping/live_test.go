@@ -48,6 +48,8 @@ func (l *live) Timer(c *mapping.TimerChange) error {
 		text += fmt.Sprintf(" was %q", c.Former)
 	}
 	switch {
+	case c.All:
+		text = "all canceled"
 	case c.Due.IsZero():
 		text += " canceled"
 	case c.Pending:

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"math"
 	"time"
 
 	"gancho/cdc"
@@ -157,7 +158,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // before anything is given to the sink, for an enum's label or a number of fields
 // that the relation's types do not know, once for each; the sink's; and that the temporary file of a
 // large transaction cannot be written.
-func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
+func (m *Mapper) Map(c *cdc.Change, sink Sink) (err error) {
 	m.collector.count = c.Ordinal + 1
 	plan := m.plan(c.Relation, m.past || c.Commit < m.rules.boundAt)
 	if plan == nil {
@@ -180,7 +181,11 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 		m.load(c)
 	}
 	apart := false
+	timers := plan.timers
 	for i := range rules {
+		if timers, err = m.setTimers(timers, rules[i].n, c, sink); err != nil {
+			return err
+		}
 		before := len(m.observation.Verdicts)
 		if err := m.apply(&rules[i], rules[i].n, c, sink); err != nil {
 			m.forgetVerdicts()
@@ -188,11 +193,8 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 		}
 		apart = m.observeEvent(c, &plan.subjects[c.Op], before) || apart
 	}
-	for i := range plan.timers {
-		if err := m.setTimer(&plan.timers[i], c, sink); err != nil {
-			m.forgetVerdicts()
-			return err
-		}
+	if _, err = m.setTimers(timers, math.MaxInt, c, sink); err != nil {
+		return err
 	}
 	for _, p := range plan.collects {
 		if err := m.collector.collect(p, c); err != nil {

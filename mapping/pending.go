@@ -336,7 +336,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 	for size := len(rest); len(rest) > 0; {
 		n := min(size, len(rest))
 		err := m.read(ctx, rest[:n])
-		if errors.Is(err, errTooMuch) {
+		if errors.Is(err, ErrTooMuch) {
 			size = n / 2
 			w.forget()
 			continue
@@ -362,7 +362,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 	return nil
 }
 
-// read reads what some entries wait for. It returns errTooMuch, only for several of them,
+// read reads what some entries wait for. It returns ErrTooMuch, only for several of them,
 // when that would take too much memory.
 func (m *Mapper) read(ctx context.Context, entries []entry) error {
 	w := &m.waiting

@@ -16,7 +16,7 @@ type tablePlan struct {
 	relation *cdc.Relation
 	// collects is what waits for the commit, by what tells rows apart; nil when nothing does.
 	collects []*collectPlan
-	// timers are rules with after, in the order of the files.
+	// timers are rules with after, in the order of their numbers.
 	timers []rulePlan
 	// byOp are in the order of their numbers.
 	byOp [cdc.Truncate + 1][]rulePlan
@@ -33,10 +33,12 @@ type tablePlan struct {
 // rulePlan is one rule compiled for one operation.
 type rulePlan struct {
 	*program
-	n     int // Event.N; of a per-transaction rule the bound one's number is
-	bound *boundRule
-	place string
-	table cdc.Name
+	n int // Event.N; of a per-transaction rule the bound one's number is
+	// identity is that of a rule with after, which its timers have.
+	identity string
+	bound    *boundRule
+	place    string
+	table    cdc.Name
 	// broken: the rule no longer fits the relation. The program then serves
 	// only to decide, and only if decides is true.
 	broken  *SchemaError

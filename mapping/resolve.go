@@ -233,7 +233,7 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 			found.reason = fmt.Sprintf("the row that it finds has more than %d MiB", maxResults>>20)
 			return nil
 		case w.several && len(w.results)+size > maxResults:
-			return errTooMuch
+			return ErrTooMuch
 		}
 		found.row = make([]cdc.Datum, len(row)-1)
 		for i, d := range row[1:] {
@@ -248,8 +248,8 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	})
 }
 
-// errTooMuch: what lookups find for several changes must be read for fewer at a time.
-var errTooMuch = fmt.Errorf("%w: the rows that lookups find take too much memory", errPermanent)
+// ErrTooMuch: what lookups find for several changes, or the rows of several timers, must be read for fewer at a time.
+var ErrTooMuch = fmt.Errorf("%w: the rows that lookups find take too much memory", errPermanent)
 
 // errResult: a lookup's result has other columns than when it was bound.
 var errResult = errors.New("its result has other columns or types than when the rules were loaded")

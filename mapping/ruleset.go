@@ -48,7 +48,8 @@ type Ruleset struct {
 	// empty: any.
 	reader   string
 	policy   Policy
-	numbered bool // by Number
+	numbered bool                  // by Number
+	timed    map[string]*boundRule // rules with after, by their identities
 	// boundAt is the end of the WAL after the rules were bound: a change that
 	// committed before it may be of a table that has been altered since.
 	boundAt cdc.LSN

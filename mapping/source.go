@@ -403,7 +403,7 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 			wanted, size = wanted[n:], 2*n
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, errTooMuch):
+		case errors.Is(err, ErrTooMuch):
 			return wanted, err
 		case !isBroken(err) && n > 1:
 			size = n / 2

@@ -1,7 +1,9 @@
 package mapping
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"gancho/cdc"
@@ -13,8 +15,12 @@ import (
 // sink returns.
 type TimerChange struct {
 	cdc.Position
-	N int // the rule's number: Event.N
-	// Key is the row's, as Timer.Key has it. Due is when the row's timer is due, and zero: there is none any more.
+	N    int    // the rule's number: Event.N
+	Rule string // the rule, as Timer.Rule has it
+	// All: the table was truncated, and no row of it has a timer by the rule any more. There is no key then.
+	All bool
+	// Key is the row's, as Timer.Key has it. Due is when the row's timer is due, not before the change's commit, and zero:
+	// there is none any more.
 	Key []byte
 	Due time.Time
 	// Pending: it is moved if it is pending, under one of the keys; none is set.
@@ -35,7 +41,10 @@ func (p *tablePlan) addTimer(rs *Ruleset, b *boundRule, older bool, report func(
 	if rs.numbered {
 		r.n = b.number
 	}
-	p.timers = append(p.timers, r)
+	r.identity = rs.identity(b)
+	// What a rule says of a change comes in the order of the numbers, which is not that of the files.
+	at, _ := slices.BinarySearchFunc(p.timers, r.n+1, func(r rulePlan, n int) int { return cmp.Compare(r.n, n) })
+	p.timers = slices.Insert(p.timers, at, r)
 	if r.broken == nil {
 		return
 	}
@@ -54,16 +63,31 @@ type wait struct {
 	span string
 }
 
+// setTimers sets the timers of rules, which are in the order of their numbers, up to a number, and returns the rest.
+func (m *Mapper) setTimers(rules []rulePlan, upTo int, c *cdc.Change, sink Sink) (rest []rulePlan, err error) {
+	for ; len(rules) > 0 && rules[0].n < upTo; rules = rules[1:] {
+		if err := m.setTimer(&rules[0], c, sink); err != nil {
+			m.forgetVerdicts()
+			return nil, err
+		}
+	}
+	return rules, nil
+}
+
 // setTimer sets, moves or cancels the timer that a row has by a rule.
 func (m *Mapper) setTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
 	to, takes := sink.(TimerSink)
-	if c.Op == cdc.Truncate || !takes { // rows that are not there any more make no events when they are due
+	if !takes {
 		return nil
+	}
+	t := &TimerChange{Position: c.Position, N: r.n, Rule: r.identity, rule: r.bound}
+	if c.Op == cdc.Truncate {
+		t.All = true
+		return to.Timer(t)
 	}
 	if r.broken != nil {
 		return m.park(r, r.n, c, sink, r.broken.Error())
 	}
-	t := &TimerChange{Position: c.Position, N: r.n, rule: r.bound}
 	var before, now wait
 	var failed *failure
 	if c.Op != cdc.Insert {
@@ -120,7 +144,9 @@ func (m *Mapper) decideTimer(r *rulePlan, c *cdc.Change, before, now wait, t *Ti
 		if t.Pending && !before.is {
 			return false // it had none, and gets none
 		}
-		t.Due = time.UnixMicro(now.due + micros2000).UTC()
+		if t.Due = time.UnixMicro(now.due + micros2000).UTC(); t.Due.Before(c.Tx.Time) { // it is not late: it was not due before there was a timer
+			t.Due = c.Tx.Time.UTC()
+		}
 		return true
 	case now.is:
 		return false
@@ -134,6 +160,9 @@ const micros2000 = 946684800 * 1e6
 // maxDue is the last time, in microseconds since 2000, that a timer is kept for: what Redis counts exactly. A later one
 // is never due.
 const maxDue = 1<<53 - 1 - micros2000
+
+// minDue stands for all that was long ago, -infinity too.
+const minDue = -micros2000
 
 // waitOf evaluates when and after on the row that a machine has loaded.
 func (m *Mapper) waitOf(machine *expr.Machine, r *rulePlan) (wait, *failure) {
@@ -167,7 +196,7 @@ func (m *Mapper) waitOf(machine *expr.Machine, r *rulePlan) (wait, *failure) {
 	if w.is = !null && w.due < maxDue; !w.is {
 		m.why = Verdict{Outcome: Null, Conjunct: NoConjunct}
 	}
-	w.due = max(w.due, -micros2000) // -infinity is long ago
+	w.due = max(w.due, minDue)
 	return w, nil
 }
 

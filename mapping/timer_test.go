@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,13 +55,17 @@ rules:
 		{"update pedidos set espera = '2 days'", []got{timer(7, `"\x013" moved`)}},
 		{"delete from pedidos", []got{timer(7, `"\x013" canceled`)}},
 		{"insert into pedidos values (4, '03', null, null, '1 month')", []got{timer(7, `"\x014" set`)}},
-		{"truncate pedidos", nil},
+		{"truncate pedidos", []got{timer(4, "all canceled"), timer(5, "all canceled"), timer(6, "all canceled"), timer(7, "all canceled")}},
 	} {
 		diff(t, c.sql, l.do(c.sql), c.want)
 	}
-	l.do("insert into pedidos values (5, '02', null, '2026-03-01')")
-	if want := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC); !l.due.Equal(want) {
+	l.do("insert into pedidos values (5, '02', null, '2096-03-01')")
+	if want := time.Date(2096, 3, 4, 0, 0, 0, 0, time.UTC); !l.due.Equal(want) {
 		t.Errorf("due %s, want %s", l.due, want)
+	}
+	before := time.Now().Add(-time.Minute)
+	if l.do("insert into pedidos values (6, '02', null, '-infinity')"); l.due.Before(before) || l.due.After(time.Now().Add(time.Minute)) {
+		t.Errorf("what was due long ago is due at %s", l.due)
 	}
 }
 
@@ -127,19 +132,27 @@ rules:
 	defer source.Close(context.Background())
 	m := mapping.NewMapper(rs, nil, mapping.WithSource(source), mapping.WithPast())
 	due := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	timer := func(lsn cdc.LSN, n int, key string) mapping.Timer {
-		return mapping.Timer{Position: cdc.Position{Commit: lsn}, N: n, Key: []byte(key), Due: due}
+	const rule = "public.vendas 0 abandonada"
+	diff(t, "rules", rs.TimerRules(), []string{rule})
+	timer := func(lsn cdc.LSN, rule, key string) mapping.Timer { // the number is that of another epoch
+		return mapping.Timer{Position: cdc.Position{Commit: lsn}, N: 2, Rule: rule, Key: []byte(key), Due: due}
 	}
 	var r recorder
-	err := m.Fire(t.Context(), []mapping.Timer{timer(9, 7, "\x012\x03y,z"), timer(8, 7, "\x011\x01x"), timer(7, 7, "\x013\x01w"), timer(6, 7, "\x014\x01w"), timer(5, 4, "\x011\x01x")}, &r)
+	err := m.Fire(t.Context(), []mapping.Timer{
+		timer(9, rule, "\x012\x03y,z"), timer(8, rule, "\x011\x01x"), timer(7, rule, "\x013\x01w"), timer(6, rule, "\x014\x01w"),
+		timer(5, "public.vendas 0 outra", "\x011\x01x"), timer(4, "public.vendas 0 gone", "\x011\x01x"),
+		timer(3, rule, "\x012"), timer(2, rule, "\x012\x03y,z\x011"), // the primary key has had other columns
+	}, &r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var events []string
 	for _, e := range r.all {
-		events = append(events, e.Type+" "+e.Key+" "+e.Data)
+		events = append(events, strings.TrimSpace(e.Type+" "+e.Key+" "+e.Data+e.Parked))
 	}
+	const otherKey = "abandonada  the primary key of the table has other columns than when the timer was set (it has 2 now), so that the row is not known"
 	diff(t, "fired", events, []string{
+		otherKey, otherKey,
 		`abandonada 2,y,z {"a":2,"total":20,"nome":null,"quando":"2026-03-01T12:00:00+00:00"}`,
 		`abandonada 1,x {"a":1,"total":10.50,"nome":"Ana","quando":"2026-03-01T12:00:00+00:00"}`,
 	})
@@ -178,4 +191,47 @@ func TestTimerVerdicts(t *testing.T) {
 	diff(t, "verdicts", told.all, []mapping.Verdict{
 		{Rule: n, Outcome: mapping.False, Conjunct: 1}, {Rule: n, Outcome: mapping.TimerSet}, {Rule: n, Outcome: mapping.TimerWaits}, {Rule: n, Outcome: mapping.TimerCanceled},
 	})
+}
+
+// TestTimersOfOneChange: what several rules say of a change comes in the order of their numbers, which is not that of the files, and
+// rules without after stand between them.
+func TestTimersOfOneChange(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "drop table pedidos cascade", timedSchema)
+	rs := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, `
+rules:
+  - {event: a, table: pedidos, on: update, when: old.situacao = 'x', columns: [id]}
+  - {event: b, table: pedidos, on: [insert, update], when: situacao = '00', after: 1h, columns: [id]}
+  - {event: c, table: pedidos, on: [insert, update], when: situacao = '00', after: 2h, columns: [id]}
+`)
+	rs.Number([]int{9, 7, 3})
+	rel := relation(t, conn, "public", "pedidos")
+	l := &numbered{}
+	m := mapping.NewMapper(rs, nil)
+	for i, c := range []cdc.Change{
+		{Op: cdc.Insert, New: row(rel, map[string]any{"id": "1", "situacao": "00"})},
+		{Op: cdc.Update, New: row(rel, map[string]any{"id": "1", "situacao": "00"})}, // the row before is not known: all park it
+	} {
+		c.Position, c.Tx, c.Relation = cdc.Position{Commit: cdc.LSN(1 + i)}, &cdc.Transaction{Commit: cdc.LSN(1 + i), Time: time.Now()}, rel
+		if err := m.Map(&c, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	diff(t, "in order", l.all, []string{"timer 3", "timer 7", "parked 3", "parked 7", "parked 9"})
+}
+
+// numbered notes the numbers of what it is given.
+type numbered struct{ all []string }
+
+func (l *numbered) Event(e *mapping.Event) error {
+	l.all = append(l.all, fmt.Sprint("event ", e.N))
+	return nil
+}
+func (l *numbered) Park(p *mapping.Parked) error {
+	l.all = append(l.all, fmt.Sprint("parked ", p.N))
+	return nil
+}
+func (l *numbered) Timer(c *mapping.TimerChange) error {
+	l.all = append(l.all, fmt.Sprint("timer ", c.N))
+	return nil
 }

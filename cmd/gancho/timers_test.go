@@ -178,17 +178,7 @@ func TestTimersLate(t *testing.T) {
 	b := w.run()
 	w.exec("insert into pedidos select i, '02', 0, now() + interval '2 seconds' - i * interval '1 ms' from generate_series(1, 20) i")
 	w.exec("insert into pedidos values (30, '03', 0, now() + interval '2 seconds'), (31, '04', 0, now() + interval '2 seconds')")
-	c := w.redisClient()
-	_, err := retry.Do(t.Context(), retry.Backoff{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond}, func() (struct{}, error) {
-		n, err := c.ZCard(t.Context(), "gancho:{gancho:parked}:timers-due").Result()
-		if err == nil && n != 22 {
-			err = fmt.Errorf("%d timers are set", n)
-		}
-		return struct{}{}, err
-	}, func(error) bool { return true })
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.waitTimers(22)
 	b.kill()
 	w.exec("update pedidos set total = 7") // read at its time, so that this is what is sent
 	w.exec("select pg_sleep_until(max(vence) + interval '2 seconds') from pedidos")
@@ -209,4 +199,66 @@ func TestTimersLate(t *testing.T) {
 	if len(all) != 20 {
 		t.Errorf("%d events", len(all))
 	}
+}
+
+// waitTimers waits until so many timers are pending.
+func (w *world) waitTimers(want int64) {
+	w.t.Helper()
+	c := w.redisClient()
+	_, err := retry.Do(w.t.Context(), retry.Backoff{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond}, func() (struct{}, error) {
+		keys, err := c.Keys(w.t.Context(), "gancho:{gancho:parked}:timers-due:*").Result()
+		var n int64
+		for _, key := range keys {
+			n += c.ZCard(w.t.Context(), key).Val()
+		}
+		if err == nil && n != want {
+			err = fmt.Errorf("%d timers are set", n)
+		}
+		return struct{}{}, err
+	}, func(error) bool { return true })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestStuckTimers: a rule whose rows cannot be read holds up its own timers alone, and fires them once they can.
+func TestStuckTimers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, timedTable, "create table travados (like pedidos including all)", "alter table travados replica identity full")
+	r := newReceiver(t, nil)
+	w.rules = `
+rules:
+  - {event: travado, table: travados, on: insert, when: situacao = '00', after: 3s, columns: [id, total]}
+  - {event: livre, table: pedidos, on: insert, when: situacao = '00', after: 3s, columns: [id, total]}
+`
+	w.endpoint("a", r.url(), "order: endpoint")
+	b := w.run()
+	w.exec("insert into travados select i, '00' from generate_series(1, 600) i")
+	w.exec("insert into pedidos select i, '00' from generate_series(1, 5) i")
+	w.waitTimers(605)
+	other := w.connect() // as a migration that waits
+	for _, sql := range []string{"begin", "lock table travados in access exclusive mode"} {
+		if _, err := other.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range timerEvents(t, r.waitCount(5)) {
+		if e.Type != "livre" {
+			t.Errorf("%s of row %d came first", e.Type, e.Data.ID)
+		}
+	}
+	b.waitLog("the timers of a rule cannot be fired")
+	w.exec("insert into pedidos values (6, '00')")
+	r.waitCount(6)
+	if _, err := other.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	all := timerEvents(t, r.waitCount(606))
+	for i, e := range all[6:] {
+		if e.Type != "travado" || i > 0 && e.Sequence <= all[5+i].Sequence {
+			t.Errorf("event %d: %+v", i, e)
+		}
+	}
+	b.waitLog("the timers of the rule are fired again")
+	b.stop()
 }

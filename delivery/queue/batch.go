@@ -43,7 +43,7 @@ type record struct {
 	tags         span
 	op           cdc.Op
 	parked       *mapping.Parked // without its row and change; nil: an event, or a timer's change
-	timer        bool            // its key is key, the former one tenant, when it is due time, and pending data
+	timer        bool            // its rule is typ, its member key, the former one tenant, when it is due micros, what is done data, and its key, if that is not the member, change
 }
 
 type destination struct {

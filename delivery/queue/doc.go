@@ -74,6 +74,10 @@
 //	                                    rule:<epoch>:<rule> the rule's number
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
+//	gancho:{gancho:parked}:timers       stream what changes mean for timers, until it is applied
+//	gancho:{gancho:parked}:timer-rules  hash   numbers of the rules that have, or had, timers
+//	gancho:{gancho:parked}:timers-due:<n>  zset  a rule's timers by when they are due, in microseconds
+//	gancho:{gancho:parked}:timers-set:<n>  hash  one of 16384 that have the rest of timers: see timers.go
 //	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
 //	gancho:{gancho:source}:tally        hash   how far changes are counted: turn, counted, since
 //	gancho:{gancho:source}:tally:<n>    hash   what was counted of commits in the n-th quarter of an hour since 1970

@@ -211,10 +211,12 @@ func (k keyspace) tokenOf(endpoint string) string {
 }
 func (k keyspace) parked() string { return k.prefix + ":parked" }
 
-// The keys of timers are on the slot of parked: what changes mean for them, when they are due, and which change has set them.
-func (k keyspace) timers() string    { return k.of(k.parked(), "timers") }
-func (k keyspace) timersDue() string { return k.of(k.parked(), "timers-due") }
-func (k keyspace) timersSet() string { return k.of(k.parked(), "timers-set") }
+// The keys of timers are on the slot of parked: what changes mean for them, the rules' numbers, and what the names begin with of the
+// keys that have when they are due, and which change has set them.
+func (k keyspace) timers() string     { return k.of(k.parked(), "timers") }
+func (k keyspace) timerRules() string { return k.of(k.parked(), "timer-rules") }
+func (k keyspace) timersDue() string  { return k.of(k.parked(), "timers-due:") }
+func (k keyspace) timersSet() string  { return k.of(k.parked(), "timers-set:") }
 
 func (k keyspace) expiry() string    { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string   { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked

@@ -2,40 +2,25 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"time"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
-	"gancho/delivery/webhook"
 	"gancho/mapping"
 )
 
 // What changes mean for timers is a stream beside that of the parked changes, which Append writes in the transaction that
 // appends the events: under ids that are positions, so that a change that is read again changes nothing twice, and with
 // all that is said of appends. The process that captures applies its entries, in order: a script takes them out of the
-// stream, and sets, moves and removes members of two keys. In one, sorted, a timer's member, <rule>:<key>, has the time
-// at which it is due, in microseconds; in the other it has the id of the change that has set it. What is due is
-// queued by a script that removes it, and does so only while the id is the same: so each is queued once.
-
-// PendingTimer is one that waits, or is due.
-type PendingTimer struct {
-	ID  ID // of the change that has set it: the webhook-id of its event
-	N   int
-	Key []byte
-	Due time.Time
-}
-
-// FiredTimer is one that is due, with its event.
-type FiredTimer struct {
-	PendingTimer
-	// Endpoints get the message; none: the timer is only removed.
-	Endpoints []string
-	Message   webhook.Message
-}
+// stream, and sets, moves and removes timers.
+//
+// A timer is in two places. Of each rule, named by its identity, a sorted set has members by the time at which they are due,
+// in microseconds: a row's key, or a digest of one that is long. What belongs to a member is in one of many small hashes, which
+// Redis keeps as listpacks, without pointers: the id of the change that has set the timer, and the key where the member is a digest.
+// What is due is queued by a script that removes it, and does so only while the id is the same: so each is queued once.
 
 // Timer adds what a change means for a timer.
 func (b *Batch) Timer(t *mapping.TimerChange) error {
@@ -43,17 +28,24 @@ func (b *Batch) Timer(t *mapping.TimerChange) error {
 	if err != nil {
 		return fmt.Errorf("add timer: %w", err)
 	}
-	rec := record{id: id, timer: true}
+	rec := record{id: id, timer: true, typ: t.Rule}
 	rec.text, rec.micros = b.identify(id, t.Due)
 	if t.Due.IsZero() {
 		rec.micros = span{}
 	}
-	if t.Pending {
-		rec.data = b.put([]byte("1"))
+	switch {
+	case t.All:
+		rec.data = b.put([]byte("a"))
+	case t.Pending:
+		rec.data = b.put([]byte("p"))
 	}
-	rec.key, rec.tenant = b.put(member(t.N, t.Key)), span{}
+	m := member(t.Key)
+	rec.key = b.put(m)
+	if len(m) == digestLen && !t.Due.IsZero() {
+		rec.change = b.put(t.Key)
+	}
 	if t.Former != nil {
-		rec.tenant = b.put(member(t.N, t.Former))
+		rec.tenant = b.put(member(t.Former))
 	}
 	b.records = append(b.records, rec)
 	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.appender.timers})
@@ -69,88 +61,98 @@ func (q *Queue) TimerWebhookID(ctx context.Context, id ID) (string, error) {
 	return id.WebhookID(source), annotate(err, "name the event of a timer")
 }
 
-func member(n int, key []byte) []byte {
-	return append(append(strconv.AppendInt(nil, int64(n), 10), ':'), key...)
+// digestLen is the length of digests; keys that are shorter are members themselves.
+const digestLen = 20
+
+// member stands for a row's key in Redis.
+func member(key []byte) []byte {
+	if len(key) < digestLen {
+		return key
+	}
+	sum := sha256.Sum256(key)
+	return sum[:digestLen]
 }
 
-// timerCommand appends an entry: the member, when it is due (empty: never), the id in 16 bytes, the former member, and
-// whether only one that is pending is moved.
+// timerCommand appends an entry: the rule, the member, when it is due (empty: never), the id in 16 bytes, the former member, what
+// is done (a: the rule has none any more, p: only one that is pending is moved), and the key where the member is a digest.
 func timerCommand(key string, exists bool, b *Batch, rec *record) redis.Cmder {
 	args := []any{"XADD", key}
 	if exists {
 		args = append(args, "NOMKSTREAM")
 	}
-	args = append(args, b.bytes(rec.text), "m", b.bytes(rec.key), "d", b.bytes(rec.micros), "i", rec.id.Bytes(),
-		"f", b.bytes(rec.tenant), "p", b.bytes(rec.data))
+	args = append(args, b.bytes(rec.text), "r", rec.typ, "m", b.bytes(rec.key), "d", b.bytes(rec.micros), "i", rec.id.Bytes(),
+		"f", b.bytes(rec.tenant), "p", b.bytes(rec.data), "k", b.bytes(rec.change))
 	return redis.NewCmd(context.Background(), args...)
 }
 
 // timersPage is how many entries, or timers, one script takes.
 const timersPage = 500
 
-// fencedTimers begins the scripts of who captures: they do nothing under an older token. KEYS: the token, then what is due
-// and which changes have set it. ARGV: the token; 0: none was taken.
-const fencedTimers = `
-if tonumber(ARGV[1]) > 0 and tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then return redis.error_reply('FENCED by another token') end
+// timerBuckets begins the scripts of timers. Rules have numbers of their own here, short ones. A rule's sorted set, and the hash
+// that a member is in, are on the slot of the keys that their names begin with: of a million timers some 60 are in each hash,
+// fewer than a listpack holds. KEYS: the token, the numbers of rules, the beginnings of the names of the sorted sets and of the hashes.
+const timerBuckets = `
+local numbers = {}
+local function number(rule)
+  numbers[rule] = numbers[rule] or redis.call('HGET', KEYS[2], rule)
+  return numbers[rule]
+end
+local function sorted(rule) return KEYS[3] .. (number(rule) or '') end
+local function place(rule, member)
+  local field = (number(rule) or '') .. ':' .. member
+  return KEYS[4] .. string.format('%x', math.floor(tonumber(string.sub(redis.sha1hex(field), 1, 4), 16) / 4)), field
+end
 `
 
-// applyTimersScript applies entries, and returns how many. KEYS: behind the others, the stream. The first write is one that
-// a full Redis allows: see ackScript. It frees more than it takes.
+// fencedTimers begins the scripts of who captures: they do nothing under an older token. ARGV: the token; 0: none was taken.
+const fencedTimers = `
+if tonumber(ARGV[1]) > 0 and tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then return redis.error_reply('FENCED by another token') end
+` + timerBuckets
+
+// applyTimersScript applies entries, and returns whether there may be more. KEYS: behind the others, the stream. The first write is
+// one that a full Redis allows: see ackScript. It frees more than it takes. A row's former key may have another row by now, where
+// the primary key is deferrable: what was set in the same transaction stays, and if nobody has that key any more, it is found out when it is due.
 var applyTimersScript = redis.NewScript(fencedTimers + `
-redis.call('XDEL', KEYS[4], '0-1')
-local page, ids = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[2]), {}
+redis.call('XDEL', KEYS[5], '0-1')
+local most = tonumber(ARGV[2])
+local page, ids, left = redis.call('XRANGE', KEYS[5], '-', '+', 'COUNT', most), {}, false
 for i, entry in ipairs(page) do
   local f = entry[2]
-  local member, due, id, former, pending = f[2], f[4], f[6], f[8], f[10]
-  local had = false
-  if former ~= '' then
-    had = redis.call('ZREM', KEYS[2], former) == 1
-    redis.call('HDEL', KEYS[3], former)
+  local rule, member, due, id, former, how, key = f[2], f[4], f[6], f[8], f[10], f[12], f[14]
+  if how == 'a' then
+    local all = number(rule) and redis.call('ZRANGE', sorted(rule), 0, most - 1) or {}
+    for _, m in ipairs(all) do redis.call('HDEL', place(rule, m)) end
+    if #all > 0 then redis.call('ZREM', sorted(rule), unpack(all)) end
+    left = #all == most
+    if left then break end
+  else
+    local had = false
+    if former ~= '' and number(rule) then
+      local hash, field = place(rule, former)
+      local was = redis.call('HGET', hash, field)
+      had = was and true
+      if was and string.sub(was, 1, 8) ~= string.sub(id, 1, 8) then
+        redis.call('ZREM', sorted(rule), former)
+        redis.call('HDEL', hash, field)
+      end
+    end
+    if due == '' then
+      if number(rule) then
+        redis.call('ZREM', sorted(rule), member)
+        redis.call('HDEL', place(rule, member))
+      end
+    elseif how ~= 'p' or had or number(rule) and redis.call('HEXISTS', place(rule, member)) == 1 then
+      if not number(rule) then redis.call('HSET', KEYS[2], rule, redis.call('HLEN', KEYS[2])) end
+      redis.call('ZADD', sorted(rule), due, member)
+      local hash, field = place(rule, member)
+      redis.call('HSET', hash, field, id .. key)
+    end
   end
-  if due == '' then
-    redis.call('ZREM', KEYS[2], member)
-    redis.call('HDEL', KEYS[3], member)
-  elseif pending == '' or had or redis.call('HEXISTS', KEYS[3], member) == 1 then
-    redis.call('ZADD', KEYS[2], due, member)
-    redis.call('HSET', KEYS[3], member, id)
-  end
-  ids[i] = entry[1]
+  ids[#ids + 1] = entry[1]
 end
-if #ids > 0 then redis.call('XDEL', KEYS[4], unpack(ids)) end
-return #ids`)
-
-// dueTimersScript returns timers that are due up to a time, in order, each as its member, time and id; and behind them
-// when the first that is not returned is due, if there is one.
-var dueTimersScript = redis.NewScript(fencedTimers + `
-local found = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
-local out = {}
-for i = 1, #found, 2 do
-  out[#out + 1] = found[i]
-  out[#out + 1] = found[i + 1]
-  out[#out + 1] = redis.call('HGET', KEYS[3], found[i]) or ''
-end
-local rest = redis.call('ZRANGE', KEYS[2], #found / 2, #found / 2, 'WITHSCORES')
-if #rest > 0 then out[#out + 1] = rest[2] end
-return out`)
-
-// fireTimersScript queues the events of timers and removes them, each unless it has another id by now. KEYS: behind the others, the side
-// streams. ARGV: behind the token, for each its member and id, how many streams get it, their numbers, how many fields
-// and values the message has, and they. The first write is one that a full Redis refuses.
-var fireTimersScript = redis.NewScript(fencedTimers + `
-local i, fired = 2, 0
-while i <= #ARGV do
-  local member, id, streams = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  local from = i + 4 + streams
-  local n = tonumber(ARGV[i + 3 + streams])
-  if redis.call('HGET', KEYS[3], member) == id then
-    for s = 1, streams do redis.call('XADD', KEYS[3 + ARGV[i + 2 + s]], '*', unpack(ARGV, from, from + n - 1)) end
-    redis.call('ZREM', KEYS[2], member)
-    redis.call('HDEL', KEYS[3], member)
-    fired = fired + 1
-  end
-  i = from + n
-end
-return fired`)
+if #ids > 0 then redis.call('XDEL', KEYS[5], unpack(ids)) end
+if left or #page == most then return 1 end
+return 0`)
 
 // timerKeys are the keys of a script of timers, and who runs it.
 func (q *Queue) timerKeys(ctx context.Context) (redis.Scripter, []string, error) {
@@ -159,14 +161,14 @@ func (q *Queue) timerKeys(ctx context.Context) (redis.Scripter, []string, error)
 	if q.cluster != nil {
 		token = q.keys.tokenOf("")
 	}
-	return q.timing.to(addr), []string{token, q.keys.timersDue(), q.keys.timersSet()}, err
+	return q.timing.to(addr), []string{token, q.keys.timerRules(), q.keys.timersDue(), q.keys.timersSet()}, err
 }
 
 func timersError(err error, what string) error {
 	if err != nil && isReply(err) && errors.Is(err, redis.Nil) {
 		err = nil
 	}
-	if err != nil && len(err.Error()) >= 6 && err.Error()[:6] == "FENCED" {
+	if err != nil && strings.HasPrefix(err.Error(), "FENCED") {
 		err = ErrFenced
 	}
 	return annotate(err, "%s", what)
@@ -177,154 +179,8 @@ func timersError(err error, what string) error {
 func (q *Queue) ApplyTimers(ctx context.Context) error {
 	run, keys, err := q.timerKeys(ctx)
 	keys = append(keys, q.keys.timers())
-	for n := timersPage; err == nil && n == timersPage; {
-		n, err = applyTimersScript.Run(ctx, run, keys, q.Token(), timersPage).Int()
+	for more := 1; err == nil && more > 0; {
+		more, err = applyTimersScript.Run(ctx, run, keys, q.Token(), timersPage).Int()
 	}
 	return timersError(err, "set timers")
-}
-
-// DueTimers returns up to a page of the timers that are due at a time, in order, and when the next one is due; zero: there is
-// none. Its errors are those of ApplyTimers.
-func (q *Queue) DueTimers(ctx context.Context, at time.Time) (due []PendingTimer, next time.Time, err error) {
-	run, keys, err := q.timerKeys(ctx)
-	var found []string
-	if err == nil {
-		found, err = dueTimersScript.Run(ctx, run, keys, q.Token(), at.UnixMicro(), timersPage).StringSlice()
-	}
-	if err != nil {
-		return nil, next, timersError(err, "read timers")
-	}
-	for ; len(found) >= 3; found = found[3:] {
-		t, err := parseTimer(found[0], found[1], found[2])
-		if err != nil {
-			return nil, next, err
-		}
-		due = append(due, t)
-	}
-	if len(found) > 0 {
-		if next, err = dueTime(found[0]); err != nil {
-			return nil, next, err
-		}
-	}
-	return due, next, nil
-}
-
-func dueTime(score string) (time.Time, error) {
-	micros, err := strconv.ParseFloat(score, 64)
-	if err != nil {
-		return time.Time{}, errEntry
-	}
-	return time.UnixMicro(int64(micros)).UTC(), nil
-}
-
-func parseTimer(member, score, id string) (PendingTimer, error) {
-	t := PendingTimer{ID: IDFromBytes([]byte(id))}
-	i := slices.Index([]byte(member), ':')
-	if i < 0 {
-		return t, errEntry
-	}
-	var err error
-	if t.N, err = strconv.Atoi(member[:i]); err != nil {
-		return t, errEntry
-	}
-	t.Key = []byte(member[i+1:])
-	t.Due, err = dueTime(score)
-	return t, err
-}
-
-// FireTimers queues the events of timers, and removes these, unless they were canceled or set again since DueTimers: each
-// event is queued once, whatever answers are lost and processes die. In a cluster each endpoint gets its own once,
-// durably, and then the timers are removed. Its errors are those of ApplyTimers, and ErrFull; part of them may
-// be queued then.
-func (q *Queue) FireTimers(ctx context.Context, fired []FiredTimer) error {
-	var endpoints []string
-	for i := range fired {
-		for _, e := range fired[i].Endpoints {
-			if !slices.Contains(endpoints, e) {
-				endpoints = append(endpoints, e)
-			}
-		}
-	}
-	err := q.registerAll(ctx, endpoints)
-	if err == nil && q.cluster != nil {
-		if err = q.fireInSlots(ctx, endpoints, fired); err == nil {
-			err = q.runFire(ctx, nil, fired)
-		}
-	} else if err == nil {
-		err = q.runFire(ctx, endpoints, fired)
-	}
-	for _, e := range endpoints {
-		q.wakeSide(ctx, e)
-	}
-	return timersError(err, fmt.Sprintf("queue the events of %d timers", len(fired)))
-}
-
-func (q *Queue) registerAll(ctx context.Context, endpoints []string) error {
-	if len(endpoints) == 0 {
-		return nil
-	}
-	names := make([]any, len(endpoints))
-	for i, e := range endpoints {
-		names[i] = e
-	}
-	return q.register(ctx, names...)
-}
-
-// runFire runs the script for those of the endpoints.
-func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTimer) error {
-	run, keys, err := q.timerKeys(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range endpoints {
-		keys = append(keys, q.keys.side(e))
-	}
-	args := []any{q.Token()}
-	for i := range fired {
-		f := &fired[i]
-		args = append(args, member(f.N, f.Key), f.ID.Bytes())
-		var to []any
-		for _, e := range f.Endpoints {
-			if at := slices.Index(endpoints, e); at >= 0 {
-				to = append(to, at+1)
-			}
-		}
-		var fields []any
-		if len(to) > 0 {
-			fields = sideFields(&f.Message, false)
-		}
-		args = append(append(append(args, len(to)), to...), len(fields))
-		args = append(args, fields...)
-	}
-	return fireTimersScript.Run(ctx, run, keys, args...).Err()
-}
-
-// fireInSlots queues the events of timers for the endpoints of a cluster, each once: Redis keeps a mark with it, which
-// it forgets in a week.
-func (q *Queue) fireInSlots(ctx context.Context, endpoints []string, fired []FiredTimer) error {
-	for _, e := range endpoints {
-		err := q.Durably(ctx, e, func() error {
-			for i := range fired {
-				f := &fired[i]
-				if !slices.Contains(f.Endpoints, e) {
-					continue
-				}
-				args := append([]any{"timer " + f.ID.String(), jobAge.Milliseconds()}, sideFields(&f.Message, false)...)
-				if err := unparkInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e)}, args...).Err(); err != nil {
-					return unreachable(err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// CountTimers returns how many timers are pending.
-func (q *Queue) CountTimers(ctx context.Context) (int64, error) {
-	n, err := q.client.ZCard(ctx, q.keys.timersDue()).Result()
-	return n, annotate(err, "count timers")
 }

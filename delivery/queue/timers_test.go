@@ -3,6 +3,7 @@ package queue_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -20,7 +22,7 @@ func TestTimers(t *testing.T) {
 	q := queuetest.Open(t, queuetest.StartRedis(t))
 	at := time.UnixMicro(1772366400000001).UTC()
 	change := func(lsn cdc.LSN, key string, in time.Duration) mapping.TimerChange {
-		c := mapping.TimerChange{Position: cdc.Position{Commit: 0x1000 + lsn}, N: 7, Key: []byte(key)}
+		c := mapping.TimerChange{Position: cdc.Position{Commit: 0x1000 + lsn}, N: 7, Rule: "r", Key: []byte(key)}
 		if in > 0 {
 			c.Due = at.Add(in)
 		}
@@ -43,15 +45,12 @@ func TestTimers(t *testing.T) {
 	}
 	due := func(in time.Duration) (timers []queue.PendingTimer, texts []string) {
 		t.Helper()
-		timers, next, err := q.DueTimers(t.Context(), at.Add(in))
+		timers, err := q.DueTimers(t.Context(), at.Add(in), queue.WhichTimers{}, 500)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range timers {
 			texts = append(texts, fmt.Sprintf("%s %s %x", d.Key, d.Due.Sub(at), uint64(d.ID.Position().Commit)))
-		}
-		if !next.IsZero() {
-			texts = append(texts, "next "+next.Sub(at).String())
 		}
 		return timers, texts
 	}
@@ -71,7 +70,15 @@ func TestTimers(t *testing.T) {
 	}
 	appendAll(first...)
 	_, texts := due(0)
-	is("before", texts, "next 4s")
+	is("before", texts)
+	count := func(pending int64, next time.Duration) {
+		t.Helper()
+		got, err := q.Timers(t.Context())
+		if c := got["r"]; err != nil || c.Pending != pending || !c.Next.Equal(at.Add(next)) {
+			t.Errorf("%+v, %v; want %d, the first after %s", got, err, pending, next)
+		}
+	}
+	count(2, 4*time.Second)
 	appendAll(first...) // again: Redis has refused them all
 	timers, texts := due(10 * time.Second)
 	is("all", texts, "b2 4s 1007", "a 6s 1004")
@@ -94,7 +101,139 @@ func TestTimers(t *testing.T) {
 	}
 	_, texts = due(time.Hour)
 	is("after", texts, "a 20s 1009")
-	if n, err := q.CountTimers(t.Context()); n != 1 || err != nil {
-		t.Errorf("%d are pending, %v", n, err)
+	count(1, 20*time.Second)
+}
+
+// timerWorld sets timers of several rules and keys, short and long.
+type timerWorld struct {
+	t   *testing.T
+	r   *testservers.Redis
+	q   *queue.Queue
+	at  time.Time
+	lsn cdc.LSN
+}
+
+func (w *timerWorld) apply(changes ...mapping.TimerChange) {
+	w.t.Helper()
+	b := w.q.NewBatch()
+	w.lsn++
+	for i := range changes {
+		changes[i].Position = cdc.Position{Commit: w.lsn, Ordinal: uint64(i)}
+		if err := b.Timer(&changes[i]); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := w.q.Append(w.t.Context(), b); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.q.ApplyTimers(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *timerWorld) set(rule, key string, in int) mapping.TimerChange {
+	return mapping.TimerChange{Rule: rule, Key: []byte(key), Due: w.at.Add(time.Duration(in) * time.Second)}
+}
+
+// due are rule and key of what is due, in order.
+func (w *timerWorld) due(in int, which queue.WhichTimers, most int) []string {
+	w.t.Helper()
+	due, err := w.q.DueTimers(w.t.Context(), w.at.Add(time.Duration(in)*time.Second), which, most)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	texts := []string{}
+	for _, d := range due {
+		texts = append(texts, d.Rule+" "+string(d.Key))
+	}
+	return texts
+}
+
+func newTimerWorld(t *testing.T) *timerWorld {
+	r := queuetest.StartRedis(t)
+	return &timerWorld{t: t, r: r, q: queuetest.Open(t, r), at: time.UnixMicro(1772366400000001).UTC(), lsn: 0x1000}
+}
+
+// TestTimersOfRules: what is due of several rules comes in the order of the times, without those that are left out; long keys are whole.
+func TestTimersOfRules(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	long := strings.Repeat("k", 200)
+	var all []mapping.TimerChange
+	var want []string
+	for i := range 300 {
+		rule, key := fmt.Sprintf("r%d", i%3), fmt.Sprintf("%s%d", long[:i%2*200], i)
+		all = append(all, w.set(rule, key, i/7*7+i%3)) // in runs, several at the same time
+		want = append(want, rule+" "+key)
+	}
+	w.apply(all...)
+	order := func(text string) (seconds, rule int) {
+		i := slices.Index(want, text)
+		return i/7*7 + i%3, i % 3
+	}
+	for _, most := range []int{1, 50, 500} {
+		got := w.due(1000, queue.WhichTimers{}, most)
+		if len(got) != min(most, 300) {
+			t.Fatalf("%d of %d", len(got), most)
+		}
+		for i := 1; i < len(got); i++ {
+			before, _ := order(got[i-1])
+			if now, _ := order(got[i]); now < before {
+				t.Errorf("%d of %d: %q comes before %q", i, most, got[i-1][:10], got[i][:10])
+			}
+		}
+	}
+	if got := w.due(1000, queue.WhichTimers{But: []string{"r0", "r2"}}, 500); len(got) != 100 || !strings.HasPrefix(got[99], "r1 ") {
+		t.Errorf("of one rule: %d", len(got))
+	}
+	if got := w.due(1000, queue.WhichTimers{Only: []string{"r2"}}, 500); len(got) != 100 || !strings.HasPrefix(got[0], "r2 ") {
+		t.Errorf("of one rule alone: %d", len(got))
+	}
+	w.apply(mapping.TimerChange{Rule: "r1", All: true}, mapping.TimerChange{Rule: "never", All: true}, w.set("r1", long, 3))
+	if got := w.due(1000, queue.WhichTimers{But: []string{"r0", "r2"}}, 500); len(got) != 1 || got[0] != "r1 "+long {
+		t.Errorf("after a truncate: %q", got)
+	}
+	for _, rule := range []string{"r0", "r1", "r2"} {
+		if n, err := w.q.ForgetTimers(t.Context(), []string{"r0", "r1"}, []byte(long), rule == "r1"); err != nil || rule != "r2" && n != 1 || rule == "r2" && n != 0 {
+			t.Errorf("%d forgotten, %v", n, err)
+		}
+	}
+}
+
+// TestTruncatedTimers: a truncate of more rows than one script takes, and what follows it.
+func TestTruncatedTimers(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	for range 3 {
+		var all []mapping.TimerChange
+		for i := range 500 {
+			all = append(all, w.set("r", fmt.Sprint(w.lsn, " ", i), 1))
+		}
+		w.apply(all...)
+	}
+	w.apply(mapping.TimerChange{Rule: "r", All: true}, w.set("r", "new", 1))
+	if got := w.due(10, queue.WhichTimers{}, 500); !slices.Equal(got, []string{"r new"}) {
+		t.Errorf("%d are left: %.3q", len(got), got)
+	}
+	keys, err := queuetest.Client(t, w.r).Keys(t.Context(), "*timers-set*").Result()
+	if err != nil || len(keys) != 1 {
+		t.Errorf("%d hashes are left, %v", len(keys), err)
+	}
+}
+
+// TestShiftedKeys: where a primary key is deferrable, rows of a transaction pass through each other's keys.
+func TestShiftedKeys(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	moved := func(from, to string, in int) mapping.TimerChange {
+		c := w.set("r", to, in)
+		c.Former = []byte(from)
+		return c
+	}
+	w.apply(w.set("r", "1", 1), w.set("r", "2", 2), w.set("r", "3", 3))
+	w.apply(moved("1", "2", 11), moved("2", "3", 12), moved("3", "4", 13)) // id = id + 1
+	w.apply(moved("2", "3", 22), moved("3", "2", 21))                      // exchanged
+	if got, want := w.due(100, queue.WhichTimers{}, 500), []string{"r 4", "r 2", "r 3"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

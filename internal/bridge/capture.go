@@ -54,6 +54,8 @@ type capture struct {
 	ruled atomic.Pointer[[]cdc.Ruled]
 	// bound are the rules as they were bound last.
 	bound atomic.Pointer[mapping.Ruleset]
+	// timersTrouble is why the timers of a rule cannot be fired; nil: all can.
+	timersTrouble atomic.Pointer[stuckTimers]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
 	typesBound atomic.Uint64
 
@@ -156,6 +158,9 @@ func (c *capture) trouble() error {
 	}
 	if gap := c.health.gap.Load(); gap != nil {
 		return errors.New(*gap)
+	}
+	if stuck := c.timersTrouble.Load(); stuck != nil {
+		return stuck
 	}
 	return nil
 }

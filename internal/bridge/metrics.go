@@ -36,7 +36,7 @@ type metrics struct {
 
 	queues *queueGauges
 
-	timersPending prometheus.Gauge
+	timersPending *prometheus.GaugeVec
 	timers        *prometheus.CounterVec
 
 	refreshes      prometheus.Counter
@@ -114,7 +114,7 @@ func newMetrics() *metrics {
 	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
 	m.mails = counter("mails_total", "Mails about operational events: sent, failed or dropped.", "outcome")
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
-	m.timersPending = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "timers_pending", Help: "Timers of rules with after that are not due yet."})
+	m.timersPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: "timers_pending", Help: "Timers of rules with after that are not due yet, by event; empty: the rule is gone."}, []string{"event"})
 	m.timers = counter("timers_total", "Timers that were due, by what became of them: fired, none (the row is gone, or when is no longer true), late (dropped for max_late), gone (the rule was removed), failed (the event could not be computed).", "event", "outcome")
 	m.scheduleRuns = counter("schedule_runs_total", "Runs of rules with schedule: done, failed (and tried again) or skipped (too late).", "event", "outcome")
 	m.scheduleLast = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: "schedule_last_run_timestamp_seconds", Help: "Scheduled time of the last run of a rule with schedule that this process has ended."}, []string{"event"})

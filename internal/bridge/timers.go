@@ -2,29 +2,31 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"gancho/cdc"
-	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/delivery/webhook"
 	"gancho/internal/retry"
-	"gancho/mapping"
 )
 
 // A rule with after makes its event when time has passed. Its timers are in Redis (delivery/queue/timers.go), set and canceled by
 // what is appended. A timer that is due at a time is fired when the source's clock is past it, and everything that was
 // committed until then has been mapped, appended and applied: a change that cancels it may be on its way.
+//
+// The timers of all rules are fired in the order of their times, in one lane. A rule whose timers cannot be fired, such as one whose table is
+// locked or may not be read any more, leaves it for another lane, where only such rules wait.
 
 const (
 	// timerMargin is how long after it is due, by the source's clock, a timer is fired: a commit has its time a moment
 	// before it is in the WAL.
 	timerMargin = 250 * time.Millisecond
-	// timersIdle is the most time between two looks at when the next timer is due, for a clock that is set, timersNone
-	// while there is none, and timersSoon the least after a failure.
+	// timersIdle is the most time between two questions to the source for its clock, which may be set, while there are timers;
+	// timersNone between two looks for timers while there are none, and timersSoon the least after a failure.
 	timersIdle = time.Minute
 	timersNone = 10 * time.Minute
 	timersSoon = 100 * time.Millisecond
@@ -35,26 +37,48 @@ const (
 	askFirst   = 25 * time.Millisecond
 	askMost    = time.Second
 	nudgeAfter = 2 * time.Second
+	// timersPage is how many timers are fired at once at most.
+	timersPage = 500
 )
 
 // timers fires timers.
 type timers struct {
 	*capture
 	complaint complaint
-	// ahead is how far the source's clock is ahead of ours, as far as is known.
-	ahead time.Duration
-	// mapper and source are for rules.
-	rules  *mapping.Ruleset
-	mapper *mapping.Mapper
-	source *mapping.Source
+	// clock and shown, the events in the metric of pending timers, are of the lane of all rules.
+	clock sourceClock
+	shown map[string]int64
+
+	mu       sync.Mutex
+	stuck    map[string]*complaint // the rules of the other lane; guarded by mu
+	sequence uint64                // of the newest event, without its position; guarded by mu
+	sticks   chan struct{}         // capacity 1: a rule was added to stuck
+}
+
+// sourceClock estimates the source's clock by the time that has passed since it was read: that does not jump when this machine's clock is set.
+type sourceClock struct{ at, asked time.Time }
+
+// now returns what the clock shows; false: it has to be read again.
+func (c *sourceClock) now() (time.Time, bool) {
+	passed := time.Since(c.asked)
+	return c.at.Add(passed), !c.asked.IsZero() && passed < timersIdle
 }
 
 // runTimers fires timers while this process captures, until the context ends.
 func (c *capture) runTimers(ctx context.Context) error {
-	t := &timers{capture: c, source: c.newLookup(), complaint: complaint{
+	t := &timers{capture: c, stuck: map[string]*complaint{}, sticks: make(chan struct{}, 1), complaint: complaint{
 		log: c.Log, failed: "timers cannot be fired; those that are due are late, and none is lost", again: "timers are fired again",
 	}}
-	defer func() { t.source.Close(context.WithoutCancel(ctx)) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return t.runDue(ctx) })
+	group.Go(func() error { return t.runStuck(ctx) })
+	return group.Wait()
+}
+
+// runDue is the lane of all rules that are not stuck.
+func (t *timers) runDue(ctx context.Context) error {
+	lane := newTimerLane(t, duePatience)
+	defer lane.close(ctx)
 	backoff := retry.Backoff{Min: timersSoon, Max: appendBackoff.Max}
 	for tries, wait := 0, timersSoon; ; {
 		timer := time.NewTimer(wait)
@@ -62,23 +86,21 @@ func (c *capture) runTimers(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
-		case <-c.stage.timers:
+		case <-t.stage.timers:
 		case <-timer.C:
 		}
 		timer.Stop()
-		if !c.capturing() || !c.stage.handles(1) {
-			if wait = timersAway; c.capturing() {
-				c.reader.Ask() // how far the stream is
-			}
+		if !t.firing() {
+			wait = timersAway
 			continue
 		}
-		next, err := t.turn(ctx)
+		next, err := t.turn(ctx, lane)
 		switch {
 		case err == nil:
 			tries, wait = 0, next
 			t.complaint.over()
 			continue
-		case ctx.Err() == nil && !errors.Is(err, queue.ErrRestarted) && !errors.Is(err, queue.ErrFenced): // the stage sees to these
+		case ctx.Err() == nil && !passesOver(err):
 			t.complaint.about(err)
 		}
 		tries++
@@ -86,63 +108,82 @@ func (c *capture) runTimers(ctx context.Context) error {
 	}
 }
 
+// firing reports whether this process captures, and knows how far.
+func (t *timers) firing() bool {
+	switch {
+	case !t.capturing():
+	case t.stage.handles(1):
+		return true
+	default:
+		t.reader.Ask() // how far the stream is
+	}
+	return false
+}
+
+// passesOver: the stage sees to it.
+func passesOver(err error) bool {
+	return errors.Is(err, queue.ErrRestarted) || errors.Is(err, queue.ErrFenced)
+}
+
 // turn applies what was appended, fires what is due, and returns how long to wait for the next one.
-func (t *timers) turn(ctx context.Context) (time.Duration, error) {
+func (t *timers) turn(ctx context.Context, lane *timerLane) (time.Duration, error) {
 	if err := t.queue.ApplyTimers(ctx); err != nil {
 		return 0, err
 	}
-	_, next, err := t.queue.DueTimers(ctx, time.Unix(-1, 0)) // none is
+	pending, err := t.queue.Timers(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if pending, err := t.queue.CountTimers(ctx); err == nil {
-		t.metrics.timersPending.Set(float64(pending))
+	stuck := t.stuckRules()
+	t.count(pending)
+	var next time.Time
+	for rule, of := range pending {
+		if !slices.Contains(stuck, rule) && (next.IsZero() || of.Next.Before(next)) {
+			next = of.Next
+		}
 	}
 	if next.IsZero() {
 		return timersNone, nil
 	}
-	if wait := next.Add(timerMargin).Sub(time.Now().Add(t.ahead)); wait > 0 {
-		return min(wait, timersIdle), nil
+	if now, known := t.clock.now(); known {
+		if wait := next.Add(timerMargin).Sub(now); wait > 0 {
+			return min(wait, timersIdle), nil
+		}
 	}
-	mark, err := t.gauge.Mark(ctx)
+	mark, err := t.mark(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if mark.At.IsZero() {
-		return 0, errors.New("the source does not know the time: it is a standby that has heard nothing of its primary")
-	}
-	t.ahead = time.Until(mark.At)
+	t.clock = sourceClock{mark.At, time.Now()}
 	if wait := next.Add(timerMargin).Sub(mark.At); wait > 0 {
 		return min(wait, timersIdle), nil
 	}
-	return 0, t.fireUpTo(ctx, mark)
+	return 0, lane.fireUpTo(ctx, mark, queue.WhichTimers{But: stuck})
 }
 
-// fireUpTo fires what was due a moment before a mark.
-func (t *timers) fireUpTo(ctx context.Context, mark cdc.Mark) error {
-	if err := t.await(ctx, mark.LSN); err != nil {
-		return err
+// count shows how many timers are pending.
+func (t *timers) count(pending map[string]queue.TimerCount) {
+	rules, counts := t.bound.Load(), map[string]int64{}
+	for event := range t.shown {
+		counts[event] = 0
 	}
-	if err := t.stage.drained(ctx); err != nil {
-		return err
+	for rule, of := range pending {
+		known, _ := rules.TimerRule(rule)
+		counts[known.Event] += of.Pending
 	}
-	if err := t.queue.ApplyTimers(ctx); err != nil {
-		return err
+	for event, n := range counts {
+		t.metrics.timersPending.WithLabelValues(event).Set(float64(n))
 	}
-	for ordinal := uint64(0); ; {
-		due, _, err := t.queue.DueTimers(ctx, mark.At.Add(-timerMargin))
-		if err != nil || len(due) == 0 {
-			return err
-		}
-		// After a restart of Redis the timers may be those of before, until what was lost is appended again.
-		if !t.stage.handles(mark.LSN) {
-			return queue.ErrRestarted
-		}
-		if err := t.fire(ctx, mark, due, ordinal); err != nil {
-			return err
-		}
-		ordinal += uint64(len(due))
+	t.shown = counts
+}
+
+// mark reads the source's clock and the end of its WAL.
+func (t *timers) mark(ctx context.Context) (cdc.Mark, error) {
+	mark, err := t.gauge.Mark(ctx)
+	if err == nil && mark.At.IsZero() {
+		err = errors.New("the source does not know the time: it is a standby that has heard nothing of its primary")
 	}
+	return mark, err
 }
 
 // await waits until every change before a position has been mapped.
@@ -168,132 +209,115 @@ func (t *timers) await(ctx context.Context, lsn cdc.LSN) error {
 	return nil
 }
 
-// fire fires timers that are due. Their events have sequences from the mark on, counted by ordinal.
-func (t *timers) fire(ctx context.Context, mark cdc.Mark, due []queue.PendingTimer, ordinal uint64) error {
-	t.use(t.bound.Load())
-	endpoints := t.endpointsNow()
-	round := &firing{
-		timers: t, mark: mark, count: ordinal, endpoints: endpoints, router: queue.NewRouter(endpoints),
-		due: map[setting]*queue.FiredTimer{}, failed: map[*queue.FiredTimer]bool{},
+// room returns a *queue.MemoryError where capture would wait for memory of Redis: events of timers take it as well. What cannot be measured
+// is no reason to wait.
+func (t *timers) room(ctx context.Context) error {
+	limit := t.stage.memory.limit
+	if limit <= 0 || limit >= 100 {
+		return nil
 	}
-	fired, outcome := make([]queue.FiredTimer, len(due)), make([]string, len(due))
-	var wanted []mapping.Timer
-	for i, d := range due {
-		fired[i].PendingTimer = d
-		rule, known := t.rules.TimerRule(d.N)
-		switch {
-		case !known:
-			outcome[i] = timerGone
-		case rule.MaxLate > 0 && mark.At.Sub(d.Due) > rule.MaxLate:
-			outcome[i] = timerLate
-		default:
-			id, err := t.queue.TimerWebhookID(ctx, d.ID)
-			if err != nil {
-				return err
+	if used, err := t.queue.MemoryPercent(ctx); err == nil && used >= limit {
+		return &queue.MemoryError{Percent: used, Resume: limit - memoryReserve}
+	}
+	return nil
+}
+
+// sequences is where the sequences of n events begin behind a position, in units of 10 microseconds of the source's clock: two turns may have the same
+// position, and what comes later has to be higher, in another process too.
+func (t *timers) sequences(at time.Time, n int) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := max(t.sequence+1, uint64(max(0, at.Sub(sequenceEpoch)/(10*time.Microsecond))))
+	t.sequence = first + uint64(n)
+	return first
+}
+
+// sequenceEpoch is before all clocks; an ordinal has room for 89 years of them.
+var sequenceEpoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// stuckRules are the rules of the other lane.
+func (t *timers) stuckRules() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return sortedKeys(t.stuck)
+}
+
+// stick moves a rule to the other lane.
+func (t *timers) stick(rule string, err error) {
+	of, _ := t.bound.Load().TimerRule(rule)
+	c := &complaint{
+		log:    t.Log.With().Str("rule", of.Place).Str("event", of.Event).Logger(),
+		failed: "the timers of a rule cannot be fired; they are late, none is lost, and those of other rules are fired",
+		again:  "the timers of the rule are fired again",
+	}
+	t.mu.Lock()
+	t.stuck[rule] = c
+	t.mu.Unlock()
+	c.about(err)
+	t.timersTrouble.Store(&stuckTimers{rule: of.Place, err: err})
+	signal(t.sticks)
+}
+
+// unstick moves a rule back.
+func (t *timers) unstick(rule string) {
+	t.mu.Lock()
+	c := t.stuck[rule]
+	delete(t.stuck, rule)
+	left := len(t.stuck)
+	t.mu.Unlock()
+	c.over()
+	if left == 0 {
+		t.timersTrouble.Store(nil)
+	}
+	signal(t.stage.timers)
+}
+
+// runStuck is the lane of the rules whose timers could not be fired.
+func (t *timers) runStuck(ctx context.Context) error {
+	lanes := map[string]*timerLane{}
+	defer func() {
+		for _, lane := range lanes {
+			lane.close(ctx)
+		}
+	}()
+	backoff := retry.Backoff{Min: stuckSoon, Max: complainEvery}
+	for tries := 0; ; {
+		if len(t.stuckRules()) == 0 {
+			tries = 0
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-t.sticks:
 			}
-			fired[i].Message.ID = id
-			round.due[setting{d.ID.Position(), d.N}] = &fired[i]
-			wanted = append(wanted, mapping.Timer{Position: d.ID.Position(), N: d.N, Key: d.Key, Due: d.Due})
+		}
+		tries++
+		if err := retry.Wait(ctx, backoff.Delay(tries)); err != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		}
+		if !t.firing() {
+			continue
+		}
+		for _, rule := range t.stuckRules() {
+			lane := lanes[rule]
+			if lane == nil {
+				lane = newTimerLane(t, stuckPatience)
+				lane.alone, lanes[rule] = rule, lane
+			}
+			mark, err := t.mark(ctx)
+			if err == nil {
+				err = lane.fireUpTo(ctx, mark, queue.WhichTimers{Only: []string{rule}})
+			}
+			switch {
+			case err == nil:
+				t.unstick(rule)
+				lane.close(ctx)
+				delete(lanes, rule)
+			case ctx.Err() == nil && !passesOver(err):
+				t.mu.Lock()
+				c := t.stuck[rule]
+				t.mu.Unlock()
+				c.about(err)
+			}
 		}
 	}
-	if err := t.mapper.Fire(ctx, wanted, round); err != nil {
-		return err
-	}
-	if err := t.queue.FireTimers(ctx, fired); err != nil {
-		return err
-	}
-	t.tell(fired, outcome, round.failed)
-	return nil
-}
-
-// use has the mapper use rules.
-func (t *timers) use(rules *mapping.Ruleset) {
-	if t.rules != rules {
-		t.rules, t.mapper = rules, mapping.NewMapper(rules, nil, mapping.WithSource(t.source), mapping.WithPast())
-	}
-}
-
-// What became of timers, for the metric.
-const (
-	timerFired  = "fired"
-	timerNone   = "none"
-	timerLate   = "late"
-	timerGone   = "gone"
-	timerFailed = "failed"
-)
-
-// tell counts what became of timers, and logs those that were dropped.
-func (t *timers) tell(fired []queue.FiredTimer, outcome []string, failed map[*queue.FiredTimer]bool) {
-	dropped := map[string]int{}
-	for i := range fired {
-		f := &fired[i]
-		switch {
-		case outcome[i] != "":
-			dropped[outcome[i]]++
-		case failed[f]:
-			outcome[i] = timerFailed
-		case f.Message.Type != "":
-			outcome[i] = timerFired
-		default:
-			outcome[i] = timerNone
-		}
-		rule, _ := t.rules.TimerRule(f.N)
-		t.metrics.timers.WithLabelValues(rule.Event, outcome[i]).Inc()
-	}
-	if n := dropped[timerGone]; n > 0 {
-		t.Log.Warn().Int("timers", n).Msg("timers were due whose rule is gone, or has no after any more; they were dropped")
-	}
-	if n := dropped[timerLate]; n > 0 {
-		t.Log.Warn().Int("timers", n).Msg("timers were due for longer than max_late of their rule; they were dropped")
-	}
-}
-
-// firing takes the events of timers.
-type firing struct {
-	*timers
-	mark   cdc.Mark
-	count  uint64 // of events before the next one, for the sequence
-	router *queue.Router
-	// endpoints are those of the router.
-	endpoints []endpoint.Endpoint
-	due       map[setting]*queue.FiredTimer
-	failed    map[*queue.FiredTimer]bool
-}
-
-// setting is the change that has set a timer, and the timer's rule.
-type setting struct {
-	cdc.Position
-	n int
-}
-
-func (f *firing) Event(e *mapping.Event) error {
-	t := f.due[setting{e.Position, e.N}]
-	// Nothing that was handled before the mark has a later sequence, and nothing behind it an earlier one.
-	sequence, err := f.queue.WebhookID(cdc.Position{Commit: f.mark.LSN - 1, Ordinal: f.count}, e.N)
-	if err != nil {
-		return err
-	}
-	f.count++
-	t.Message = webhook.Message{
-		ID: t.Message.ID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Sequence: sequence[webhook.SourceDigits+1:],
-		Op: e.Op.String(), Late: int64(f.mark.At.Sub(e.Time) / time.Second), Version: e.Version,
-		Data: slices.Clone(e.Data), Unchanged: slices.Clone(e.Unchanged), Errors: slices.Clone(e.Errors),
-	}
-	if len(e.Tags) > 0 {
-		if err := json.Unmarshal(e.Tags, &t.Message.Tags); err != nil {
-			return err
-		}
-	}
-	for _, i := range f.router.Match(e.Type, e.Tenant) {
-		t.Endpoints = append(t.Endpoints, f.endpoints[i].Name)
-	}
-	return nil
-}
-
-// Park implements mapping.Sink: there is no change that could be kept, so that the timer is dropped, and that is told.
-func (f *firing) Park(p *mapping.Parked) error {
-	f.failed[f.due[setting{p.Position, p.N}]] = true
-	f.Log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).Uint64("ordinal", p.Ordinal).
-		Str("reason", p.Reason).Msg("the event of a timer cannot be computed; it is not sent")
-	return nil
 }

@@ -23,9 +23,13 @@ type GivenEvent struct {
 	Event     string `json:"event"`
 }
 
-// walEntry chooses attempts of events of the WAL, whose entries begin with an epoch: not those of timers, which come through the side
-// stream, by the milliseconds of a clock, and are not among what an append has counted.
-const walEntry = ` and length(split_part(entry, '-', 1)) > 15`
+// walEntry chooses attempts of events of the WAL, whose entries begin with an epoch: not those of timers and schedules, which come through the
+// side stream, by the milliseconds of a clock, and are not among what an append has counted. A dead letter has another handle; it says
+// what has made its event.
+const (
+	walEntry  = ` and length(split_part(entry, '-', 1)) > 15`
+	walLetter = ` and coalesce(encode(substring(unchanged from 1 for 20), 'escape'), '') !~ '^\{"op":"(timer|schedule)"'` // what notes wrote
+)
 
 // sql selects event and webhook_id, each pair once; more is added to the conditions.
 func (g *Given) sql(w *where, more string) string {
@@ -40,7 +44,7 @@ func (g *Given) sql(w *where, more string) string {
 	}
 	// No attempt is before its commit, but for clocks that differ: this spares the partitions before it.
 	return `select event, webhook_id from gancho.attempts` + given + walEntry + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'
-		union select event, webhook_id from gancho.dead_letters` + given
+		union select event, webhook_id from gancho.dead_letters` + given + walLetter
 }
 
 // GivenIDs calls yield with the events, without holding them, in the order of their names and, of each,

@@ -42,7 +42,10 @@ func TestGiven(t *testing.T) {
 	died.Message.ID, died.Message.Type, died.Message.Tenant, died.Message.Time = id("0"), "cobranca.liquidada", "1", noon
 	again := died
 	again.Handle, again.Message.ID, again.Message.Replay = "1-2", id("5"), true
-	check(t, s.WriteDead(ctx, []state.DeadLetter{died, again}))
+	timed, run := died, died // these are not in what a day has been given
+	timed.Handle, timed.Message.ID, timed.Message.Op = "1-3", id("b"), "timer"
+	run.Handle, run.Message.ID, run.Message.Op = "1-4", id("c"), "schedule"
+	check(t, s.WriteDead(ctx, []state.DeadLetter{died, again, timed, run}))
 
 	day := state.Given{Endpoint: "crm", Source: source, From: noon, To: noon.Add(time.Hour)}
 	event := func(n, name string) state.GivenEvent { return state.GivenEvent{WebhookID: id(n), Event: name} }

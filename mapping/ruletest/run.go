@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -173,6 +174,10 @@ type timerOf struct {
 
 // Timer implements mapping.TimerSink.
 func (s *sink) Timer(t *mapping.TimerChange) error {
+	if t.All {
+		maps.DeleteFunc(s.timers, func(of timerOf, _ *mapping.TimerChange) bool { return of.rule == t.N })
+		return nil
+	}
 	of := timerOf{t.N, string(t.Key)}
 	pending := s.timers[of] != nil
 	if t.Former != nil {

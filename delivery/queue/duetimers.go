@@ -1,0 +1,337 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"gancho/delivery/webhook"
+)
+
+// PendingTimer is one that waits, or is due.
+type PendingTimer struct {
+	ID   ID // of the change that set it: the webhook-id of its event
+	Rule string
+	Key  []byte
+	Due  time.Time
+}
+
+// FiredTimer is one that is due, with its event.
+type FiredTimer struct {
+	PendingTimer
+	// Endpoints get the message; none: the timer is only removed.
+	Endpoints []string
+	Message   webhook.Message
+}
+
+// TimerCount is how many timers of a rule are pending, and when the first of them is due.
+type TimerCount struct {
+	Pending int64
+	Next    time.Time
+}
+
+// headsOfTimers begins a script that goes through the timers of several rules in the order of the times: heads are the rules with
+// timers, each with when the first is due, and how many have been passed. ARGV: behind the token and two others, rules, which are left out
+// (ARGV[4] is -), or the only ones.
+const headsOfTimers = fencedTimers + `
+local named = {}
+for i = 5, #ARGV do named[ARGV[i]] = true end
+local heads = {}
+for _, rule in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if (ARGV[4] == '-') ~= (named[rule] or false) then
+    local first = redis.call('ZRANGE', sorted(rule), 0, 0, 'WITHSCORES')
+    if #first > 0 then heads[#heads + 1] = {rule = rule, at = tonumber(first[2]), from = 0} end
+  end
+end
+`
+
+// dueTimersScript returns timers that are due up to a time, in order, each as its rule, member, time, and id and key. ARGV[2] is the
+// time, ARGV[3] how many.
+var dueTimersScript = redis.NewScript(headsOfTimers + `
+local upTo, most, out = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+while #out < 4 * most do
+  local first, limit
+  for _, h in ipairs(heads) do
+    if h.at and h.at <= upTo then
+      if not first or h.at < first.at then first, limit = h, first and first.at or limit
+      elseif not limit or h.at < limit then limit = h.at end
+    end
+  end
+  if not first then break end
+  limit = limit or upTo
+  local chunk = redis.call('ZRANGE', sorted(first.rule), first.from, first.from + math.min(64, most - #out / 4) - 1, 'WITHSCORES')
+  first.at = nil
+  for i = 1, #chunk, 2 do
+    local at = tonumber(chunk[i + 1])
+    if at > limit then
+      first.at = at
+      break
+    end
+    out[#out + 1] = first.rule
+    out[#out + 1] = chunk[i]
+    out[#out + 1] = chunk[i + 1]
+    out[#out + 1] = redis.call('HGET', place(first.rule, chunk[i])) or ''
+    first.from = first.from + 1
+  end
+  if not first.at then
+    local rest = redis.call('ZRANGE', sorted(first.rule), first.from, first.from, 'WITHSCORES')
+    first.at = rest[2] and tonumber(rest[2])
+  end
+end
+return out`)
+
+// fireTimersScript queues the events of timers and removes them, each unless it has another id by now. KEYS: behind the others, the side
+// streams. ARGV: behind the token, for each its rule, member and id, how many streams get it, their numbers, how many fields
+// and values the message has, and they. The first write is one that a full Redis refuses.
+var fireTimersScript = redis.NewScript(fencedTimers + `
+local i, fired = 2, 0
+while i <= #ARGV do
+  local rule, member, id, streams = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local from = i + 5 + streams
+  local n = tonumber(ARGV[i + 4 + streams])
+  local hash, field = place(rule, member)
+  if string.sub(redis.call('HGET', hash, field) or '', 1, 16) == id then
+    for s = 1, streams do redis.call('XADD', KEYS[4 + ARGV[i + 3 + s]], '*', unpack(ARGV, from, from + n - 1)) end
+    redis.call('ZREM', sorted(rule), member)
+    redis.call('HDEL', hash, field)
+    fired = fired + 1
+  end
+  i = from + n
+end
+return fired`)
+
+// WhichTimers chooses the timers of rules: of all but some, or of some alone.
+type WhichTimers struct {
+	But  []string
+	Only []string // if there are any, But is not regarded
+}
+
+func (w *WhichTimers) args() []any {
+	rules, how := w.But, "-"
+	if len(w.Only) > 0 {
+		rules, how = w.Only, "+"
+	}
+	args := []any{how}
+	for _, r := range rules {
+		args = append(args, r)
+	}
+	return args
+}
+
+// DueTimers returns up to most of the timers that are due at a time, in order; at most a page. Its errors are those of ApplyTimers.
+func (q *Queue) DueTimers(ctx context.Context, at time.Time, which WhichTimers, most int) (due []PendingTimer, err error) {
+	run, keys, err := q.timerKeys(ctx)
+	var found []string
+	if err == nil {
+		args := append([]any{q.Token(), at.UnixMicro(), min(most, timersPage)}, which.args()...)
+		found, err = dueTimersScript.Run(ctx, run, keys, args...).StringSlice()
+	}
+	if err != nil {
+		return nil, timersError(err, "read timers")
+	}
+	for f := range slices.Chunk(found, 4) {
+		t, err := parseTimer(f)
+		if err != nil {
+			return nil, err
+		}
+		due = append(due, t)
+	}
+	return due, nil
+}
+
+func dueTime(score string) (time.Time, error) {
+	micros, err := strconv.ParseFloat(score, 64)
+	if err != nil {
+		return time.Time{}, errEntry
+	}
+	return time.UnixMicro(int64(micros)).UTC(), nil
+}
+
+// parseTimer parses rule, member, score, and id and key.
+func parseTimer(f []string) (PendingTimer, error) {
+	const idLen = 16
+	t := PendingTimer{Rule: f[0], Key: []byte(f[1])}
+	if len(f[3]) < idLen {
+		return t, errEntry
+	}
+	t.ID = IDFromBytes([]byte(f[3][:idLen]))
+	if key := f[3][idLen:]; key != "" {
+		t.Key = []byte(key)
+	}
+	var err error
+	t.Due, err = dueTime(f[2])
+	return t, err
+}
+
+// Timers returns the pending timers of rules, as far as they have been applied: also those whose rule is gone. Anybody may call it.
+func (q *Queue) Timers(ctx context.Context) (map[string]TimerCount, error) {
+	numbers, err := q.client.HGetAll(ctx, q.keys.timerRules()).Result()
+	if err != nil {
+		return nil, annotate(err, "count timers")
+	}
+	pipe := q.client.Pipeline()
+	pending, first := map[string]*redis.IntCmd{}, map[string]*redis.ZSliceCmd{}
+	for rule, n := range numbers {
+		pending[rule], first[rule] = pipe.ZCard(ctx, q.keys.timersDue()+n), pipe.ZRangeWithScores(ctx, q.keys.timersDue()+n, 0, 0)
+	}
+	if len(numbers) > 0 {
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, annotate(err, "count timers")
+		}
+	}
+	out := map[string]TimerCount{}
+	for rule := range numbers {
+		if heads := first[rule].Val(); len(heads) > 0 {
+			out[rule] = TimerCount{Pending: pending[rule].Val(), Next: time.UnixMicro(int64(heads[0].Score)).UTC()}
+		}
+	}
+	return out, nil
+}
+
+// FireTimers queues the events of timers, and removes these, unless they were canceled or set again since DueTimers: each
+// event is queued once, whatever answers are lost and processes die. In a cluster each endpoint gets its own once,
+// durably, and then the timers are removed. Its errors are those of ApplyTimers, and ErrFull; part of them may
+// be queued then.
+func (q *Queue) FireTimers(ctx context.Context, fired []FiredTimer) error {
+	var endpoints []string
+	for i := range fired {
+		for _, e := range fired[i].Endpoints {
+			if !slices.Contains(endpoints, e) {
+				endpoints = append(endpoints, e)
+			}
+		}
+	}
+	err := q.registerAll(ctx, endpoints)
+	if err == nil && q.cluster != nil {
+		if err = q.fireInSlots(ctx, endpoints, fired); err == nil {
+			err = q.runFire(ctx, nil, fired)
+		}
+		if err == nil {
+			q.forgetFired(ctx, endpoints, fired)
+		}
+	} else if err == nil {
+		err = q.runFire(ctx, endpoints, fired)
+	}
+	for _, e := range endpoints {
+		q.wakeSide(ctx, e)
+	}
+	return timersError(err, fmt.Sprintf("queue the events of %d timers", len(fired)))
+}
+
+func (q *Queue) registerAll(ctx context.Context, endpoints []string) error {
+	if len(endpoints) == 0 {
+		return nil
+	}
+	names := make([]any, len(endpoints))
+	for i, e := range endpoints {
+		names[i] = e
+	}
+	return q.register(ctx, names...)
+}
+
+// runFire runs the script for those of the endpoints.
+func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTimer) error {
+	run, keys, err := q.timerKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range endpoints {
+		keys = append(keys, q.keys.side(e))
+	}
+	args := []any{q.Token()}
+	for i := range fired {
+		f := &fired[i]
+		args = append(args, f.Rule, member(f.Key), f.ID.Bytes())
+		var to []any
+		for _, e := range f.Endpoints {
+			if at := slices.Index(endpoints, e); at >= 0 {
+				to = append(to, at+1)
+			}
+		}
+		var fields []any
+		if len(to) > 0 {
+			fields = sideFields(&f.Message, false)
+		}
+		args = append(append(append(args, len(to)), to...), len(fields))
+		args = append(args, fields...)
+	}
+	return fireTimersScript.Run(ctx, run, keys, args...).Err()
+}
+
+func firedMark(f *FiredTimer) string { return "timer " + f.ID.String() }
+
+// fireInSlots queues the events of timers for the endpoints of a cluster, each once: Redis keeps a mark with it.
+func (q *Queue) fireInSlots(ctx context.Context, endpoints []string, fired []FiredTimer) error {
+	for _, e := range endpoints {
+		err := q.Durably(ctx, e, func() error {
+			for i := range fired {
+				f := &fired[i]
+				if !slices.Contains(f.Endpoints, e) {
+					continue
+				}
+				args := append([]any{firedMark(f), jobAge.Milliseconds()}, sideFields(&f.Message, false)...)
+				if err := unparkInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e)}, args...).Err(); err != nil {
+					return unreachable(err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetFired removes the marks of timers that were removed. What it leaves, Redis forgets a week after the last one.
+func (q *Queue) forgetFired(ctx context.Context, endpoints []string, fired []FiredTimer) {
+	for _, e := range endpoints {
+		var marks []string
+		for i := range fired {
+			if slices.Contains(fired[i].Endpoints, e) {
+				marks = append(marks, firedMark(&fired[i]))
+			}
+		}
+		_ = q.client.HDel(ctx, q.keys.jobs(e), marks...).Err() // as above
+	}
+}
+
+// ForgetTimers counts, or removes, the timers that rows with a primary key have by some rules; the key is as
+// [mapping.TimerChange] has it.
+func (q *Queue) ForgetTimers(ctx context.Context, rules []string, key []byte, remove bool) (n int64, err error) {
+	run, keys, err := q.timerKeys(ctx)
+	if err == nil && len(rules) > 0 {
+		args := []any{0, flagText(remove), member(key)}
+		for _, r := range rules {
+			args = append(args, r)
+		}
+		n, err = forgetTimersScript.Run(ctx, run, keys, args...).Int64()
+	}
+	return n, timersError(err, "look for a row's timers")
+}
+
+func flagText(is bool) string {
+	if is {
+		return "1"
+	}
+	return "0"
+}
+
+// forgetTimersScript returns how many of some rules have a timer of a member, or removes it. ARGV: 0, whether, the member, the rules.
+var forgetTimersScript = redis.NewScript(fencedTimers + `
+local n = 0
+for i = 4, #ARGV do
+  local hash, field = place(ARGV[i], ARGV[3])
+  if number(ARGV[i]) and redis.call('HEXISTS', hash, field) == 1 then
+    n = n + 1
+    if ARGV[2] == '1' then
+      redis.call('ZREM', sorted(ARGV[i]), ARGV[3])
+      redis.call('HDEL', hash, field)
+    end
+  end
+end
+return n`)

@@ -1,0 +1,273 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gancho/cdc"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+	"gancho/mapping"
+)
+
+const (
+	// duePatience is how long the rows of a page of one rule may take to be read before the rule leaves the lane of all, and
+	// stuckPatience afterwards: longer than the statement_timeout.
+	duePatience   = 10 * time.Second
+	stuckPatience = 40 * time.Second
+	// stuckSoon is the least time between two attempts.
+	stuckSoon = time.Second
+	// firedBytes is how large the events are, about, that are queued at once: Redis does nothing else meanwhile.
+	firedBytes = 4 << 20
+)
+
+// errManyBytes: the events are to be made of fewer timers at a time.
+var errManyBytes = errors.New("the events of timers are large")
+
+var errSlowRows = errors.New("read the rows of timers: there was no answer")
+
+// timerLane fires timers one page after the other.
+type timerLane struct {
+	*timers
+	alone    string // the only rule; empty: all that are not stuck
+	patience time.Duration
+	page     int // how many timers are fired at once
+	source   *mapping.Source
+	rules    *mapping.Ruleset
+	mapper   *mapping.Mapper
+}
+
+func newTimerLane(t *timers, patience time.Duration) *timerLane {
+	return &timerLane{timers: t, patience: patience, page: timersPage, source: t.newLookup()}
+}
+
+func (l *timerLane) close(ctx context.Context) { l.source.Close(context.WithoutCancel(ctx)) }
+
+// fireUpTo fires what was due a moment before a mark.
+func (l *timerLane) fireUpTo(ctx context.Context, mark cdc.Mark, which queue.WhichTimers) error {
+	if err := l.await(ctx, mark.LSN); err != nil {
+		return err
+	}
+	if err := l.stage.drained(ctx); err != nil {
+		return err
+	}
+	if err := l.queue.ApplyTimers(ctx); err != nil {
+		return err
+	}
+	for {
+		due, err := l.queue.DueTimers(ctx, mark.At.Add(-timerMargin), which, l.page)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		// After a restart of Redis the timers may be those of before, until what was lost is appended again.
+		if !l.stage.handles(mark.LSN) {
+			return queue.ErrRestarted
+		}
+		if err := l.room(ctx); err != nil {
+			return err
+		}
+		switch err := l.fire(ctx, mark, due); {
+		case len(due) > 1 && (errors.Is(err, errManyBytes) || errors.Is(err, mapping.ErrTooMuch) || l.alone != "" && errors.Is(err, errSlowRows)):
+			l.page = len(due) / 2
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		case err != nil:
+			return err
+		default:
+			l.page = min(2*l.page, timersPage)
+		}
+		if l.alone == "" {
+			which.But = l.stuckRules()
+		}
+	}
+}
+
+// What became of timers, for the metric; empty: it is to be seen.
+const (
+	timerFired  = "fired"
+	timerNone   = "none"
+	timerLate   = "late"
+	timerGone   = "gone"
+	timerFailed = "failed"
+)
+
+// fire fires timers that are due, but those of rules that it makes stuck.
+func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.PendingTimer) error {
+	l.use(l.bound.Load())
+	endpoints := l.endpointsNow()
+	round := &firing{
+		timerLane: l, mark: mark, endpoints: endpoints, router: queue.NewRouter(endpoints),
+		due: map[setting]*queue.FiredTimer{}, failed: map[*queue.FiredTimer]bool{},
+	}
+	fired, outcomes := make([]queue.FiredTimer, len(due)), map[*queue.FiredTimer]string{}
+	wanted := map[string][]mapping.Timer{}
+	for i, d := range due {
+		f := &fired[i]
+		f.PendingTimer = d
+		rule, known := l.rules.TimerRule(d.Rule)
+		switch {
+		case !known:
+			outcomes[f] = timerGone
+		case rule.MaxLate > 0 && mark.At.Sub(d.Due) > rule.MaxLate:
+			outcomes[f] = timerLate
+		default:
+			id, err := l.queue.TimerWebhookID(ctx, d.ID)
+			if err != nil {
+				return err
+			}
+			f.Message.ID = id
+			round.due[setting{d.ID.Position(), d.ID.N()}] = f
+			wanted[d.Rule] = append(wanted[d.Rule], mapping.Timer{Position: d.ID.Position(), N: d.ID.N(), Rule: d.Rule, Key: d.Key, Due: d.Due})
+		}
+	}
+	for _, rule := range sortedKeys(wanted) {
+		if err := l.fireRule(ctx, wanted[rule], round); err != nil {
+			if l.alone != "" || ctx.Err() != nil || errors.Is(err, errManyBytes) || errors.Is(err, mapping.ErrTooMuch) {
+				return err
+			}
+			l.stick(rule, err)
+			return l.fire(ctx, mark, slices.DeleteFunc(slices.Clone(due), func(d queue.PendingTimer) bool { return d.Rule == rule }))
+		}
+	}
+	if err := round.sequence(fired); err != nil {
+		return err
+	}
+	if err := l.queue.FireTimers(ctx, fired); err != nil {
+		return err
+	}
+	l.tell(fired, outcomes, round.failed)
+	return nil
+}
+
+// fireRule makes the events of one rule's timers.
+func (l *timerLane) fireRule(ctx context.Context, timers []mapping.Timer, round *firing) error {
+	limited, cancel := context.WithTimeout(ctx, l.patience)
+	defer cancel()
+	err := l.mapper.Fire(limited, timers, round)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		if waits := l.source.Waiting(); waits != nil {
+			return fmt.Errorf("%w within %s: %w", errSlowRows, l.patience, waits)
+		}
+		return fmt.Errorf("%w within %s: the source does not answer; see whether their table is locked (pg_locks)", errSlowRows, l.patience)
+	}
+	return err
+}
+
+// use has the mapper use rules.
+func (l *timerLane) use(rules *mapping.Ruleset) {
+	if l.rules != rules {
+		l.rules, l.mapper = rules, mapping.NewMapper(rules, nil, mapping.WithSource(l.source), mapping.WithPast())
+	}
+}
+
+// tell counts what became of timers, and logs those that were dropped.
+func (l *timerLane) tell(fired []queue.FiredTimer, outcomes map[*queue.FiredTimer]string, failed map[*queue.FiredTimer]bool) {
+	dropped := map[string]int{}
+	for i := range fired {
+		f := &fired[i]
+		outcome := outcomes[f]
+		switch {
+		case outcome != "":
+			dropped[outcome]++
+		case failed[f]:
+			outcome = timerFailed
+		case f.Message.Type != "":
+			outcome = timerFired
+		default:
+			outcome = timerNone
+		}
+		rule, _ := l.rules.TimerRule(f.Rule)
+		l.metrics.timers.WithLabelValues(rule.Event, outcome).Inc()
+	}
+	if n := dropped[timerGone]; n > 0 {
+		l.Log.Warn().Int("timers", n).Msg("timers were due whose rule is gone, or has no after any more; they were dropped")
+	}
+	if n := dropped[timerLate]; n > 0 {
+		l.Log.Warn().Int("timers", n).Msg("timers were due for longer than max_late of their rule; they were dropped")
+	}
+}
+
+// firing takes the events of timers.
+type firing struct {
+	*timerLane
+	mark   cdc.Mark
+	bytes  int
+	router *queue.Router
+	// endpoints are those of the router.
+	endpoints []endpoint.Endpoint
+	due       map[setting]*queue.FiredTimer
+	failed    map[*queue.FiredTimer]bool
+}
+
+// setting is the change that has set a timer, and the timer's rule.
+type setting struct {
+	cdc.Position
+	n int
+}
+
+func (f *firing) Event(e *mapping.Event) error {
+	t := f.due[setting{e.Position, e.N}]
+	if f.bytes += len(e.Data) + len(e.Errors); f.bytes > firedBytes && len(f.due) > 1 {
+		return errManyBytes
+	}
+	t.Message = webhook.Message{
+		ID: t.Message.ID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time,
+		Op: e.Op.String(), Late: int64(f.mark.At.Sub(e.Time) / time.Second), Version: e.Version,
+		Data: slices.Clone(e.Data), Unchanged: slices.Clone(e.Unchanged), Errors: slices.Clone(e.Errors),
+	}
+	if len(e.Tags) > 0 {
+		if err := json.Unmarshal(e.Tags, &t.Message.Tags); err != nil {
+			return err
+		}
+	}
+	for _, i := range f.router.Match(e.Type, e.Tenant) {
+		t.Endpoints = append(t.Endpoints, f.endpoints[i].Name)
+	}
+	return nil
+}
+
+// sequence gives the events their sequences, in the order of the times: nothing that was handled before the mark has a later one, and nothing
+// behind it an earlier one.
+func (f *firing) sequence(fired []queue.FiredTimer) error {
+	next := f.sequences(f.mark.At, len(fired))
+	for i := range fired {
+		if fired[i].Message.Type == "" {
+			continue
+		}
+		id, err := f.queue.WebhookID(cdc.Position{Commit: f.mark.LSN - 1, Ordinal: next}, 0)
+		if err != nil {
+			return err
+		}
+		fired[i].Message.Sequence = id[webhook.SourceDigits+1:]
+		next++
+	}
+	return nil
+}
+
+// Park implements mapping.Sink: there is no change that could be kept, so that the timer is dropped, and that is told.
+func (f *firing) Park(p *mapping.Parked) error {
+	f.failed[f.due[setting{p.Position, p.N}]] = true
+	f.Log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).Uint64("ordinal", p.Ordinal).
+		Str("reason", p.Reason).Msg("the event of a timer cannot be computed; it is not sent")
+	return nil
+}
+
+// stuckTimers is why the timers of a rule cannot be fired.
+type stuckTimers struct {
+	rule string
+	err  error
+}
+
+// Error says which rule, and why.
+func (s *stuckTimers) Error() string {
+	return fmt.Sprintf("the timers of the rule at %s cannot be fired: %v", s.rule, s.err)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
