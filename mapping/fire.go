@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -114,6 +115,33 @@ func (m *Mapper) FireAfter(ctx context.Context, t *TimerChange, changes []*cdc.C
 		return err
 	}
 	return m.Resolve(ctx, sink)
+}
+
+// EncodeKey is a primary key of these columns' texts as TimerChange.Key has it.
+func EncodeKey(columns ...string) []byte {
+	var key []byte
+	for _, text := range columns {
+		key = append(binary.AppendUvarint(key, uint64(len(text))), text...)
+	}
+	return key
+}
+
+// TimersOf returns the rules with after for a table, as Timer.Rule has them, and what their timers have as a row's key that people have written as
+// KeyText reads it.
+func (rs *Ruleset) TimersOf(table cdc.Name, text string) (rules []string, key []byte) {
+	for _, b := range rs.byTable[table] {
+		if b.after == nil {
+			continue
+		}
+		rel := b.table.Relation
+		columns := columnIndexes(rel, b.table.PrimaryKey)
+		parts := splitKey(text, len(columns))
+		for i := range parts {
+			parts[i] = string(rs.settings.EqualText([]byte(parts[i]), rel.Columns[columns[i]].Type))
+		}
+		rules, key = append(rules, rs.identity(b)), EncodeKey(parts...)
+	}
+	return rules, key
 }
 
 // timedPlan is the plan of a rule with after for the table as the rules know it.

@@ -175,6 +175,14 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 	case control.WhyOtherTenant:
 		return "no event: the backfill is for another tenant"
 	case control.WhyTimerSet:
+		switch {
+		case !r.Due.IsZero():
+			return fmt.Sprintf("waits until %s: event %s comes then, if no change cancels it", clock(r.Due), r.WebhookID)
+		case !r.CanceledBy.IsZero():
+			return "no event: the change sets the row's timer, and that of " + clock(r.CanceledBy) + " cancels it"
+		case !r.SetAgainBy.IsZero():
+			return "no event: the change sets the row's timer, and that of " + clock(r.SetAgainBy) + " sets it again"
+		}
 		return "no event yet: the change sets the row's timer; when it is due, and no later change cancels it, event " + r.WebhookID
 	case control.WhyTimerCanceled:
 		return "no event: the change cancels the row's timer"

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"gancho/delivery/webhook"
+	"gancho/mapping"
 )
 
 // PendingTimer is one that waits, or is due.
@@ -300,38 +302,63 @@ func (q *Queue) forgetFired(ctx context.Context, endpoints []string, fired []Fir
 	}
 }
 
-// ForgetTimers counts, or removes, the timers that rows with a primary key have by some rules; the key is as
-// [mapping.TimerChange] has it.
-func (q *Queue) ForgetTimers(ctx context.Context, rules []string, key []byte, remove bool) (n int64, err error) {
-	run, keys, err := q.timerKeys(ctx)
-	if err == nil && len(rules) > 0 {
-		args := []any{0, flagText(remove), member(key)}
-		for _, r := range rules {
-			args = append(args, r)
-		}
-		n, err = forgetTimersScript.Run(ctx, run, keys, args...).Int64()
-	}
-	return n, timersError(err, "look for a row's timers")
-}
-
-func flagText(is bool) string {
-	if is {
-		return "1"
-	}
-	return "0"
-}
-
-// forgetTimersScript returns how many of some rules have a timer of a member, or removes it. ARGV: 0, whether, the member, the rules.
-var forgetTimersScript = redis.NewScript(fencedTimers + `
-local n = 0
-for i = 4, #ARGV do
-  local hash, field = place(ARGV[i], ARGV[3])
-  if number(ARGV[i]) and redis.call('HEXISTS', hash, field) == 1 then
-    n = n + 1
-    if ARGV[2] == '1' then
-      redis.call('ZREM', sorted(ARGV[i]), ARGV[3])
-      redis.call('HDEL', hash, field)
-    end
+// rowTimersScript returns the timers that a member has by some rules, each as its rule, time, and id and key. ARGV: the member, the rules.
+var rowTimersScript = redis.NewScript(timerBuckets + `
+local out = {}
+for i = 2, #ARGV do
+  local rest = number(ARGV[i]) and redis.call('HGET', place(ARGV[i], ARGV[1]))
+  local at = rest and redis.call('ZSCORE', sorted(ARGV[i]), ARGV[1])
+  if at then
+    out[#out + 1] = ARGV[i]
+    out[#out + 1] = at
+    out[#out + 1] = rest
   end
 end
-return n`)
+return out`)
+
+// RowTimers returns the timers that a row has by some rules, as far as they have been applied; the key is as [mapping.TimerChange] has
+// it. Anybody may call it.
+func (q *Queue) RowTimers(ctx context.Context, rules []string, key []byte) (timers []PendingTimer, err error) {
+	args := []any{member(key)}
+	for _, r := range rules {
+		args = append(args, r)
+	}
+	_, keys, err := q.timerKeys(ctx)
+	var found []string
+	if err == nil && len(rules) > 0 {
+		found, err = rowTimersScript.Run(ctx, q.client, keys, args...).StringSlice()
+	}
+	if err != nil {
+		return nil, timersError(err, "read the timers of a row")
+	}
+	for f := range slices.Chunk(found, 3) {
+		t, err := parseTimer([]string{f[0], string(key), f[1], f[2]})
+		if err != nil {
+			return nil, err
+		}
+		timers = append(timers, t)
+	}
+	return timers, nil
+}
+
+// CountKeyTimers returns how many timers there are of rows whose primary key is the subject's key, of the events that the subject names. Whose rows they
+// are nobody knows before they are read.
+func (q *Queue) CountKeyTimers(ctx context.Context, s Subject) (n int, err error) {
+	all, err := q.client.HKeys(ctx, q.keys.timerRules()).Result()
+	if err != nil {
+		return 0, annotate(err, "look for a key's timers")
+	}
+	rules := slices.DeleteFunc(all, func(rule string) bool { return !s.names(rule[strings.LastIndexByte(rule, ' ')+1:]) })
+	asOne, parts := mapping.EncodeKey(s.Key), strings.Split(s.Key, ",")
+	for _, key := range [][]byte{asOne, mapping.EncodeKey(parts...)} {
+		if len(parts) == 1 && n > 0 {
+			break // both are the same
+		}
+		found, err := q.RowTimers(ctx, rules, key)
+		if err != nil {
+			return n, err
+		}
+		n += len(found)
+	}
+	return n, nil
+}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -104,4 +105,9 @@ func (s *Sentinels) Choose(addresses []string, epochs []uint64) (string, error) 
 		}
 	}
 	return s.s.choose(answers)
+}
+
+// FireInSlots queues events as FireTimers does, and dies before the timers are removed.
+func (q *Queue) FireInSlots(ctx context.Context, endpoints []string, fired []FiredTimer) error {
+	return q.fireInSlots(ctx, endpoints, fired)
 }

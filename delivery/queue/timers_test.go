@@ -3,6 +3,7 @@ package queue_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,9 +194,25 @@ func TestTimersOfRules(t *testing.T) {
 	if got := w.due(1000, queue.WhichTimers{But: []string{"r0", "r2"}}, 500); len(got) != 1 || got[0] != "r1 "+long {
 		t.Errorf("after a truncate: %q", got)
 	}
-	for _, rule := range []string{"r0", "r1", "r2"} {
-		if n, err := w.q.ForgetTimers(t.Context(), []string{"r0", "r1"}, []byte(long), rule == "r1"); err != nil || rule != "r2" && n != 1 || rule == "r2" && n != 0 {
-			t.Errorf("%d forgotten, %v", n, err)
+	own, err := w.q.RowTimers(t.Context(), []string{"r0", "r1", "none"}, []byte(long))
+	if err != nil || len(own) != 1 || own[0].Rule != "r1" || !own[0].Due.Equal(w.at.Add(3*time.Second)) {
+		t.Errorf("%+v, %v", own, err)
+	}
+}
+
+// TestKeyTimers: what waits for a row is found by its primary key as people write it.
+func TestKeyTimers(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	w.apply(w.set("public.t 0 a", "\x0247", 1), w.set("public.t 0 b.c", "\x0247", 1), w.set("public.u 0 d", "\x011\x01x", 1))
+	for _, c := range []struct {
+		of   queue.Subject
+		want int
+	}{
+		{queue.Subject{Key: "47"}, 2}, {queue.Subject{Key: "47", Events: []string{"b.*"}}, 1}, {queue.Subject{Key: "1,x"}, 1}, {queue.Subject{Key: "4"}, 0},
+	} {
+		if n, err := w.q.CountKeyTimers(t.Context(), c.of); n != c.want || err != nil {
+			t.Errorf("%+v: %d, %v", c.of, n, err)
 		}
 	}
 }
@@ -235,5 +252,84 @@ func TestShiftedKeys(t *testing.T) {
 	w.apply(moved("2", "3", 22), moved("3", "2", 21))                      // exchanged
 	if got, want := w.due(100, queue.WhichTimers{}, 500), []string{"r 4", "r 2", "r 3"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// timerKey is the i-th row's, as the mapper writes it.
+func timerKey(kind string, i int) []byte {
+	text := fmt.Sprint(i)
+	switch kind {
+	case "uuid":
+		text = fmt.Sprintf("%08x-4b1d-4c3a-9a51-%012x", i*2654435761%(1<<32), i)
+	case "long": // such as of three columns
+		text = fmt.Sprintf("%0100d", i)
+	}
+	return append([]byte{byte(len(text))}, text...)
+}
+
+// timerBytes sets timers and returns how much memory of Redis each takes.
+func timerBytes(t testing.TB, kind string, n int) float64 {
+	t.Helper()
+	r := queuetest.StartRedis(t)
+	q, client := queuetest.Open(t, r), queuetest.Client(t, r)
+	used := func() int64 {
+		t.Helper()
+		info, err := client.InfoMap(t.Context(), "memory").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, err := strconv.ParseInt(info["Memory"]["used_memory"], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	at := time.UnixMicro(1772366400000001).UTC()
+	before, b := used(), q.NewBatch()
+	for i := 0; i < n; {
+		b.Reset()
+		for ; i < n && b.Len() < 1000; i++ {
+			c := mapping.TimerChange{
+				Position: cdc.Position{Commit: 0x1000 + cdc.LSN(i)}, Rule: fmt.Sprint("public.pedidos 0 pedido.abandonado", i%5), Key: timerKey(kind, i),
+				Due: at.Add(time.Duration(i*7919%n) * 37 * time.Millisecond),
+			}
+			if err := b.Timer(&c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Append(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.ApplyTimers(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return float64(used()-before) / float64(n)
+}
+
+// TestTimersMemory: what a timer takes.
+func TestTimersMemory(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind string
+		most float64
+	}{{"number", 200}, {"uuid", 220}} { // a million take less each: the small hashes are fuller
+		t.Run(c.kind, func(t *testing.T) {
+			t.Parallel()
+			if got := timerBytes(t, c.kind, 50_000); got > c.most {
+				t.Errorf("%.0f bytes each, at most %.0f", got, c.most)
+			}
+		})
+	}
+}
+
+// BenchmarkTimersMemory prints what each of a million timers takes.
+func BenchmarkTimersMemory(b *testing.B) {
+	for _, kind := range []string{"number", "uuid", "long"} {
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				b.ReportMetric(timerBytes(b, kind, 1_000_000), "B/timer")
+			}
+		})
 	}
 }

@@ -17,7 +17,7 @@ import (
 // tally is what a receiver counted since the last reset.
 type tally struct {
 	Count       int
-	Read        int // events of rows that were there already, which nothing else counts
+	Read        int // events of rows that were there already, or of timers, which nothing else counts
 	First, Last time.Time
 	// P50 and P99 are from the commit, as the event states it, to the arrival.
 	P50, P99 time.Duration
@@ -63,7 +63,7 @@ func beReceiver(ctx context.Context, delay string) error {
 	return nil
 }
 
-var timestamp, readOp = []byte(`"timestamp":"`), []byte(`"op":"read"`)
+var timestamp, readOp, timerOp = []byte(`"timestamp":"`), []byte(`"op":"read"`), []byte(`"op":"timer"`)
 
 func (c *counting) take(w http.ResponseWriter, r *http.Request) {
 	arrived := time.Now()
@@ -71,7 +71,7 @@ func (c *counting) take(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the sender was stopped
 	}
-	if bytes.Contains(body, readOp) {
+	if bytes.Contains(body, readOp) || bytes.Contains(body, timerOp) {
 		c.mu.Lock()
 		c.tally.Read++
 		c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/draft"
 	"gancho/mapping"
@@ -58,4 +59,18 @@ func (b *bridge) withRow(ctx context.Context, q control.WhyQuestion, read func(c
 		err = &control.InvalidError{Problems: []control.Problem{{Pointer: "/key", Message: err.Error(), Hint: "write the row's primary key, several columns joined by commas"}}}
 	}
 	return err
+}
+
+// rowTimers are the timers that a row has.
+func (b *bridge) rowTimers(ctx context.Context, q control.WhyQuestion) ([]queue.PendingTimer, error) {
+	if b.capture == nil {
+		return nil, nil
+	}
+	bound := b.capture.bound.Load()
+	table, _, err := tableOf(bound.Texts(), q.Table)
+	if err != nil {
+		return nil, err
+	}
+	rules, key := bound.TimersOf(table, q.Key)
+	return b.queue.RowTimers(ctx, rules, key)
 }

@@ -60,6 +60,8 @@ type Options struct {
 	// Verdicts returns what the process that captures remembers of a row's changes, an
 	// *ElsewhereError when this one does not capture. Nil: it does not.
 	Verdicts func(WhyQuestion) (WhyView, error)
+	// RowTimers returns the pending timers of a row; nil: the process does not capture.
+	RowTimers func(context.Context, WhyQuestion) ([]queue.PendingTimer, error)
 	// JudgeRow reads a row at the source and returns what the rules make of it. Its errors
 	// hold no row data. Nil: this process does not capture.
 	JudgeRow func(context.Context, WhyQuestion) (*mapping.RowJudgement, error)
@@ -216,6 +218,8 @@ type StatusView struct {
 	Rules []RuleRate `json:"rules,omitempty"`
 	// Schedules are the rules with schedule, in the order of the files.
 	Schedules []ScheduleView `json:"schedules,omitempty"`
+	// Timers are pending ones of rules with after, by event and table.
+	Timers []TimerView `json:"timers,omitempty"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.
 	Orphans map[string]int64 `json:"orphans,omitempty"`
 	// Jobs are those that have not ended.

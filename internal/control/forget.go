@@ -89,6 +89,9 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 	if s.Store != nil {
 		receipt.Subject = s.Store.Pseudonym(of)
 	}
+	if err := s.leaveTimers(ctx, a, of, &receipt); err != nil {
+		return receipt, err
+	}
 	if r.DryRun {
 		err := s.countSubject(ctx, a, of, &receipt)
 		receipt.leave(a)
@@ -171,6 +174,19 @@ func (s *Service) receivers(ctx context.Context, of queue.Subject) ([]string, er
 	}
 	slices.Sort(names)
 	return slices.Compact(names), err
+}
+
+// leaveTimers says that timers wait for rows with the key: they have no data but the key, and whose rows they are is not known, so that they are not
+// removed.
+func (s *Service) leaveTimers(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
+	if a.Tenant != "" {
+		return nil
+	}
+	n, err := s.Queue.CountKeyTimers(ctx, of)
+	if n > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d timers of rules with after wait for a row with this primary key, and make events when they are due; delete the row at the source, or change it so that when is false, which cancels them", n))
+	}
+	return err
 }
 
 // leaveJobs names the jobs that may have had something of the subject in memory since begun.

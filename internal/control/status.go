@@ -109,6 +109,8 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		note("queue", err)
 		v.Rules, err = s.ruleRates(ctx, v.Time)
 		note("queue", err)
+		v.Timers, err = s.timers(ctx)
+		note("queue", err)
 		v.Parked, err = s.Queue.ParkedCount(ctx)
 		if note("queue", err) && v.Errors["state"] == "" {
 			v.Orphans, err = s.orphans(ctx, v.Endpoints)

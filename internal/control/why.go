@@ -111,6 +111,10 @@ type WhyRule struct {
 	Conjunct string `json:"conjunct,omitempty"`
 	// WebhookID is that of the event, of the one that a timer makes when it is due, or the one that the event of a parked change would have.
 	WebhookID string `json:"webhook_id,omitempty"`
+	// Due is until when the timer waits that the change has set. Else it was canceled, or set again, by a later change: of this time.
+	Due        time.Time `json:"due,omitzero"`
+	CanceledBy time.Time `json:"canceled_by,omitzero"`
+	SetAgainBy time.Time `json:"set_again_by,omitzero"`
 	// Parked is the reason; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
 	Unparked bool   `json:"unparked,omitempty"`
@@ -168,6 +172,9 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	v, err := s.Verdicts(q)
 	if err == nil && q.Row {
 		err = s.readRow(ctx, a, q, &v)
+	}
+	if err == nil {
+		err = s.addTimers(ctx, q, &v)
 	}
 	if err != nil {
 		return WhyView{}, err
