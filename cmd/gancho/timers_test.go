@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/testservers"
 )
@@ -260,5 +263,56 @@ rules:
 		}
 	}
 	b.waitLog("the timers of the rule are fired again")
+	b.stop()
+}
+
+// TestTimersTold: what status, why and forget say of timers.
+func TestTimersTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, timedTable)
+	w.extra = "state: {key: '" + stateKey + "'}"
+	w.rules = `
+rules:
+  - {event: abandonado, table: pedidos, on: [insert, update], when: situacao = '00', after: 1h, columns: [id, total]}
+  - {event: vencido, table: pedidos, on: [insert, update], when: situacao = '00', after: vence, columns: [id, total]}
+`
+	w.endpoint("a", newReceiver(t, nil).url())
+	b := w.run()
+	w.exec("insert into pedidos values (4711, '00', 1, '2096-03-01 12:00+00'), (2, '00', 1, null)")
+	w.exec("update pedidos set vence = '2095-03-01 12:00+00' where id = 4711")
+	w.exec("update pedidos set situacao = '09' where id = 2")
+	w.waitTimers(2)
+	s := &session{world: w, path: w.write()}
+	at := "http://" + b.listening()
+	told := func(key string) (texts []string) {
+		for _, c := range decoded[control.WhyView](s, "why", "--table", "pedidos", "--key", key, "--url", at).Changes {
+			for _, r := range c.Rules {
+				text := c.Op + " " + r.Event + " " + r.Outcome
+				for what, is := range map[string]bool{" due": !r.Due.IsZero(), " canceled": !r.CanceledBy.IsZero(), " again": !r.SetAgainBy.IsZero()} {
+					if is {
+						text += what
+					}
+				}
+				texts = append(texts, text)
+			}
+		}
+		return texts
+	}
+	if diff := cmp.Diff([]string{"insert abandonado timer_set due", "insert vencido timer_set again", "update abandonado timer_waits", "update vencido timer_set due"}, told("4711")); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"insert abandonado timer_set canceled", "insert vencido when_null", "update abandonado timer_canceled", "update vencido when_false"}, told("2")); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	status := decoded[control.StatusView](s, "status").Timers
+	if len(status) != 2 || status[0].Event != "abandonado" || status[1].Pending != 1 || status[1].Next.Year() != 2095 || !strings.Contains(status[0].Rule, "rules.yaml:3") {
+		t.Errorf("%+v", status)
+	}
+	if text := s.ok("status"); !strings.Contains(text, "NEXT DUE") {
+		t.Errorf("status: %s", text)
+	}
+	if text := s.ok("forget", "--no-tenant", "--key", "4711", "--dry-run"); !strings.Contains(text, "2 timers of rules with after wait") {
+		t.Errorf("forget: %s", text)
+	}
 	b.stop()
 }
