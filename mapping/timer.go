@@ -31,6 +31,9 @@ type TimerChange struct {
 	rule *boundRule
 }
 
+// Place is where the rule is: file:line.
+func (t *TimerChange) Place() string { return t.rule.place() }
+
 // TimerSink is a [Sink] that takes timers, too. To one that does not they are not given.
 type TimerSink interface{ Timer(*TimerChange) error }
 

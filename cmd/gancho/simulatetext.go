@@ -19,6 +19,7 @@ func simulateText(l *language.Language, r *simulate.Report, unmasked bool) strin
 	w.rules()
 	w.tables()
 	w.silent()
+	w.waits()
 	w.parked()
 	w.alone()
 	w.diff()
@@ -150,7 +151,7 @@ func (w *simulateWriter) silent() {
 	titled := false
 	for i := range w.report.Rules {
 		r := &w.report.Rules[i]
-		if r.Events > 0 || r.Parked > 0 {
+		if r.Events > 0 || r.Parked > 0 || r.Waits != nil {
 			continue
 		}
 		if !titled {

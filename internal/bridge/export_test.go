@@ -407,3 +407,18 @@ func (w *SchedulesWorld) Run(ctx context.Context) error {
 
 // ScheduledRows is of how many rows a part of a run is at most.
 const ScheduledRows = scheduledRows
+
+// SourceClock is sourceClock.
+type SourceClock = sourceClock
+
+// NewSourceClock is one that was read now.
+func NewSourceClock(at time.Time) *SourceClock { return &sourceClock{at, time.Now()} }
+
+// Now is now.
+func (c *sourceClock) Now() (time.Time, bool) { return c.now() }
+
+// NewTimers are timers without a source.
+func NewTimers() *timers { return &timers{} }
+
+// Sequences is sequences.
+func (t *timers) Sequences(at time.Time, n int) uint64 { return t.sequences(at, n) }

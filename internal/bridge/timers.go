@@ -27,7 +27,7 @@ const (
 	timerMargin = 250 * time.Millisecond
 	// timersIdle is the most time between two questions to the source for its clock, which may be set, while there are timers;
 	// timersNone between two looks for timers while there are none, and timersSoon the least after a failure.
-	timersIdle = time.Minute
+	timersIdle = 30 * time.Second
 	timersNone = 10 * time.Minute
 	timersSoon = 100 * time.Millisecond
 	// timersAway is the time between two looks whether this process captures.

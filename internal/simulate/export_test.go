@@ -1,6 +1,11 @@
 package simulate
 
-import "gancho/cdc"
+import (
+	"time"
+
+	"gancho/cdc"
+	"gancho/mapping"
+)
 
 // FirstLine is how a recording begins.
 const FirstLine = firstLine
@@ -39,4 +44,13 @@ func Record(r *Recorder, tx *cdc.Transaction, changes ...*cdc.Change) error {
 		}
 	}
 	return r.commit(tx)
+}
+
+// WaitsOf applies what changes mean for the timers of a rule.
+func WaitsOf(changes ...mapping.TimerChange) WaitReport {
+	w := waits{"r": {pending: map[string]time.Time{}}}
+	for i := range changes {
+		w["r"].apply(&changes[i])
+	}
+	return *w.of("r")
 }

@@ -63,7 +63,9 @@ type RuleReport struct {
 	When      []ConjunctReport `json:"when,omitempty"`
 	Parked    int64            `json:"parked,omitempty"`
 	ParkedFor []ParkedReport   `json:"parked_for,omitempty"`
-	Samples   []Sample         `json:"samples,omitempty"`
+	// Waits is what the changes mean for the rule's timers; nil: nothing.
+	Waits   *WaitReport `json:"waits,omitempty"`
+	Samples []Sample    `json:"samples,omitempty"`
 }
 
 // SizeReport is how large bodies are, in bytes.
@@ -115,6 +117,9 @@ type Sample struct {
 // Report returns what was seen from a time on, to another.
 func (s *Simulation) Report(over string, from, to time.Time) *Report {
 	out := s.tally.report()
+	for i := range out.Rules {
+		out.Rules[i].Waits = s.main.waits.of(out.Rules[i].Rule)
+	}
 	out.Over, out.From, out.To = over, from.UTC(), to.UTC()
 	if over != OverRows {
 		out.Seconds = to.Sub(from).Round(time.Millisecond).Seconds()

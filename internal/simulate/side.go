@@ -20,6 +20,7 @@ type side struct {
 	rows   *mapping.RowMapper // of existing rows, in place of the mapper
 	masks  map[string]*masks  // by rule
 	done   bool               // with the change at hand, which the other has asked for again
+	waits  waits
 	// kept are the events that wait for their comparison, of so many bytes.
 	kept  []event
 	bytes int
@@ -31,7 +32,7 @@ func newSide(rules *mapping.Ruleset, o *Options, observer mapping.Observer) *sid
 		numbers[i] = i
 	}
 	rules.Number(numbers)
-	s := &side{rules: rules, masks: map[string]*masks{}}
+	s := &side{rules: rules, masks: map[string]*masks{}, waits: waits{}}
 	for _, r := range rules.Rules() {
 		s.masks[r.Place] = &masks{names: rules.ShownNames(r.Place), off: o.Unmasked}
 	}
