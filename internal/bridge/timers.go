@@ -258,6 +258,16 @@ func (t *timers) stick(rule string, err error) {
 	signal(t.sticks)
 }
 
+// complain says again that the timers of a rule cannot be fired.
+func (t *timers) complain(rule string, err error) {
+	t.mu.Lock()
+	c := t.stuck[rule]
+	t.mu.Unlock()
+	if c != nil {
+		c.about(err)
+	}
+}
+
 // unstick moves a rule back.
 func (t *timers) unstick(rule string) {
 	t.mu.Lock()
@@ -265,11 +275,21 @@ func (t *timers) unstick(rule string) {
 	delete(t.stuck, rule)
 	left := len(t.stuck)
 	t.mu.Unlock()
-	c.over()
+	if c != nil {
+		c.over()
+	}
 	if left == 0 {
 		t.timersTrouble.Store(nil)
 	}
 	signal(t.stage.timers)
+}
+
+// release moves all rules back: another process fires their timers now, and this one would say for ever that it cannot.
+func (t *timers) release() {
+	t.mu.Lock()
+	clear(t.stuck)
+	t.mu.Unlock()
+	t.timersTrouble.Store(nil)
 }
 
 // runStuck is the lane of the rules whose timers could not be fired.
@@ -295,6 +315,9 @@ func (t *timers) runStuck(ctx context.Context) error {
 			return nil //nolint:nilerr // the end that was asked for
 		}
 		if !t.firing() {
+			if !t.capturing() {
+				t.release()
+			}
 			continue
 		}
 		for _, rule := range t.stuckRules() {
@@ -313,10 +336,7 @@ func (t *timers) runStuck(ctx context.Context) error {
 				lane.close(ctx)
 				delete(lanes, rule)
 			case ctx.Err() == nil && !passesOver(err):
-				t.mu.Lock()
-				c := t.stuck[rule]
-				t.mu.Unlock()
-				c.about(err)
+				t.complain(rule, err)
 			}
 		}
 	}
