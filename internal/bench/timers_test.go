@@ -178,10 +178,16 @@ func (l *lab) setTimers(ctx context.Context, n int) error {
 		if rest < 0 {
 			return fmt.Errorf("only %d timers were set in time", set)
 		}
+		if set < int64(n) {
+			rest = min(rest, 50*time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rest):
+		}
 		if set == int64(n) {
-			time.Sleep(rest)
 			return nil
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
