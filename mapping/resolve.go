@@ -248,7 +248,7 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	})
 }
 
-// ErrTooMuch: what lookups find for several changes, or the rows of several timers, must be read for fewer at a time.
+// ErrTooMuch says that what lookups find for several changes, or the rows of several timers, must be read for fewer at a time.
 var ErrTooMuch = fmt.Errorf("%w: the rows that lookups find take too much memory", errPermanent)
 
 // errResult: a lookup's result has other columns than when it was bound.

@@ -55,7 +55,7 @@ type capture struct {
 	// bound are the rules as they were bound last.
 	bound atomic.Pointer[mapping.Ruleset]
 	// timersTrouble is why the timers of a rule cannot be fired; nil: all can.
-	timersTrouble atomic.Pointer[stuckTimers]
+	timersTrouble atomic.Pointer[stuckTimersError]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
 	typesBound atomic.Uint64
 

@@ -259,14 +259,14 @@ func (f *firing) Park(p *mapping.Parked) error {
 	return nil
 }
 
-// stuckTimers is why the timers of a rule cannot be fired.
-type stuckTimers struct {
+// stuckTimersError is why the timers of a rule cannot be fired.
+type stuckTimersError struct {
 	rule string
 	err  error
 }
 
 // Error says which rule, and why.
-func (s *stuckTimers) Error() string {
+func (s *stuckTimersError) Error() string {
 	return fmt.Sprintf("the timers of the rule at %s cannot be fired: %v", s.rule, s.err)
 }
 

@@ -254,7 +254,7 @@ func (t *timers) stick(rule string, err error) {
 	t.stuck[rule] = c
 	t.mu.Unlock()
 	c.about(err)
-	t.timersTrouble.Store(&stuckTimers{rule: of.Place, err: err})
+	t.timersTrouble.Store(&stuckTimersError{rule: of.Place, err: err})
 	signal(t.sticks)
 }
 
@@ -312,7 +312,7 @@ func (t *timers) runStuck(ctx context.Context) error {
 		}
 		tries++
 		if err := retry.Wait(ctx, backoff.Delay(tries)); err != nil {
-			return nil //nolint:nilerr // the end that was asked for
+			return nil
 		}
 		if !t.firing() {
 			if !t.capturing() {
