@@ -46,11 +46,19 @@ type Table struct {
 	// publishing them is safe. A partitioned table needs a primary key for that,
 	// because its next partition inherits no other identity.
 	Refused []Hazard
+	// Weak are the partitions whose replica identity covers less than the table's own, by name.
+	Weak []WeakPartition
 	// Inherited: other tables, which are not partitions, inherit from it. Their
 	// changes arrive under their own names.
 	Inherited bool
 	// Memberships are the publications that have the table, by name.
 	Memberships []Membership
+}
+
+// WeakPartition is a partition whose old rows come without columns that its table's replica identity has.
+type WeakPartition struct {
+	Name  Name
+	Lacks []string
 }
 
 // Collation is a column's own collation.

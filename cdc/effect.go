@@ -77,8 +77,13 @@ func (s *Statement) Cost() string {
 	return "an instant; locks no table"
 }
 
+// WritesWholeRows reports whether the old rows of its table are written as a whole with it: REPLICA IDENTITY FULL.
+func (s *Statement) WritesWholeRows() bool {
+	return s.step == stepIdentity && s.key == nil && strings.HasSuffix(s.SQL, " FULL;")
+}
+
 func (s *Statement) identityCost() string {
-	if s.key == nil && strings.HasSuffix(s.SQL, "FULL;") {
+	if s.WritesWholeRows() {
 		return "each UPDATE and DELETE writes the whole old row to the WAL, too"
 	}
 	return "a DELETE, and an UPDATE that changes a key, writes the old values of the key to the WAL"

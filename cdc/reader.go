@@ -152,7 +152,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			continue
 		}
 		if errors.Is(err, errSkipped) {
-			r.options.Log.Warn().Str("slot", r.options.Slot).Stringer("lsn", LSN(r.skip.Swap(0))).Msg("stepped over the transaction, as gancho recover --skip has asked for; its changes make no events")
+			r.options.Log.Warn().Str("slot", r.options.Slot).Stringer("lsn", LSN(r.skip.Swap(0))).Msg("stepped over the transaction, as gancho recover --skip has asked for; from the change on that the server cannot send, it makes no events")
 			continue
 		}
 		if errors.Is(err, errRedescribe) {

@@ -73,7 +73,7 @@ func (l *tableLoader) load(ctx context.Context, names []Name) error {
 		return err
 	}
 	l.oids = slices.Sorted(maps.Keys(l.byOID))
-	for _, step := range []func(context.Context) error{l.loadColumns, l.loadStorage, l.loadChecks, l.loadRefused, l.loadMemberships} {
+	for _, step := range []func(context.Context) error{l.loadColumns, l.loadStorage, l.loadChecks, l.loadRefused, l.loadWeak, l.loadMemberships} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -276,6 +276,44 @@ func (l *tableLoader) loadRefused(ctx context.Context) error {
 	for oid, t := range l.byOID {
 		t.Refused = refused[oid]
 	}
+	return err
+}
+
+// loadWeak finds the partitions whose replica identity covers less than their table's.
+func (l *tableLoader) loadWeak(ctx context.Context) error {
+	var roots []uint32
+	var names []string
+	for _, oid := range l.oids {
+		if t := l.byOID[oid]; t.Kind == 'p' {
+			for _, c := range t.Relation.Columns {
+				if c.Key {
+					roots, names = append(roots, oid), append(names, l.encoding.Encode(c.Name))
+				}
+			}
+		}
+	}
+	if len(roots) == 0 {
+		return nil
+	}
+	var root uint32
+	var part WeakPartition
+	rows, _ := l.conn.Query(ctx, `
+		with recursive part(root, oid) as (
+			select distinct oid, oid from unnest($1::oid[]) wanted(oid)
+			union all
+			select part.root, i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid
+			join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition)
+		select p.root, `+l.encoding.sql("n.nspname::text")+`, `+l.encoding.sql("c.relname::text")+`, array_agg(`+l.encoding.sql("k.name")+` order by k.n)
+		from part p join pg_catalog.pg_class c on c.oid = p.oid and c.relkind = 'r' and c.relreplident <> 'f' join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		join unnest($1::oid[], $2::text[]) with ordinality k(root, name, n) on k.root = p.root
+		where not exists (
+			select from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+			where i.indrelid = c.oid and a.attname::text = k.name and case c.relreplident when 'd' then i.indisprimary and i.indimmediate when 'i' then i.indisreplident end)
+		group by p.root, n.nspname, c.relname order by p.root, n.nspname, c.relname`, roots, names) // ForEachRow returns its error
+	_, err := pgx.ForEachRow(rows, []any{&root, &part.Name.Schema, &part.Name.Name, &part.Lacks}, func() error {
+		l.byOID[root].Weak = append(l.byOID[root].Weak, WeakPartition{part.Name, slices.Clone(part.Lacks)})
+		return nil
+	})
 	return err
 }
 

@@ -160,6 +160,9 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 			b.identityOf(f, child.table)
 			return nil
 		}
+		if b.lacksPartition(fix, child.table, column.name, column.value, -1, fmt.Sprintf("a deleted row needs column %q, which says whose child it was", column.name)) {
+			return nil
+		}
 	}
 	if len(ref.watch) > 0 {
 		b.propose("identity.missing", ref.watch[0].value, -1, fix, "children.watch needs the old values of %s, which the server sends only under REPLICA IDENTITY FULL", name)

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -58,6 +59,11 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	bound.needsOld = reason
 	if reason == "" {
 		b.noteLeftOut(bound, uses)
+		for _, u := range uses {
+			if u.ofDeleted() && b.lacksPartition(bound.full, t, u.Name, u.value, u.offset(), fmt.Sprintf("%s needs the old value of column %q", u.path, u.Name)) {
+				break
+			}
+		}
 		return nil
 	}
 	if !bound.full.empty() {
@@ -80,7 +86,14 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 		tables = append(tables, h.Table)
 	}
 	fix := words("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
-	if t.Kind != 'p' {
+	switch {
+	case t.Kind == 'p' && !slices.Contains(tables, name): // it has one, which partitions do not use
+		fix = remedy{}
+		for _, h := range t.Refused {
+			f := h.Finding()
+			fix.statements, fix.words = append(fix.statements, f.Statements...), cmp.Or(fix.words, f.Remedy)
+		}
+	case t.Kind != 'p':
 		full, err := b.makeFull(ctx, t, tables)
 		if err != nil {
 			return err
@@ -90,11 +103,32 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 			fix.words = "add a primary key, or " + full.words
 		}
 	}
-	f := b.propose("identity.none", place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
-		name, joinNames(tables))
+	var f *cdc.Finding
+	if t.Kind == 'p' && !slices.Contains(tables, name) {
+		f = b.propose("identity.none", place, -1, fix, "partitions of table %s have no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail", name, joinNames(tables))
+	} else {
+		f = b.propose("identity.none", place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail", name, joinNames(tables))
+	}
 	f.Table = name.String()
 	b.identityOf(f, t)
 	return nil
+}
+
+// lacksPartition: partitions, which have their own replica identity, do not send an old value that their table's has. It is
+// a mistake, which it reports.
+func (b *binder) lacksPartition(full remedy, t *cdc.Table, column string, place strictyaml.Value, offset int, reason string) bool {
+	var parts []cdc.Name
+	for _, part := range t.Weak {
+		if slices.Contains(part.Lacks, column) {
+			parts = append(parts, part.Name)
+		}
+	}
+	if len(parts) == 0 {
+		return false
+	}
+	f := b.propose("identity.missing", place, offset, full, "%s, which %s of table %s does not send: its replica identity is another", reason, joinNames(parts), t.Relation.TableName())
+	b.identityOf(f, t)
+	return true
 }
 
 // ofDeleted: the rule does not work without the value of a deleted row. Only its payload
@@ -116,15 +150,26 @@ func (b *binder) leastIdentities(ctx context.Context, rs *Ruleset) error {
 		return nil
 	}
 	var needed []cdc.Needed
-	place := map[uint32]int{} // in needed; -1: whole rows are
+	places := map[uint32][]int{} // in needed; none: whole rows are needed
 	for _, t := range b.lacksIdentity {
-		if _, known := place[t.Relation.OID]; known {
+		if _, known := places[t.Relation.OID]; known {
 			continue
 		}
-		place[t.Relation.OID] = -1
-		if columns, whole := b.oldColumns(rs, t); !whole {
-			place[t.Relation.OID] = len(needed)
-			needed = append(needed, cdc.Needed{Table: t, Columns: columns})
+		places[t.Relation.OID] = nil
+		columns, whole := b.oldColumns(rs, t)
+		if whole {
+			continue
+		}
+		tables := []*cdc.Table{t}
+		if t.Kind == 'p' {
+			var err error
+			if tables, columns, err = b.weakPartitions(ctx, t, columns); err != nil {
+				return err
+			}
+		}
+		for _, of := range tables {
+			places[t.Relation.OID] = append(places[t.Relation.OID], len(needed))
+			needed = append(needed, cdc.Needed{Table: of, Columns: columns})
 		}
 	}
 	least, err := cdc.LeastIdentities(ctx, b.conn, b.options.Encoding, b.options.Publication, needed)
@@ -133,8 +178,12 @@ func (b *binder) leastIdentities(ctx context.Context, rs *Ruleset) error {
 	}
 	for f, t := range b.lacksIdentity {
 		var statements []cdc.Statement
-		if i := place[t.Relation.OID]; i >= 0 {
-			statements = least[i]
+		for _, i := range places[t.Relation.OID] {
+			if len(least[i]) == 0 {
+				statements = nil
+				break
+			}
+			statements = append(statements, least[i]...)
 		}
 		if len(statements) == 0 {
 			continue
@@ -150,6 +199,29 @@ func (b *binder) leastIdentities(ctx context.Context, rs *Ruleset) error {
 		}
 	}
 	return nil
+}
+
+// weakPartitions are the partitions that send less of old rows than their table, and the columns that they are to send for the
+// rules to have those that they need. None: the table itself does not send that.
+func (b *binder) weakPartitions(ctx context.Context, t *cdc.Table, needed []string) (parts []*cdc.Table, columns []string, err error) {
+	for _, c := range t.Relation.Columns {
+		if c.Key && t.Relation.ReplicaIdentity != 'f' {
+			columns = append(columns, c.Name)
+		}
+	}
+	if slices.ContainsFunc(needed, func(name string) bool { return !slices.Contains(columns, name) }) {
+		return nil, nil, nil
+	}
+	names := mapped(t.Weak, func(part cdc.WeakPartition) cdc.Name { return part.Name })
+	if err := b.load(ctx, names); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		if part := b.tables[name]; part != nil { // else it was dropped a moment ago
+			parts = append(parts, part)
+		}
+	}
+	return parts, columns, nil
 }
 
 // oldColumns are the columns of a table whose old values its rules need; whole: of rows that
@@ -248,12 +320,10 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 // noteLeftOut reports what the payload of a deleted row will lack.
 func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 	t := bound.table
-	if t.Relation.ReplicaIdentity == 'f' {
-		return
-	}
 	var missing []string
 	for _, u := range uses {
-		if u.group == groupDelete && u.leaf && !t.Relation.Columns[u.Index].Key && !slices.Contains(missing, u.Name) {
+		sent := t.Relation.Columns[u.Index].Key && !slices.ContainsFunc(t.Weak, func(part cdc.WeakPartition) bool { return slices.Contains(part.Lacks, u.Name) })
+		if u.group == groupDelete && u.leaf && !sent && !slices.Contains(missing, u.Name) {
 			missing = append(missing, u.Name)
 		}
 	}

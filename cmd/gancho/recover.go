@@ -94,7 +94,7 @@ func (f *recoverFlags) step(ctx context.Context, s *session, at cdc.LSN) error {
 		}
 		return findingsError{fmt.Errorf("the transaction at %s would be stepped over, and recorded as a gap: a change of it, %s: %s", at, reached.Stuck.Where, reached.Stuck.Why)}
 	}
-	if ok, err := f.confirm(s, fmt.Sprintf("The changes of the transaction at %s will make no events.", at)); !ok || err != nil {
+	if ok, err := f.confirm(s, fmt.Sprintf("Of the transaction at %s, the changes before the one that cannot be sent have made their events; that one and those after it will make none.", at)); !ok || err != nil {
 		return err
 	}
 	gap, err := s.local.Queue.Skip(ctx, at)
@@ -166,7 +166,7 @@ func (f *recoverFlags) confirm(s *session, what string) (bool, error) {
 func recoveryText(r *bridge.Recovery, done bool) string {
 	var b strings.Builder
 	if !done {
-		fmt.Fprintf(&b, "Capture cannot go on: %s.\n", strings.TrimSuffix(r.Gap.Detail, "."))
+		fmt.Fprintf(&b, "Capture cannot go on with slot %s: %s.\n", r.Gap.Slot, strings.TrimSuffix(r.Gap.Detail, "."))
 		if r.Gap.Again() {
 			fmt.Fprintf(&b, "Read before: changes that committed %s, which come again or do not exist any more.\n", r.Gap.Between())
 		} else {
@@ -230,7 +230,7 @@ func (s *session) listGaps(ctx context.Context) error {
 		if g.To == "" {
 			state = "open: run gancho recover"
 		}
-		if err := s.show(fmt.Sprintf("%s  %s  %s (%s)\n", g.ID, g.Recorded.Format("2006-01-02 15:04:05Z"), g.Reason, s.said(state)) + s.said(fmt.Sprintf("  changes that committed %s\n  %s\n", g.Between(), g.Detail))); err != nil {
+		if err := s.show(fmt.Sprintf("%s  %s  %s (%s)\n", g.ID, g.Recorded.Format("2006-01-02 15:04:05Z"), g.Reason, s.said(state)) + s.said(fmt.Sprintf("  changes that committed %s\n  slot %s: %s\n", g.Between(), g.Slot, g.Detail))); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/config"
-	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/simulate"
@@ -106,60 +105,32 @@ func (r *replayFlags) filter(s *session) (f state.Filter, err error) {
 	return f, err
 }
 
-// replayTo are the endpoints that a replay can be sent to, and says which it cannot. One that is named must be usable.
-func (s *session) replayTo(ctx context.Context, of state.Job) (names []string, err error) {
-	if of.Endpoint != "" {
-		return []string{of.Endpoint}, noEndpoint(s.local.CheckResend(ctx, s.actor, of), of.Endpoint)
-	}
-	all, err := s.endpoints(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var refused error
-	for i := range all {
-		if all[i].State == string(endpoint.Inactive) { // nothing is queued for one that is
-			continue
-		}
-		of.Endpoint = all[i].Name
-		err := s.local.CheckResend(ctx, s.actor, of)
-		if err == nil {
-			names = append(names, of.Endpoint)
-			continue
-		}
-		refused = errors.Join(refused, err)
-		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+of.Endpoint+" is left out: "+err.Error())); err != nil {
-			return nil, err
+// replayTo are the endpoints that a replay is sent to, and says which it cannot.
+func (s *session) replayTo(ctx context.Context, of state.Job) ([]string, error) {
+	names, left, err := s.local.ReplayTo(ctx, s.actor, of)
+	return names, errors.Join(s.leftOut(left), noEndpoint(err, of.Endpoint))
+}
+
+// leftOut says which endpoints a replay to all leaves out.
+func (s *session) leftOut(left []control.LeftOut) error {
+	for _, l := range left {
+		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+l.Endpoint+" is left out: "+l.Reason)); err != nil {
+			return err
 		}
 	}
-	if len(names) > 0 {
-		refused = nil
-	}
-	return names, refused
+	return nil
 }
 
 // replayAsSent sends kept events again as they were.
 func (s *session) replayAsSent(ctx context.Context, of state.Job, wait bool) error {
-	names, err := s.replayTo(ctx, of)
-	if err != nil {
+	made, err := s.local.CreateReplay(ctx, s.actor, of)
+	if err := errors.Join(s.leftOut(made.LeftOut), noEndpoint(err, of.Endpoint)); err != nil {
 		return err
 	}
-	var jobs []state.Job
-	if of.DryRun {
-		for _, j := range resendsTo(names, []state.Job{of}) {
-			if j, err = s.CreateResend(ctx, s.actor, j); err != nil {
-				return err
-			}
-			if j.Total > 0 {
-				jobs = append(jobs, j)
-			}
-		}
-	} else if jobs, err = s.local.CreateResends(ctx, s.actor, resendsTo(names, []state.Job{of}), nil); err != nil {
-		return err
-	}
-	if len(jobs) == 0 && !s.json {
+	if len(made.Jobs) == 0 && !s.json {
 		return s.say("no kept event matches; %s\n", s.kept())
 	}
-	return s.follow(ctx, jobs, wait)
+	return s.follow(ctx, made.Jobs, wait)
 }
 
 // resendsTo are the jobs, each to each of the endpoints.

@@ -303,7 +303,7 @@ func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(conte
 	return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
 		j, err := do(ctx, s, id)
 		if errors.Is(err, state.ErrConflict) {
-			return fmt.Errorf("job %d has ended already; see gancho resend show %d", id, id)
+			return fmt.Errorf("job %d has ended already; see gancho %s show %d", id, cmd.Parent().Name(), id)
 		}
 		if err != nil {
 			return missing(err, "job %d does not exist; see gancho resend list", id)

@@ -198,7 +198,7 @@ func (s *session) statusText(v control.StatusView) error {
 	if err := s.say("\n"); err != nil {
 		return err
 	}
-	columns := statusColumns(time.Now())
+	columns := statusColumns(speech(s.cmd), time.Now())
 	return columns.write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
 }
 
@@ -227,7 +227,7 @@ func memoryText(m *control.MemoryView) string {
 }
 
 // statusColumns are those of the endpoints with what was sent in the last minute.
-func statusColumns(now time.Time) *listed[control.EndpointView] {
+func statusColumns(l *language.Language, now time.Time) *listed[control.EndpointView] {
 	columns := endpointColumns(now)
 	at := slices.Index(columns.heading, "FROM")
 	row := columns.row
@@ -239,7 +239,7 @@ func statusColumns(now time.Time) *listed[control.EndpointView] {
 			if r.Status > 0 {
 				last = strconv.Itoa(r.Status)
 			}
-			last += " " + age(r.Last, now) + " ago"
+			last += " " + l.Text("time.ago", "span", age(r.Last, now))
 		}
 		return slices.Insert(row(e), at, sent, last)
 	}

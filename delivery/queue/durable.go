@@ -111,20 +111,28 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if err != nil {
 			wait = retryDurable
 		}
-		if !q.confirmer.await(ctx, wait) {
+		if !q.confirmer.await(ctx, wait, w.idle) {
 			return nil
 		}
 	}
 }
 
-// await waits for a new position, or for the time when it is not negative. It
+// await waits for the time when it is not negative, and for a new position if it is, or if it is idle. It
 // reports false when the context ended first.
-func (c *confirmer) await(ctx context.Context, d time.Duration) bool {
-	if d >= 0 {
+func (c *confirmer) await(ctx context.Context, d time.Duration, idle bool) bool {
+	if d >= 0 && !idle {
 		return retry.Wait(ctx, d) == nil
+	}
+	var late <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		late = timer.C
 	}
 	select {
 	case <-c.changed:
+		return true
+	case <-late:
 		return true
 	case <-ctx.Done():
 		return false
@@ -146,11 +154,13 @@ type durableWork struct {
 	recorded  []recordedPosition
 	confirmed uint64
 	inspected time.Time // when the masters were last asked
+	idle      bool      // all that was appended is recorded: what comes is recorded soon, whatever is waited for
 }
 
 // advance does what can be done now, and returns how long to wait before the
 // next time; negative: until a position is appended.
 func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
+	w.idle = false
 	lsn, newest := w.q.confirmer.appended.Load(), w.confirmed
 	if n := len(w.recorded); n > 0 {
 		newest = w.recorded[n-1].lsn
@@ -194,7 +204,7 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 		return -1, nil
 	}
 	wait := recordEvery
-	if w.q.confirmer.appended.Load() == w.recorded[0].lsn { // idle: no other is waited for
+	if w.idle = w.q.confirmer.appended.Load() == w.recorded[0].lsn; w.idle { // no other is waited for
 		for _, proof := range w.recorded[0].fsyncs {
 			wait = max(wait, proof.next())
 		}

@@ -31,7 +31,7 @@ const (
 // countNames are the fields of counts in Redis, behind <epoch>:<rule>: .
 var countNames = [ruleCounts]string{"seen", "matched", "filtered", "collapsed", "repeated", "parked", "made", "read", "kept"}
 
-// TallyInterval is what counts are kept for: nearly all offsets of time zones are multiples of it, and an
+// TallyInterval is what counts are kept for: nearly all offsets of time zones are multiples of it (see control.CountedUntil), and an
 // endpoint's counts of a day take about 25 bytes for each interval and rule.
 const TallyInterval = time.Hour
 

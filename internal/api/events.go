@@ -84,6 +84,24 @@ func (c *call) resend() (answer, error) {
 	return answer{status: http.StatusAccepted, body: job, location: root + "/resends/" + strconv.FormatInt(job.ID, 10)}, nil
 }
 
+func (c *call) replay() (answer, error) {
+	var r state.Job
+	err := c.decode(
+		member{name: "endpoint", into: &r.Endpoint, expects: "the name of the endpoint that is to receive them"},
+		filterMember(&r.Filter, false), rateMember(&r.Rate), dryRunMember(&r.DryRun))
+	if err == nil && r.Filter.From.IsZero() {
+		err = &control.InvalidError{Problems: []control.Problem{{Pointer: "/filter/from", Message: "it is not said from when on events are sent again", Hint: `write a time such as "2026-03-01T00:00:00Z"`}}}
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	made, err := c.control.CreateReplay(c.ctx, c.actor, r)
+	if err != nil || r.DryRun {
+		return answer{body: made}, err
+	}
+	return answer{status: http.StatusAccepted, body: made}, nil
+}
+
 // switchingJob changes the state of a job; conflict is why that cannot be.
 func switchingJob(do func(*control.Service, context.Context, control.Actor, int64) (state.Job, error), conflict string) func(*call) (answer, error) {
 	return func(c *call) (answer, error) {

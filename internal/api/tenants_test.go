@@ -118,6 +118,8 @@ func TestTenants(t *testing.T) {
 		{method: "POST", path: "/resends/{}/cancel", foreign: jobs, absent: no, status: 404, route: "/resends/{id}/cancel"},
 		{method: "POST", path: "/resends/{}/pause", foreign: jobs, absent: no, status: 404, route: "/resends/{id}/pause"},
 		{method: "POST", path: "/resends/{}/resume", foreign: jobs, absent: no, status: 404, route: "/resends/{id}/resume"},
+		{method: "POST", path: "/replays", body: `{"endpoint":"{}","filter":{"from":"2026-01-01T00:00:00Z"}}`, foreign: endpoints, absent: none, status: 404},
+		{method: "POST", path: "/replays", body: `{"filter":{"from":"2026-01-01T00:00:00Z","key":"{}"},"dry_run":true}`, foreign: []string{"key-1"}, absent: none, status: 200},
 		{method: "POST", path: "/backfills", body: `{"all":true,"dry_run":true}`, status: 404},
 		{method: "GET", path: "/event-types", status: 200},
 		{method: "GET", path: "/why?table=cobrancas&key={}", foreign: []string{"mark1-key", "mark3-key"}, absent: none, status: 200, route: "/why"},

@@ -69,6 +69,51 @@ func (l *lab) costRow(ctx context.Context, what, extra, reach string) (r row, er
 	}, l.forget(ctx)
 }
 
+// keptChanges compares the processor time of an event that is kept with its change (state.keep_changes) with that of one that is
+// kept without, by turns.
+func (l *lab) keptChanges(ctx context.Context) (r row, err error) {
+	const n, concurrency = 40_000, 32
+	key, err := exec.CommandContext(ctx, l.gancho, "secrets", "generate-key").Output()
+	if err != nil {
+		return r, fmt.Errorf("make a key for the state: %w", err)
+	}
+	defer func() { l.extra = "" }()
+	receiver, url, err := l.receiver(0)
+	if err != nil {
+		return r, err
+	}
+	if _, err := l.recordAll(ctx, []string{fmt.Sprintf(insertLoop, n)}); err != nil {
+		return r, err
+	}
+	var ratios []float64
+	var shares [2][3][]float64 // without and with them, of the bridge, Redis, PostgreSQL
+	for range repeats {
+		var all [2]float64
+		for with, line := range []string{"", "  keep_changes: true\n"} {
+			l.extra = fmt.Sprintf("state:\n  key: %s\n  keep_events: 7d\n%s", strings.TrimSpace(string(key)), line)
+			used, err := l.spent(ctx, url, n, concurrency)
+			if err != nil {
+				return r, err
+			}
+			for i, u := range used {
+				shares[with][i] = append(shares[with][i], micros(u, n))
+				all[with] += micros(u, n)
+			}
+		}
+		ratios = append(ratios, all[1]/all[0])
+	}
+	if err := receiver.stop(); err != nil {
+		return r, err
+	}
+	figure := func(of [3][]float64) string {
+		return fmt.Sprintf("%.1f + %.1f + %.1f µs", median(of[0]), median(of[1]), median(of[2]))
+	}
+	return row{
+		what: "processor time per event (bridge, Redis, PostgreSQL), kept with its change", figure: figure(shares[1]),
+		limit: figure(shares[0]) + " (kept without it)", ratio: fmt.Sprintf("%.2f", median(ratios)), reach: "-",
+	}, l.forget(ctx)
+}
+
 func micros(d time.Duration, n int) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(n) }
 
 // spent delivers the recorded events and returns the processor time that the bridge, Redis and

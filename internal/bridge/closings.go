@@ -109,7 +109,7 @@ func (c *closings) closeDays(ctx context.Context, e *endpoint.Endpoint) (pending
 
 // closeDay queues the closing of a day; false: it has to wait.
 func (c *closings) closeDay(ctx context.Context, e *endpoint.Endpoint, before, day endpoint.Day) (bool, error) {
-	if counted, err := c.counted(ctx, day.Plus(1).Begins(c.Location)); !counted || err != nil {
+	if counted, err := c.counted(ctx, control.CountedUntil(day, c.Location)); !counted || err != nil {
 		return false, err
 	}
 	data, done, err := control.ReadClosing(ctx, c.store, c.queue, e.Name, day, c.Location)

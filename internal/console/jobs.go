@@ -17,6 +17,8 @@ import (
 func jobsScreen() screen {
 	return screen{name: "jobs", path: "jobs", role: state.Viewer, routes: []route{
 		{pattern: "GET /jobs", handle: (*visit).showJobs},
+		{pattern: "GET /jobs/replay", role: state.Operator, handle: (*visit).showReplay},
+		{pattern: "POST /jobs/replay", role: state.Operator, handle: (*visit).replay},
 		{pattern: "POST /jobs/backfill", role: state.Operator, handle: (*visit).backfill},
 		{pattern: "POST /jobs/{id}/cancel", role: state.Operator, handle: switchingJob((*control.Service).CancelJob, "job_canceled")},
 		{pattern: "POST /jobs/{id}/pause", role: state.Operator, handle: switchingJob((*control.Service).PauseJob, "job_paused")},

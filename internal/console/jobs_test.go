@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -52,4 +55,36 @@ func TestJobs(t *testing.T) {
 	w.as(state.Viewer, "").post("/console/jobs/1/cancel", nil).shows(http.StatusForbidden)
 	b.submit("Cancelar o trabalho 1").shows(http.StatusOK, "CANCELADO")
 	b.post("/console/jobs/1/cancel", nil).shows(http.StatusConflict)
+}
+
+// Kept events of a span are counted and sent again, to an endpoint or to all that take them; a tenant's are its own.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t)
+	w.endpoint("crm", "1")
+	w.endpoint("erp", "2")
+	now := time.Now()
+	events := make([]webhook.Message, 3)
+	for i := range events {
+		events[i] = webhook.Message{ID: "a1b2c3d4-001-00000000016b3748-00000000000" + strconv.Itoa(i) + "-0000", Type: "cobranca.paga", Tenant: strconv.Itoa(1 + i/2), Key: "1", Time: now.Add(-time.Minute), Data: []byte("{}")}
+	}
+	if err := w.store.WriteEvents(context.Background(), events); err != nil {
+		t.Fatal(err)
+	}
+	b := w.as(state.Operator, "")
+	b.open("/console/jobs")
+	b.open(b.href("Enviar de novo eventos guardados")).shows(http.StatusOK, "como eram")
+	b.submit("Simular").shows(http.StatusUnprocessableEntity, "Informe desde quando")
+	b.submit("Simular", "Desde", "ontem").shows(http.StatusUnprocessableEntity, "Escreva uma data e um horário")
+	b.submit("Simular", "Desde", "2020-01-01T00:00", "Endpoint", "nenhum").shows(http.StatusUnprocessableEntity, "Não há endpoint com este nome")
+	b.submit("Simular", "Endpoint", "", "Até", "2020-01-02T00:00").shows(http.StatusOK, "Nenhum evento guardado corresponde")
+	b.submit("Simular", "Até", "").shows(http.StatusOK, "crm: 2 eventos seriam enviados", "erp: 1 evento seria enviado")
+	b.submit("Enviar de novo", "Endpoint", "crm").shows(http.StatusOK, "Reenvio → crm", "0 de 2")
+
+	tenant := w.as(state.Operator, "2")
+	tenant.open("/console/jobs/replay").submit("Simular", "Desde", "2020-01-01T00:00").shows(http.StatusOK, "erp: 1 evento seria enviado")
+	if strings.Contains(tenant.text(), "crm") {
+		t.Error("a tenant sees another's endpoint")
+	}
+	tenant.submit("Enviar de novo", "Endpoint", "crm").shows(http.StatusNotFound)
 }

@@ -155,6 +155,13 @@ func operations() map[string]operation {
 		"DropParked": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.DropParked(ctx, a, state.Filter{}, true))
 		}},
+		"CreateReplay": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateReplay(ctx, a, state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}, DryRun: true}))
+		}},
+		"ReplayTo": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			_, _, err := g.ReplayTo(ctx, a, state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}})
+			return err
+		}},
 		"CreateBackfill": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateBackfill(ctx, a, state.Job{Filter: state.Filter{Table: "cobrancas"}, DryRun: true}))
 		}},
@@ -323,6 +330,9 @@ func TestAccess(t *testing.T) {
 		for _, role := range []state.Role{"", state.Viewer, state.Operator, state.Admin, "root"} {
 			for _, tenant := range []string{"", "1", "2"} {
 				a := control.Actor{Name: "token:teste", Role: role, Tenant: tenant}
+				if _, err := g.Activate(ctx, root, "um"); err != nil { // the last one may have switched it off
+					t.Fatal(err)
+				}
 				err := op.call(ctx, g, a)
 				var forbidden *control.ForbiddenError
 				switch {

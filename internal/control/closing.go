@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -40,28 +43,36 @@ type ClosingEvent struct {
 // storedPatience is how long the log may take to be stored.
 const storedPatience = 5 * time.Second
 
-// ReadClosing computes the closing of a day of an endpoint. Call it when everything that was committed in the day is
-// counted (queue.Tally). False: events of the day wait, or what became of them is not stored yet.
+// CountedUntil is until when all commits have to be counted for the closing of a day: its end, or, where the zone's offset is
+// not of whole hours, as in India and Newfoundland, the end of the interval of the counts that the day ends in.
+func CountedUntil(day endpoint.Day, zone *time.Location) time.Time {
+	return day.Plus(1).Begins(zone).Add(queue.TallyInterval - 1).Truncate(queue.TallyInterval)
+}
+
+// ReadClosing computes the closing of a day of an endpoint. Call it when everything that was committed before CountedUntil is
+// counted (queue.Tally). False: events wait that were counted with the day's, or what became of them is not stored yet.
 func ReadClosing(ctx context.Context, store *state.Store, q *queue.Queue, name string, day endpoint.Day, zone *time.Location) (c ClosingData, done bool, err error) {
 	c = ClosingData{Endpoint: name, Day: day, From: day.Begins(zone), To: day.Plus(1).Begins(zone)}
 	// An event leaves the stream for the Overflow, or for good: this order misses none.
-	if waits, err := q.Waits(ctx, name, c.From, c.To); waits || err != nil {
+	counted := queue.TallySpan{From: c.From.Truncate(queue.TallyInterval), To: CountedUntil(day, zone)}
+	if waits, err := q.Waits(ctx, name, counted.From, counted.To); waits || err != nil {
 		return c, false, err
 	}
 	heads, err := store.Overflow().Heads(ctx)
-	if head := heads[name]; err != nil || head.Events > 0 && head.Oldest.Before(c.To) {
+	if head := heads[name]; err != nil || head.Events > 0 && head.Oldest.Before(counted.To) {
 		return c, false, err
 	}
-	appended, dropped, open, err := countGiven(ctx, store, q, &c)
+	appended, dropped, open, err := countGiven(ctx, store, q, name, counted)
 	if err != nil {
 		return c, false, err
 	}
 	for again := false; ; again = true {
-		if err := c.addEvents(ctx, store, q); err != nil {
+		beside, err := c.addEvents(ctx, store, q, counted)
+		if err != nil {
 			return c, false, err
 		}
-		c.Missing = max(0, appended-dropped-c.Count)
-		c.Complete = open == 0 && c.Count == appended-dropped
+		c.Missing = max(0, appended-dropped-c.Count-beside)
+		c.Complete = open == 0 && c.Count+beside == appended-dropped
 		if c.Complete || again {
 			return c, true, nil
 		}
@@ -72,27 +83,27 @@ func ReadClosing(ctx context.Context, store *state.Store, q *queue.Queue, name s
 	}
 }
 
-// countGiven counts what the endpoint was given in the day, how much of that was dropped, and, open, how much of it has no
-// outcome: nothing, unless counting began within the day, or events vanished.
-func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, c *ClosingData) (appended, dropped, open int64, err error) {
-	tallies, err := q.Tallies(ctx, queue.TallySpan{From: c.From, To: c.To})
+// countGiven counts what an endpoint was given in a span of whole intervals, how much of that was dropped, and, open, how much of it has no
+// outcome: nothing, unless counting began within it, or events vanished.
+func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name string, span queue.TallySpan) (appended, dropped, open int64, err error) {
+	tallies, err := q.Tallies(ctx, span)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	of := func(t time.Time) int64 { return t.Unix() / int64(queue.TallyInterval/time.Second) }
-	first, last := of(c.From), of(c.To)
+	first, last := of(span.From), of(span.To)
 	var intervals []int64
 	for n := first; n < last; n++ {
 		intervals = append(intervals, n)
 	}
 	for _, r := range tallies.Rules {
-		appended += r.To[c.Endpoint]
+		appended += r.To[name]
 	}
-	fates, err := q.Fates(ctx, c.Endpoint, intervals)
+	fates, err := q.Fates(ctx, name, intervals)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	overflowed, err := store.OverflowFates(ctx, c.Endpoint, first, last)
+	overflowed, err := store.OverflowFates(ctx, name, first, last)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -108,33 +119,47 @@ func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, c *Clos
 	return appended, dropped, open, nil
 }
 
-// addEvents reads the day's webhook-ids.
-func (c *ClosingData) addEvents(ctx context.Context, store *state.Store, q *queue.Queue) error {
+// addEvents reads the day's webhook-ids; beside are how many events were counted with the day's and are of the days beside it.
+func (c *ClosingData) addEvents(ctx context.Context, store *state.Store, q *queue.Queue, counted queue.TallySpan) (beside int64, err error) {
 	source, err := q.SourceID()
 	if err != nil {
-		return err
+		return 0, err
+	}
+	for _, span := range [][2]time.Time{{counted.From, c.From}, {c.To, counted.To}} {
+		if span[0].Equal(span[1]) {
+			continue
+		}
+		err := store.GivenIDs(ctx, state.Given{Endpoint: c.Endpoint, Source: source, From: span[0], To: span[1]}, func(state.GivenEvent) { beside++ })
+		if err != nil {
+			return 0, err
+		}
 	}
 	c.Count, c.Events = 0, []ClosingEvent{}
-	var digest hash.Hash
-	end := func() {
-		if n := len(c.Events); n > 0 {
-			c.Events[n-1].Digest = hex.EncodeToString(digest.Sum(nil))
-		}
+	type of struct {
+		count  int64
+		digest hash.Hash
 	}
+	events := map[string]*of{}
 	err = store.GivenIDs(ctx, state.Given{Endpoint: c.Endpoint, Source: source, From: c.From, To: c.To}, func(e state.GivenEvent) {
-		if n := len(c.Events); n == 0 || c.Events[n-1].Event != e.Event {
-			end()
-			c.Events, digest = append(c.Events, ClosingEvent{Event: e.Event}), sha256.New()
+		given := events[e.Event]
+		if given == nil {
+			given = &of{digest: sha256.New()}
+			events[e.Event] = given
 		} else {
-			_, _ = digest.Write([]byte("\n")) // a hash returns no error
+			_, _ = given.digest.Write([]byte("\n")) // a hash returns no error
 		}
-		_, _ = digest.Write([]byte(e.WebhookID))
-		c.Events[len(c.Events)-1].Count++
+		_, _ = given.digest.Write([]byte(e.WebhookID))
+		given.count++
 		c.Count++
 	})
-	end()
-	return err
+	for _, event := range slices.Sorted(maps.Keys(events)) {
+		c.Events = append(c.Events, ClosingEvent{Event: event, Count: events[event].count, Digest: hex.EncodeToString(events[event].digest.Sum(nil))})
+	}
+	return beside, err
 }
+
+// givenSeparator is between the two webhook-ids of a cursor: where the next page begins, and the last of all.
+const givenSeparator = "~"
 
 // Closing lists the webhook-ids of what an endpoint was given in a day, in their order: those that its closing has the
 // digest of, and of a day that is not closed those that there are yet. A tenant sees its own only: the endpoint may have been another's. ErrNotFound: there is no such endpoint, or day. Needs Viewer.
@@ -160,11 +185,17 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 	if s.Queue != nil {
 		given.Source, _ = s.Queue.SourceID() // a process that only delivers knows no other source
 	}
-	rows, err := store.GivenPage(ctx, given, cursor, n+1)
+	after, last, _ := strings.Cut(cursor, givenSeparator)
+	if last == "" {
+		if last, err = store.LastGiven(ctx, given); err != nil || last == "" {
+			return none, err
+		}
+	}
+	rows, err := store.GivenPage(ctx, given, after, last, n+1)
 	if err != nil {
 		return none, err
 	}
-	return cut(rows, n, func(e *state.GivenEvent) string { return e.WebhookID }), nil
+	return cut(rows, n, func(e *state.GivenEvent) string { return e.WebhookID + givenSeparator + last }), nil
 }
 
 // zone is where days begin and end.

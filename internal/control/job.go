@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
@@ -128,6 +129,9 @@ func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job
 	d, err := s.delivered(e)
 	if err != nil {
 		return state.Job{}, err
+	}
+	if d.State == endpoint.Inactive {
+		return state.Job{}, invalid("/endpoint", "activate it first", "endpoint %q is inactive: nothing is queued for it", r.Endpoint)
 	}
 	if f, err = s.tagged(f); err != nil {
 		return state.Job{}, err

@@ -44,6 +44,9 @@ func (e *sourceExam) identities(ctx context.Context, tx pgx.Tx, tables []cdc.Tab
 	if err != nil {
 		return fmt.Errorf("read what the replica identities cost: %w", err)
 	}
+	if err := e.largeRows(ctx, tx, tables); err != nil {
+		return err
+	}
 	if light > 0 {
 		e.say(cdc.SeverityOK, "identity.cost", atSource, "%d of the rules' %d tables send no whole old rows", light, len(tables))
 	}
@@ -69,6 +72,28 @@ func fullCost(table cdc.TableNeed, changes int64, rowBytes float64, over time.Du
 		f.Remedy = "see whether its rules need old values of columns outside of a key; if not, a unique index on NOT NULL columns does: REPLICA IDENTITY USING INDEX"
 	}
 	return f
+}
+
+// largeRows warns of whole old rows that may be too large for the server to write.
+func (e *sourceExam) largeRows(ctx context.Context, tx pgx.Tx, tables []cdc.TableNeed) error {
+	names := make([]cdc.Name, len(tables))
+	for i, t := range tables {
+		names[i] = cdc.Name{Schema: t.Schema, Name: t.Name}
+	}
+	found, err := cdc.LargeRows(ctx, tx, e.Source.Encoding, names)
+	for _, l := range found {
+		if !l.Full {
+			continue
+		}
+		e.add(cdc.Finding{
+			ID: "identity.gigabyte", Severity: cdc.SeverityWarning, Where: atSource, Table: l.Table.String(),
+			Title: fmt.Sprintf("%s has REPLICA IDENTITY FULL, and its rows have %s of large values on average", l.Table, Bytes(l.Bytes)),
+			Why:   "PostgreSQL refuses the application's own UPDATE and DELETE of a row above 1 GB under REPLICA IDENTITY FULL (invalid memory alloc request size), and works with it otherwise",
+			Remedy: fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT, or USING INDEX, where the rules can do without old values of other columns; "+
+				"else keep its rows well below 1 GB", l.Table),
+		})
+	}
+	return err
 }
 
 // unused finds tables of the publications that no rule is about.

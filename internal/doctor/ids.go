@@ -9,7 +9,7 @@ var ids = []string{
 	"catalogue.drift", "config.mistake", "config.warning",
 	"endpoint.certificate", "endpoint.client_certificate", "endpoint.reachable",
 	"expression.delegated",
-	"identity.children", "identity.cost", "identity.deleted", "identity.large", "identity.missing", "identity.none", "identity.nullable",
+	"identity.children", "identity.cost", "identity.deleted", "identity.gigabyte", "identity.large", "identity.missing", "identity.none", "identity.nullable",
 	"inheritance.children", "inheritance.one_table", "inheritance.own_rules",
 	"key.missing", "listener.certificate", "lookup.body", "lookup.refused",
 	"privilege.lookup", "privilege.lost", "privilege.parents",

@@ -135,6 +135,31 @@ func TestIdentityCost(t *testing.T) {
 	want(t, &r, "publication.unused", cdc.SeverityNote, "list 1 tables that no rule is about, such as public.outra")
 }
 
+// Rows that may be too large for the server under REPLICA IDENTITY FULL are told, of a partition, too; others are not.
+func TestLargeRows(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table arquivos (id int primary key, corpo text, anexo text) partition by range (id)",
+		"create table arquivos_1 partition of arquivos default", "alter table arquivos_1 alter corpo set storage external, alter anexo set storage external",
+		"create table notas (id int primary key, corpo text, anexo text)", "create table fotos (id int primary key, foto text)", "alter table fotos alter foto set storage external",
+		"alter table arquivos replica identity full", "alter table arquivos_1 replica identity full", "alter table notas replica identity full", "alter table fotos replica identity full",
+		"insert into arquivos values (1, repeat('x', 18000000), repeat('y', 18000000))", "insert into notas select i, 'a', 'b' from generate_series(1, 100) i", "insert into fotos values (1, repeat('x', 36000000))",
+		"analyze arquivos", "analyze notas", "analyze fotos")
+	o := options(t, dsn)
+	o.Check = func(context.Context, bool) ([]cdc.Finding, []cdc.TableNeed) {
+		return nil, []cdc.TableNeed{{Schema: "public", Name: "arquivos", Update: true}, {Schema: "public", Name: "notas", Update: true}, {Schema: "public", Name: "fotos", Update: true}}
+	}
+	r := doctor.Run(t.Context(), o)
+	f := want(t, &r, "identity.gigabyte", cdc.SeverityWarning, "public.arquivos_1 has REPLICA IDENTITY FULL, and its rows have", "MB of large values on average", "REPLICA IDENTITY DEFAULT")
+	if all := found(&r, "identity.gigabyte"); len(all) != 1 || f.Table != "public.arquivos_1" { // a single column has no more than 1 GB
+		t.Errorf("found %+v", all)
+	}
+	exec(t, connect(t, dsn), "alter table arquivos_1 replica identity default")
+	r = doctor.Run(t.Context(), o)
+	if all := found(&r, "identity.gigabyte"); len(all) != 0 {
+		t.Errorf("under another identity: %+v", all)
+	}
+}
+
 // A source that cannot be reached is one problem; what depends on it is skipped, and the
 // check runs without it.
 func TestUnreachableSource(t *testing.T) {

@@ -44,6 +44,8 @@ type Change struct {
 	Lock   string   `json:"lock,omitempty"`
 	Tables []string `json:"tables,omitempty"`
 	Cost   string   `json:"cost"`
+	// Warning is what it may break; "": nothing that is known.
+	Warning string `json:"warning,omitempty"`
 	// Blocked is why Apply does not run it; "": it does.
 	Blocked string `json:"blocked,omitempty"`
 }
@@ -78,7 +80,26 @@ func New(ctx context.Context, conn *pgx.Conn, o Options, statements []cdc.Statem
 		p.add(c.Action)
 		p.Changes = append(p.Changes, c)
 	}
-	return p, nil
+	return p, p.warn(ctx, conn)
+}
+
+// warn says where whole old rows may be too large for the server.
+func (p *Plan) warn(ctx context.Context, conn *pgx.Conn) error {
+	var tables []cdc.Name
+	for i := range p.Changes {
+		if c := &p.Changes[i]; c.WritesWholeRows() {
+			tables = append(tables, c.Statement.Tables()...)
+		}
+	}
+	found, err := cdc.LargeRows(ctx, conn, p.options.Encoding, tables)
+	for _, l := range found {
+		for i := range p.Changes {
+			if c := &p.Changes[i]; c.WritesWholeRows() && slices.Contains(c.Tables, l.Table.String()) {
+				c.Warning = fmt.Sprintf("its rows have %d MB of large values on average; with it the application's own UPDATE and DELETE of a row above 1 GB fail", l.Bytes/1e6)
+			}
+		}
+	}
+	return err
 }
 
 func (c *Count) add(a cdc.Action) {
@@ -131,7 +152,7 @@ var signs = map[cdc.Action]string{cdc.Add: "+", cdc.Alter: "~", cdc.Destroy: "-"
 
 func (c *Change) write(b *strings.Builder) {
 	fmt.Fprintf(b, "%s %s\n", signs[c.Action], c.SQL)
-	for _, line := range [][2]string{{"who", c.Who.String()}, {"why", c.Why}, {"lock", c.lock()}, {"cost", c.Cost}, {"undo", c.undo()}, {"not applied", c.Blocked}} {
+	for _, line := range [][2]string{{"who", c.Who.String()}, {"why", c.Why}, {"lock", c.lock()}, {"cost", c.Cost}, {"warning", c.Warning}, {"undo", c.undo()}, {"not applied", c.Blocked}} {
 		if line[1] != "" {
 			fmt.Fprintf(b, "    %s: %s\n", line[0], line[1])
 		}
@@ -165,6 +186,9 @@ func (p *Plan) Ticket() string {
 	for i := range p.Changes {
 		c := &p.Changes[i]
 		fmt.Fprintf(&b, "\n-- Step %d of %d, as %s\n-- lock: %s\n-- cost: %s\n", i+1, len(p.Changes), c.Who, c.lock(), c.Cost)
+		if c.Warning != "" {
+			fmt.Fprintf(&b, "-- warning: %s\n", c.Warning)
+		}
 		if c.Lock != "" && !c.concurrent() {
 			b.WriteString("SET lock_timeout = '500ms';\n")
 		} else {

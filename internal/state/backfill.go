@@ -1,13 +1,10 @@
 package state
 
 import (
-	"bytes"
-	"compress/flate"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -243,7 +240,7 @@ func (k *Keyring) OpenRows(slot string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(plain)))
+	out, err := inflated(plain)
 	if err != nil {
 		return nil, &KeyError{What: what}
 	}

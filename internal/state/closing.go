@@ -31,47 +31,92 @@ const (
 	walLetter = ` and coalesce(encode(substring(unchanged from 1 for 20), 'escape'), '') !~ '^\{"op":"(timer|schedule)"'` // what notes wrote
 )
 
-// sql selects event and webhook_id, each pair once; more is added to the conditions.
-func (g *Given) sql(w *where, more string) string {
+// sql selects event and webhook_id, in the order of the latter, of up to n rows; a pair may come twice. more is added to the
+// conditions. Each of the two tables is read by its index, as far as n: a day may have millions of events.
+func (g *Given) sql(w *where, more, n string) string {
 	name, from, to := w.param(w.text.encode(g.Endpoint)), w.param(g.From), w.param(g.To)
 	// Operational events have other ids.
 	given := ` where endpoint = ` + name + ` and committed >= ` + from + ` and committed < ` + to + ` and not replay and webhook_id not like 'gancho-%'` + more
-	if g.Source != "" {
-		given += ` and left(webhook_id, 9) = ` + w.param(g.Source) + ` || '-'`
+	if g.Source != "" { // as a range: of an expression PostgreSQL would believe that hardly any row has it, and sort the whole day for each page
+		given += ` and webhook_id >= ` + w.param(g.Source+"-") + ` and webhook_id < ` + w.param(g.Source+".")
 	}
 	if g.Tenant != "" {
 		given += ` and tenant = ` + w.param(w.text.encode(g.Tenant))
 	}
 	// No attempt is before its commit, but for clocks that differ: this spares the partitions before it.
-	return `select event, webhook_id from gancho.attempts` + given + walEntry + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'
-		union select event, webhook_id from gancho.dead_letters` + given + walLetter
+	return `(select event, webhook_id from gancho.attempts` + given + walEntry + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'` + n + `)
+		union all (select event, webhook_id from gancho.dead_letters` + given + walLetter + n + `)`
 }
 
-// GivenIDs calls yield with the events, without holding them, in the order of their names and, of each,
-// of the webhook-ids, both byte by byte.
+// page is the query of up to n rows beyond after, and not beyond last.
+func (g *Given) page(text encoding, after, last string, n int) (string, []any) {
+	w := &where{text: text}
+	order := ` order by webhook_id limit ` + w.param(n)
+	return g.sql(w, ` and webhook_id > `+w.param(w.text.encode(after))+` and webhook_id <= `+w.param(w.text.encode(last)), order) + order, w.args
+}
+
+// givenAtOnce is how many rows GivenIDs reads at once.
+const givenAtOnce = 10_000
+
+// GivenIDs calls yield with the events, each once, without holding them, in the order of the bytes of their webhook-ids.
 func (s *Store) GivenIDs(ctx context.Context, g Given, yield func(GivenEvent)) error {
-	const what = "read which events an endpoint was given"
-	w := &where{text: s.text}
-	rows, _ := s.pool.Query(ctx, `select * from (`+g.sql(w, "")+`) given order by event collate "C", webhook_id collate "C"`, w.args...) // ForEachRow returns its error
-	var e GivenEvent
-	_, err := pgx.ForEachRow(rows, []any{&e.Event, &e.WebhookID}, func() error {
-		yield(GivenEvent{WebhookID: decode(e.WebhookID), Event: decode(e.Event)})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, explain(err))
+	last, err := s.LastGiven(ctx, g)
+	if err != nil || last == "" {
+		return err
 	}
-	return nil
+	for after := ""; ; {
+		page, err := s.GivenPage(ctx, g, after, last, givenAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			yield(e)
+		}
+		if len(page) < givenAtOnce {
+			return nil
+		}
+		after = page[len(page)-1].WebhookID
+	}
 }
 
-// GivenPage returns up to n of the events, in the order of their webhook-ids, whose ids are beyond one ("": from the first).
-func (s *Store) GivenPage(ctx context.Context, g Given, after string, n int) ([]GivenEvent, error) {
+const readGiven = "read which events an endpoint was given"
+
+// LastGiven is the last webhook-id of the events; "": there are none.
+func (s *Store) LastGiven(ctx context.Context, g Given) (string, error) {
 	w := &where{text: s.text}
-	sql := `select * from (` + g.sql(w, ` and webhook_id collate "C" > `+w.param(w.text.encode(after))) + `) given order by webhook_id collate "C", event limit ` + w.param(n)
-	return collectMany(ctx, s, "read which events an endpoint was given", sql, w.args, func(row pgx.CollectableRow) (GivenEvent, error) {
-		var e GivenEvent
-		err := row.Scan(&e.Event, &e.WebhookID)
-		decodeIn(&e.WebhookID, &e.Event)
-		return e, err
-	})
+	var last string
+	err := s.pool.QueryRow(ctx, `select coalesce(max(webhook_id), '') from (`+g.sql(w, "", ` order by webhook_id desc limit 1`)+`) given`, w.args...).Scan(&last)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", readGiven, explain(err))
+	}
+	return decode(last), nil
+}
+
+// GivenPage returns up to n of the events, each once, in the order of their webhook-ids, whose ids are beyond after ("": from the
+// first) and not beyond last, which LastGiven has returned: what was given after the day is not looked through.
+func (s *Store) GivenPage(ctx context.Context, g Given, after, last string, n int) ([]GivenEvent, error) {
+	page := []GivenEvent{}
+	for len(page) < n {
+		left := n - len(page)
+		sql, args := g.page(s.text, after, last, left)
+		rows, err := collectMany(ctx, s, readGiven, sql, args, func(row pgx.CollectableRow) (GivenEvent, error) {
+			var e GivenEvent
+			err := row.Scan(&e.Event, &e.WebhookID)
+			decodeIn(&e.WebhookID, &e.Event)
+			return e, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range rows {
+			if k := len(page); k == 0 || page[k-1].WebhookID != e.WebhookID {
+				page = append(page, e)
+			}
+		}
+		if len(rows) < left {
+			break
+		}
+		after = page[len(page)-1].WebhookID // the others were repeated
+	}
+	return page, nil
 }

@@ -1,6 +1,11 @@
 package state_test
 
 import (
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,24 +56,112 @@ func TestGiven(t *testing.T) {
 	event := func(n, name string) state.GivenEvent { return state.GivenEvent{WebhookID: id(n), Event: name} }
 	var got []state.GivenEvent
 	check(t, s.GivenIDs(ctx, day, func(e state.GivenEvent) { got = append(got, e) }))
-	want := []state.GivenEvent{event("2", "cliente.novo"), event("0", "cobranca.liquidada"), event("1", "cobranca.liquidada"), event("3", "cobranca.liquidada")}
+	want := []state.GivenEvent{event("0", "cobranca.liquidada"), event("1", "cobranca.liquidada"), event("2", "cliente.novo"), event("3", "cobranca.liquidada")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	got = nil
-	for after := ""; ; after = got[len(got)-1].WebhookID {
-		page, err := s.GivenPage(ctx, day, after, 3)
-		check(t, err)
-		if got = append(got, page...); len(page) < 3 {
-			break
+	last, err := s.LastGiven(ctx, day)
+	if check(t, err); last != id("3") {
+		t.Errorf("the last is %q", last)
+	}
+	for n := 1; n <= 5; n++ {
+		got = nil
+		for after := ""; ; after = got[len(got)-1].WebhookID {
+			page, err := s.GivenPage(ctx, day, after, last, n)
+			check(t, err)
+			if got = append(got, page...); len(page) < n {
+				break
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("by %d: %s", n, diff)
 		}
 	}
-	want = []state.GivenEvent{event("0", "cobranca.liquidada"), event("1", "cobranca.liquidada"), event("2", "cliente.novo"), event("3", "cobranca.liquidada")}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
 	day.Source = ""
-	if page, err := s.GivenPage(ctx, day, id("3"), 3); err != nil || len(page) != 1 {
+	if page, err := s.GivenPage(ctx, day, id("3"), "~", 3); err != nil || len(page) != 1 {
 		t.Errorf("of any source: %v, %v", page, err)
+	}
+	day.From = day.To
+	if last, err := s.LastGiven(ctx, day); err != nil || last != "" {
+		t.Errorf("the last of nothing: %q, %v", last, err)
+	}
+}
+
+// givenDay is how many events TestGivenOfALargeDay has; GANCHO_TEST_DAY sets another number, such as 1000000.
+func givenDay(t *testing.T) int {
+	n := 20_000
+	if text := os.Getenv("GANCHO_TEST_DAY"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("GANCHO_TEST_DAY: %v", err)
+		}
+	}
+	return n
+}
+
+// TestGivenOfALargeDay: of a day with many events, some of them twice in the log, and with as many of the day after, all are
+// listed, by pages, and a page reads no more than it has.
+func TestGivenOfALargeDay(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx, n, conn := t.Context(), givenDay(t), connect(t, dsn)
+	first := attempt("crm", 1)
+	first.Committed, first.Time = noon.Add(-time.Minute), noon.Add(-time.Minute)
+	check(t, s.WriteAttempts(ctx, []state.Attempt{first})) // makes the partition
+	next := first
+	next.Time, next.Committed = noon.Add(24*time.Hour), noon.Add(24*time.Hour)
+	check(t, s.WriteAttempts(ctx, []state.Attempt{next}))
+	const insert = `insert into gancho.attempts (time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay)
+		select $1::timestamptz + i * interval '1 ms', 'crm', (4503599627370496 + $2 + i)::text || '-0', copy, 'a1b2c3d4-001-' || lpad(to_hex($2 + i * 200), 16, '0') || '-000000000000-0000',
+			'pedido.' || i % 3, '1', i::text, $1::timestamptz + i * interval '1 ms', 'delivered', '', 200, '', 900, false
+		from generate_series(1, $3::int) i, lateral generate_series(1, case i % 7 when 0 then 2 else 1 end) copy`
+	for _, day := range []struct {
+		at    time.Time
+		first int64
+	}{{noon, 1 << 30}, {noon.Add(24 * time.Hour), 1 << 40}} {
+		if _, err := conn.Exec(ctx, insert, day.at, day.first, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Exec(ctx, "analyze gancho.attempts"); err != nil {
+		t.Fatal(err)
+	}
+	day := state.Given{Endpoint: "crm", Source: "a1b2c3d4", From: noon, To: noon.Add(12 * time.Hour)}
+	began, all := time.Now(), make([]string, 0, n)
+	check(t, s.GivenIDs(ctx, day, func(e state.GivenEvent) { all = append(all, e.WebhookID) }))
+	read := time.Since(began)
+	if len(all) != n || !slices.IsSorted(all) || len(slices.Compact(slices.Clone(all))) != n {
+		t.Fatalf("%d events, want %d, sorted and each once", len(all), n)
+	}
+	began = time.Now()
+	last, err := s.LastGiven(ctx, day)
+	check(t, err)
+	const size = 500
+	listed, after, pages := 0, "", 0
+	for ; ; pages++ {
+		page, err := s.GivenPage(ctx, day, after, last, size)
+		check(t, err)
+		for i := range page {
+			if page[i].WebhookID != all[listed+i] {
+				t.Fatalf("event %d is %s, want %s", listed+i, page[i].WebhookID, all[listed+i])
+			}
+		}
+		if listed += len(page); len(page) < size {
+			break
+		}
+		after = page[len(page)-1].WebhookID
+	}
+	if listed != n {
+		t.Errorf("%d events were listed, want %d", listed, n)
+	}
+	t.Logf("%d events of two days of as many: read in %s; listed in %d pages in %s, %s a page", n, read.Round(time.Millisecond), pages+1, time.Since(began).Round(time.Millisecond), (time.Since(began) / time.Duration(pages+1)).Round(time.Microsecond))
+	// The last page, with the next day behind it.
+	plan, err := s.ExplainGiven(ctx, day, all[n-size], last, size)
+	check(t, err)
+	if strings.Contains(plan, "Seq Scan on attempts") || !strings.Contains(plan, "Index Scan using attempts") {
+		t.Errorf("a page is not read by an index:\n%s", plan)
+	}
+	if removed := regexp.MustCompile(`Rows Removed by Filter: (\d{3,})`).FindString(plan); removed != "" {
+		t.Errorf("a page reads others' rows (%s):\n%s", removed, plan)
 	}
 }

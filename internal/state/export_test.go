@@ -28,6 +28,13 @@ func (s *Store) ExplainAttempts(ctx context.Context, f Filter, cursor string, n 
 	return strings.Join(lines, "\n"), err
 }
 
+// ExplainGiven is the plan of GivenPage.
+func (s *Store) ExplainGiven(ctx context.Context, g Given, after, last string, n int) (string, error) {
+	sql, args := g.page(s.text, after, last, n)
+	lines, err := collect(ctx, s, "explain", "explain (analyze, buffers) "+sql, args, pgx.RowTo[string])
+	return strings.Join(lines, "\n"), err
+}
+
 // Encode and Decode are the escaping of texts for a server's encoding.
 func Encode(server, text string) string { return encodingOf(server).encode(text) }
 

@@ -59,6 +59,23 @@ func deflated(plain []byte) ([]byte, error) {
 	return small.Bytes(), err
 }
 
+// inflaters are readers that are kept: one takes 40 KiB.
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(bytes.NewReader(nil)) }}
+
+// inflated undoes deflated.
+func inflated(small []byte) ([]byte, error) {
+	r, _ := inflaters.Get().(io.Reader)
+	defer inflaters.Put(r)
+	if again, ok := r.(flate.Resetter); ok {
+		if err := again.Reset(bytes.NewReader(small), nil); err != nil {
+			return nil, err
+		}
+	}
+	plain := bytes.NewBuffer(make([]byte, 0, 4*len(small)+bytes.MinRead)) // rows and changes shrink to about a quarter
+	_, err := plain.ReadFrom(r)
+	return plain.Bytes(), err
+}
+
 // SealChange compresses and encrypts the change of a kept event, a mapping.Event's, for its place.
 func (k *Keyring) SealChange(p cdc.Position, n int, change []byte) ([]byte, error) {
 	small, err := deflated(change)
@@ -79,7 +96,7 @@ func (k *Keyring) OpenChange(webhookID string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(plain)))
+	out, err := inflated(plain)
 	if err != nil {
 		return nil, &KeyError{What: what}
 	}

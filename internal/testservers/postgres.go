@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -105,7 +106,19 @@ func (p *Postgres) Standby() (_ *Postgres, err error) {
 			return nil, err
 		}
 	}
-	backup := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-D", s.data(), "-R", "-c", "fast", "--no-sync")
+	program := filepath.Join(s.bin, "pg_basebackup")
+	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) { // a server that came without: it is stopped for a moment
+		p.Stop("fast")
+		if err := s.copyFiles(p, nil); err != nil {
+			return nil, err
+		}
+		primary := fmt.Sprintf("'host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable'", p.port)
+		if err := s.configure(map[string]string{"primary_conninfo": primary}); err != nil {
+			return nil, err
+		}
+		return s, errors.Join(p.Start(), s.Start())
+	}
+	backup := exec.Command(program, "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-D", s.data(), "-R", "-c", "fast", "--no-sync")
 	backup.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
 	backup.Dir = s.dir
 	if out, err := backup.CombinedOutput(); err != nil {
