@@ -91,6 +91,10 @@ func newDesk(t *testing.T) *desk {
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	letters := []state.DeadLetter{letter("crm", "1", "4711", "e1", at), letter("crm", "2", "4712", "e2", at.Add(time.Hour)), letter("do-arquivo", "1", "4713", "e3", at)}
 	letters[1].Status, letters[1].Class = 0, "timeout"
+	for i, where := range []string{"localfalse", "localtrue", "remotefalse", "remotetrue"} { // what each of four is to delete, or to send again
+		n := strconv.Itoa(4 + i)
+		letters = append(letters, letter("crm", "9", "largada-"+where, "e"+n, at.Add(2*time.Hour)), letter("crm", "9", "esquecida-"+where, "e1"+n, at.Add(3*time.Hour)), letter("crm", "9", "repetida-"+where, "e2"+n, at.Add(4*time.Hour)))
+	}
 	if err := s.store().WriteDead(context.Background(), letters); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +197,7 @@ func (d *desk) reads(delivery, position string) {
 	d.same(0, "why", "--table", "cobrancas", "--key", "1")
 	d.same(0, "why", "--table", "cobrancas", "--key", "3", "--row", "--since", "1h")
 	d.same(0, "prove")
+	d.same(0, "prove", "--from", "1h")
 	d.same(0, "events")
 	d.same(0, "doctor")
 	d.same(0, "doctor", "--only", "redis.*")
@@ -237,12 +242,17 @@ func (d *desk) changes() {
 	d.same(0, "dead", "redrive", "--all", "--dry-run")
 	d.same(0, "dead", "redrive", "--endpoint", "crm", "--class", "timeout", "--dry-run", "--rate", "5/s")
 	d.same(0, "dead", "drop", "--key", "nada", "--yes")
+	d.same(0, "dead", "drop", "--key", "largada-WHERE", "--yes")
+	d.same(0, "dead", "redrive", "--key", "repetida-WHERE")
 	d.same(0, "parked", "redrive", "--all", "--dry-run")
 	d.same(0, "parked", "drop", "--event", "nada.*", "--yes")
 	d.same(0, "resend", "--endpoint", "do-arquivo", "--from", "1h", "--dry-run")
 	d.same(0, "resend", "--endpoint", "crm", "--key", "nada", "--event", "nada")
 	d.same(0, "backfill", "--all", "--dry-run")
 	d.same(0, "forget", "--tenant", "1", "--key", "4711", "--dry-run")
+	d.same(0, "forget", "--tenant", "9", "--key", "esquecida-WHERE", "--yes")
+	d.same(0, "tokens", "list")
+	d.same(0, "audit", "--object", "endpoint/novo-WHERE", "--from", "1h", "--limit", "3")
 	d.same(0, "tokens", "create", "chave-WHERE", "--role", "viewer", "--expires", "30d")
 	d.same(0, "tokens", "create", "chave-WHERE-2", "--role", "operator", "--tenant", "1", "--expires", "never")
 	d.same(0, "tokens", "revoke", "chave-WHERE")
