@@ -64,13 +64,13 @@ func TestForward(t *testing.T) {
 	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, valor int)")
 	w.extra = "state: {key: '" + stateKey + "', keep_events: 1d}"
 	w.rules = "rules:\n  - {event: cobranca.nova, table: cobrancas, on: insert, columns: [id, valor]}\n"
-	r := newReceiver(t, nil)
-	var open atomic.Bool // to what it refuses
-	crm := newReceiver(t, func(w http.ResponseWriter, a arrival) {
+	var open atomic.Bool // to what both refuse: an event that one takes is kept
+	answer := func(w http.ResponseWriter, a arrival) {
 		if strings.Contains(string(a.body), `"id":3`) && !open.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-	})
+	}
+	r, crm := newReceiver(t, answer), newReceiver(t, answer)
 	w.endpoint("crm", crm.url(), "signatures: [github]", "headers: {X-Chave: segredo-do-crm}", "retry: [1s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]")
 	w.endpoint("outro", r.url())
 	s := &session{world: w, path: w.write()}

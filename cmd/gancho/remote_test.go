@@ -56,8 +56,8 @@ var changing = []struct {
 	{regexp.MustCompile(`(?m)\d+\.\d +\d+$`), "N"},
 	{regexp.MustCompile(`"id": \d+`), `"id": N`},
 	{regexp.MustCompile(`k1:[0-9a-f]{32}`), "k1:SUBJECT"},
-	{regexp.MustCompile(`(\bjob|\bshow|audit entry|"audit":) \d+`), "$1 N"},
 	{regexp.MustCompile(` +`), " "},
+	{regexp.MustCompile(`(\bjob|\bshow|audit entry|"audit":) \d+`), "$1 N"},
 	{regexp.MustCompile(`(?m)^\d+ TIME WHO`), "N TIME WHO"},
 }
 
