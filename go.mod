@@ -55,6 +55,5 @@ require (
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.27.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -64,9 +64,14 @@ func listenAddress(v value, example string) string {
 // Warnings are what others on the network could read: sentences that end with what to do.
 func (c *Config) Warnings() []string {
 	var out []string
-	if c.State.On() && !c.HTTP.TLS.On() && !loopback(c.HTTP.Listen) {
-		out = append(out, fmt.Sprintf("http.listen is %s, beyond this machine, and the API speaks plain HTTP: whoever is on the network path reads its tokens and answers; "+
-			"add http.tls, or listen on 127.0.0.1 behind a reverse proxy with TLS", c.HTTP.Listen))
+	for _, l := range []struct {
+		section, listen string
+		tls             TLS
+	}{{"http", c.HTTP.Listen, c.HTTP.TLS}, {"console", c.Console.Listen, c.Console.TLS}} {
+		if c.State.On() && l.listen != "" && !l.tls.On() && !loopback(l.listen) {
+			out = append(out, fmt.Sprintf("%s.listen is %s, beyond this machine, and the API speaks plain HTTP: whoever is on the network path reads its tokens and answers; "+
+				"add %s.tls, or listen on 127.0.0.1 behind a reverse proxy with TLS", l.section, l.listen, l.section))
+		}
 	}
 	at, key := c.HTTP.Listen, "http.listen"
 	if c.HTTP.Metrics != "" {

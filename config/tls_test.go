@@ -41,6 +41,13 @@ func TestListenerTLS(t *testing.T) {
 	if w := c.Warnings(); len(w) != 0 {
 		t.Errorf("warnings: %q", w)
 	}
+	c, err = load("state: {key: segredo}\nconsole: {listen: '0.0.0.0:8630', public_url: 'https://a.example.com'}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "console.listen is 0.0.0.0:8630, beyond this machine") || !strings.Contains(w[0], "add console.tls") {
+		t.Errorf("warnings of a console without TLS: %q", w)
+	}
 	for rest, want := range map[string]string{
 		"http: {tls: {certificate: a.pem}}":                                                     "key",
 		"http: {tls: {key: a.key}}":                                                             "certificate",

@@ -106,11 +106,10 @@ func (f *forwardFlags) keepsEvents(ctx context.Context, client *remote.Client) e
 
 func (f *listenFlags) forwarding(cmd *cobra.Command, client *remote.Client, secrets []endpoint.Secret) error {
 	l := speech(cmd)
-	secret, signed := endpoint.GenerateSecret(), ""
+	secret := endpoint.GenerateSecret()
+	signed := said(l, fmt.Sprintf("signed with %s, which was made up for this command, not with the endpoint's secret, which the bridge gives nobody", secret.Reveal()))
 	if len(secrets) > 0 {
 		secret, signed = secrets[0], said(l, "signed with the secret that you have given, not with the endpoint's, which the bridge gives nobody")
-	} else {
-		signed = said(l, fmt.Sprintf("signed with %s, which was made up for this command, not with the endpoint's secret, which the bridge gives nobody", secret.Reveal()))
 	}
 	o := forward.Options{
 		Bridge: client, URL: f.forward, Secret: secret, Version: version, Interrupted: passes,

@@ -64,14 +64,14 @@ func TestForward(t *testing.T) {
 	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, valor int)")
 	w.extra = "state: {key: '" + stateKey + "', keep_events: 1d}"
 	w.rules = "rules:\n  - {event: cobranca.nova, table: cobrancas, on: insert, columns: [id, valor]}\n"
-	r := newReceiver(t, nil)
-	var refused atomic.Bool
-	crm := newReceiver(t, func(w http.ResponseWriter, a arrival) {
-		if strings.Contains(string(a.body), `"id":3`) && !refused.Swap(true) {
+	var open atomic.Bool // to what both refuse: an event that one takes is kept
+	answer := func(w http.ResponseWriter, a arrival) {
+		if strings.Contains(string(a.body), `"id":3`) && !open.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-	})
-	w.endpoint("crm", crm.url(), "signatures: [github]", "headers: {X-Chave: segredo-do-crm}", "retry: [1s, 1s]")
+	}
+	r, crm := newReceiver(t, answer), newReceiver(t, answer)
+	w.endpoint("crm", crm.url(), "signatures: [github]", "headers: {X-Chave: segredo-do-crm}", "retry: [1s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]")
 	w.endpoint("outro", r.url())
 	s := &session{world: w, path: w.write()}
 	b := w.run()
@@ -138,6 +138,7 @@ func TestForward(t *testing.T) {
 	if line := next(); line.Request != nil || !strings.Contains(line.Error, "it is forwarded when its delivery ends") {
 		t.Errorf("the line of one that waits: %+v", line)
 	}
+	open.Store(true)
 	if line, got := next(), <-came; line.Answer == nil || !strings.Contains(string(got.body), `"id":3`) {
 		t.Errorf("the line after its retry: %+v, %s", line, got.body)
 	}

@@ -55,7 +55,10 @@ var changing = []struct {
 	{regexp.MustCompile(`matched_per_minute": [0-9.]+`), `matched_per_minute": N`},
 	{regexp.MustCompile(`(?m)\d+\.\d +\d+$`), "N"},
 	{regexp.MustCompile(`"id": \d+`), `"id": N`},
+	{regexp.MustCompile(`k1:[0-9a-f]{32}`), "k1:SUBJECT"},
 	{regexp.MustCompile(` +`), " "},
+	{regexp.MustCompile(`(\bjob|\bshow|audit entry|"audit":) \d+`), "$1 N"},
+	{regexp.MustCompile(`(?m)^\d+ TIME WHO`), "N TIME WHO"},
 }
 
 func steady(text string) string {
@@ -193,6 +196,7 @@ func (d *desk) reads(delivery, position string) {
 	d.same(0, "why", "--table", "cobrancas", "--key", "1")
 	d.same(0, "why", "--table", "cobrancas", "--key", "3", "--row", "--since", "1h")
 	d.same(0, "prove")
+	d.same(0, "prove", "--from", "1h")
 	d.same(0, "events")
 	d.same(0, "doctor")
 	d.same(0, "doctor", "--only", "redis.*")
@@ -225,6 +229,15 @@ func (d *desk) reads(delivery, position string) {
 
 func (d *desk) changes() {
 	d.t.Helper()
+	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	var letters []state.DeadLetter
+	for i, where := range []string{"localfalse", "localtrue", "remotefalse", "remotetrue"} { // what each of the four deletes, sends again, erases
+		n := strconv.Itoa(4 + i)
+		letters = append(letters, letter("crm", "9", "largada-"+where, "e"+n, at), letter("crm", "9", "repetida-"+where, "e1"+n, at), letter("crm", "9", "esquecida-"+where, "e2"+n, at))
+	}
+	if err := d.store().WriteDead(context.Background(), letters); err != nil {
+		d.t.Fatal(err)
+	}
 	d.same(0, "endpoints", "add", "novo-WHERE", "--url", "https://crm.example.com", "--rate", "5/s", "--header", "X-Chave: segredo")
 	d.same(0, "endpoints", "edit", "novo-WHERE", "--rate", "20/s", "--set", "headers=null")
 	d.same(0, "endpoints", "pause", "novo-WHERE")
@@ -237,12 +250,17 @@ func (d *desk) changes() {
 	d.same(0, "dead", "redrive", "--all", "--dry-run")
 	d.same(0, "dead", "redrive", "--endpoint", "crm", "--class", "timeout", "--dry-run", "--rate", "5/s")
 	d.same(0, "dead", "drop", "--key", "nada", "--yes")
+	d.same(0, "dead", "drop", "--key", "largada-WHERE", "--yes")
+	d.same(0, "dead", "redrive", "--key", "repetida-WHERE")
 	d.same(0, "parked", "redrive", "--all", "--dry-run")
 	d.same(0, "parked", "drop", "--event", "nada.*", "--yes")
 	d.same(0, "resend", "--endpoint", "do-arquivo", "--from", "1h", "--dry-run")
 	d.same(0, "resend", "--endpoint", "crm", "--key", "nada", "--event", "nada")
 	d.same(0, "backfill", "--all", "--dry-run")
 	d.same(0, "forget", "--tenant", "1", "--key", "4711", "--dry-run")
+	d.same(0, "forget", "--tenant", "9", "--key", "esquecida-WHERE", "--yes")
+	d.same(0, "tokens", "list")
+	d.same(0, "audit", "--object", "endpoint/novo-WHERE", "--from", "1h")
 	d.same(0, "tokens", "create", "chave-WHERE", "--role", "viewer", "--expires", "30d")
 	d.same(0, "tokens", "create", "chave-WHERE-2", "--role", "operator", "--tenant", "1", "--expires", "never")
 	d.same(0, "tokens", "revoke", "chave-WHERE")

@@ -26,7 +26,7 @@ func asks(t *testing.T, certificate string) *http.Client {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(text)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
@@ -66,8 +66,8 @@ func TestListenersTLS(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, answer.Body)
 		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", url, answer.Status)
+		if answer.StatusCode != http.StatusOK || answer.ProtoMajor != 1 || answer.TLS.PeerCertificates[0].Subject.CommonName != "first" {
+			t.Errorf("%s: %s %s", url, answer.Proto, answer.Status)
 		}
 	}
 	if status, text := fetch(t, "http://"+at+"/readyz"); status != http.StatusBadRequest {

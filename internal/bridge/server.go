@@ -261,7 +261,11 @@ func (b *buffered) WriteHeader(status int) { b.status = status }
 
 // newServer returns the server of a handler, with the limits of a connection.
 func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
+	// Not HTTP/2, with TLS either: the limits of a listener count connections, of one request at a time.
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
 	return &http.Server{
+		Protocols:         one,
 		Handler:           http.MaxBytesHandler(handler, api.MaxBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ConnContext: withConn, ConnState: connState,

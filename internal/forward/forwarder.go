@@ -130,7 +130,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		case err == nil: // the bridge ends each tail after some minutes
 			continue
 		case !f.Interrupted(err):
@@ -140,7 +140,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			f.Note(fmt.Sprintf("%v; tried again every %s, and then what came meanwhile is forwarded", err, nextTry))
 		}
 		if retry.Wait(ctx, nextTry) != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 // ended is the error, nil after the context's end.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end that was asked for
 	}
 	return err
 }

@@ -45,11 +45,13 @@ func (s *Screen) Run(ctx context.Context, exchanges <-chan *Exchange, notes <-ch
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(s.out, "\x1b[?1049h\x1b[?25l") // another screen, no cursor
 	defer func() {
-		fmt.Fprint(s.out, "\x1b[?25h\x1b[?1049l")
+		_, _ = io.WriteString(s.out, "\x1b[?25h\x1b[?1049l")
 		_ = term.Restore(int(s.in.Fd()), was) // there is nothing else to do about it
 	}()
+	if _, err := io.WriteString(s.out, "\x1b[?1049h\x1b[?25l"); err != nil { // another screen, no cursor
+		return err
+	}
 	keys := make(chan string)
 	go func() { // it ends with the process: a terminal's read cannot be ended
 		buffer := make([]byte, 16)

@@ -66,7 +66,7 @@ func TestCertificate(t *testing.T) {
 		}
 		sees := func(want string) {
 			t.Helper()
-			time.Sleep(2 * time.Second) // of the test's own clock
+			<-time.After(2 * time.Second) // of the test's own clock
 			hello, err := c.Config().GetCertificate(&tls.ClientHelloInfo{})
 			if err != nil || hello.Leaf.Subject.CommonName != want {
 				t.Errorf("%v, %v; want %s", hello.Leaf.Subject.CommonName, err, want)
@@ -123,7 +123,7 @@ func TestPin(t *testing.T) {
 		t.Errorf("another certificate is taken: %v", err)
 	}
 	old := pin(certificate)
-	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 //nolint:gosec // which is what the server refuses
+	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
 	if _, err := shown(t, c.Config(), old); err == nil {
 		t.Error("TLS 1.1 is spoken")
 	}
