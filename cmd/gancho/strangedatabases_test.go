@@ -37,7 +37,7 @@ func strangeDatabases() []strangeDatabase {
 			traffic: `insert into "CLIENTES" values (17, 'João'); insert into "PRODUTOS" values ('ABC', 'Coisa'); insert into "VENDAS" values (1, 17, 'ABC', 'A'); update "VENDAS" set "STATUS" = 'F';
 				insert into "VENDA_ITENS" values (1, 1, 2.5); delete from "VENDA_ITENS"`,
 			events: []string{"clientes.insert", "produtos.insert", "venda_itens.delete", "venda_itens.insert", "vendas.insert", "vendas.update"},
-			rules:  []string{`cliente: select "NOME" from "CLIENTES" where "ID_CLIENTE" = new."ID_CLIENTE"'  # a guess, by the name of ID_CLIENTE`},
+			rules:  []string{`cliente: 'select "NOME" from "CLIENTES" where "ID_CLIENTE" = new."ID_CLIENTE"'  # a guess, by the name of ID_CLIENTE`},
 		},
 		{
 			name: "por unidade d'Ávila",
