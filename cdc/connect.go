@@ -34,7 +34,7 @@ func connect(ctx context.Context, dsn string, other map[string]string) (*pgx.Con
 	for name := range config.RuntimeParams { // what the DSN says wins
 		delete(all, name)
 	}
-	pin(&config.Config, all)
+	pin(&config.Config, all, other)
 	settings := config.AfterConnect
 	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := leavePath(ctx, conn); err != nil {
@@ -139,7 +139,7 @@ func PinSession(config *pgconn.Config, settings ...map[string]string) {
 		config.RuntimeParams["application_name"] = name
 		delete(all, "application_name")
 	}
-	pin(config, all)
+	pin(config, all, nil)
 }
 
 // serverVersion returns the server's major and minor version as

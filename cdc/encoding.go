@@ -123,6 +123,9 @@ func (e Encoding) sql(text string) string {
 	return fmt.Sprintf("pg_catalog.convert_from(pg_catalog.convert(pg_catalog.convert_to(%s, 'SQL_ASCII'), '%s', 'UTF8'), 'UTF8')", text, databaseNames[e])
 }
 
+// SQL is an SQL expression that reads another one, a name in the catalogue, as UTF-8.
+func (e Encoding) SQL(text string) string { return e.sql(text) }
+
 // unreadable adds to an error of a query of the catalogue what to do about a name
 // that is no text in the session's encoding.
 func unreadable(err error) error {

@@ -34,8 +34,17 @@ func sessionSettings() map[string]string {
 }
 
 // catalogSettings are those of sessions that read the catalogue: the server compiles
-// none of their statements, which takes seconds, and longer than they do.
-func catalogSettings() map[string]string { return map[string]string{"jit": "off"} }
+// none of their statements, which takes seconds, and longer than they do. Names and the
+// expressions of constraints, formulas and filters print in one form. A role whose
+// transactions are read-only unless they say otherwise may run what it was told to.
+func catalogSettings() map[string]string {
+	return map[string]string{
+		"jit":                   "off",
+		"quote_all_identifiers": "off", "standard_conforming_strings": "on",
+		"datestyle": "ISO", "intervalstyle": "postgres",
+		"default_transaction_read_only": "off",
+	}
+}
 
 // watchSettings are those of sessions that read the catalogue again and again. None of
 // their statements opens a table of the application (see Encoding.memberships); if one
@@ -130,15 +139,16 @@ func (e *SettingError) Error() string {
 		e.Name, e.Is, e.Want, e.Name, quoteLiteral(e.Want))
 }
 
-// pin makes the settings in every session that config opens.
-func pin(config *pgconn.Config, settings map[string]string) {
+// pin makes the settings in every session that config opens. Behind a pooler those that
+// are protective, or in optional, are left as they are.
+func pin(config *pgconn.Config, settings, optional map[string]string) {
 	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, missed, err := makeSettings(ctx, conn, settings)
 		if err != nil {
 			return err
 		}
 		for _, m := range missed {
-			if !slices.Contains(protective, m.Name) {
+			if _, left := optional[m.Name]; !left && !slices.Contains(protective, m.Name) {
 				return &m
 			}
 		}

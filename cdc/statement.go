@@ -31,7 +31,7 @@ type Statement struct {
 	// key if it is an index.
 	identity bool
 	key      []string
-	// byCreate: gancho run --create runs it, too.
+	// byCreate: gancho run --create runs it, too, if the role may.
 	byCreate bool
 }
 
@@ -261,6 +261,8 @@ type owner struct {
 	Role                string
 	Superuser, MayMake  bool
 	Identity, IndexName string
+	// Ours: the session's role has what the owner has. OursMakes: it has CREATE on the database.
+	Ours, OursMakes bool
 }
 
 func readOwners(ctx context.Context, conn *pgx.Conn, encoding Encoding, all []object) (map[object]owner, error) {
@@ -271,7 +273,8 @@ func readOwners(ctx context.Context, conn *pgx.Conn, encoding Encoding, all []ob
 	}
 	rows, _ := conn.Query(ctx, `
 		select coalesce(`+encoding.sql("r.rolname::text")+`, ''), coalesce(r.rolsuper, false), coalesce(has_database_privilege(r.oid, current_database(), 'CREATE'), false),
-			coalesce(c.relreplident::text, ''), coalesce(`+encoding.sql("ix.relname::text")+`, '')
+			coalesce(c.relreplident::text, ''), coalesce(`+encoding.sql("ix.relname::text")+`, ''),
+			coalesce(pg_has_role(r.oid, 'USAGE'), false), has_database_privilege(current_database(), 'CREATE')
 		from unnest($1::text[], $2::text[], $3::text[], $4::text[]::oid[]) with ordinality o(kind, space, name, oid, n)
 		join pg_catalog.pg_database d on d.datname = current_database()
 		left join pg_catalog.pg_namespace s on o.kind in ('t', 's') and s.nspname = case o.kind when 's' then o.name else o.space end
@@ -305,6 +308,10 @@ func (s *Statement) resolve(owners map[object]owner) {
 		s.Undo = undoIdentity(s.needs[0], owners[s.needs[0]])
 	}
 	of := owners[s.needs[0]]
+	for _, o := range s.needs {
+		may := owners[o].Ours || o.kind == 'd' && s.creates // it needs no more of the database than CREATE
+		s.byCreate = s.byCreate && may && (!s.creates || owners[o].OursMakes)
+	}
 	agreed := true
 	for _, o := range s.needs[1:] {
 		switch found := owners[o]; {

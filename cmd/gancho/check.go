@@ -377,7 +377,7 @@ func (k *checkup) print() error {
 			}
 		}
 	}
-	text.WriteString(instructions(k.language, cdc.Instructions(k.statements(), false)))
+	text.WriteString(instructions(k.language, cdc.Instructions(k.statements(), k.as != "")))
 	_, err := fmt.Fprint(k.stderr, text.String())
 	return err
 }

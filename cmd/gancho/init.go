@@ -226,7 +226,12 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 	if err != nil {
 		return fmt.Errorf("load the time zone of the template: %w", err)
 	}
-	drafter, err := draft.New(ctx, conn, mapping.Options{Location: location})
+	encoding, unknown, err := draft.GuessEncoding(ctx, conn)
+	if err != nil {
+		return err
+	}
+	r.encode(encoding, unknown)
+	drafter, err := draft.New(ctx, conn, mapping.Options{Location: location, Encoding: encoding})
 	if err != nil {
 		return err
 	}
@@ -241,7 +246,7 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 		files[name] = d.Text
 		active += r.add(name, d)
 	}
-	r.guesses, r.missing = drafter.Guesses(), drafter.Missing()
+	r.guesses, r.missing = append(r.guesses, drafter.Guesses()...), drafter.Missing()
 	if len(f.tables) > 0 || len(f.presets) == 0 {
 		n, err := r.draftTables(ctx, f, drafter, files, dialog)
 		if err != nil {
@@ -254,10 +259,24 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
-	if err := r.addTests(ctx, f, conn, files); err != nil {
+	if err := r.addTests(ctx, f, conn, encoding, files); err != nil {
 		return err
 	}
 	return r.server(ctx, conn)
+}
+
+// encode has the configuration name the encoding of a database whose own is none.
+func (r *initReport) encode(guess cdc.Encoding, unknown bool) {
+	const before = "  # on_schema_change:"
+	line := ""
+	switch {
+	case guess != "":
+		line = fmt.Sprintf("  %-36s# a guess, because the database's own is SQL_ASCII, which is none; latin1, win1252 or utf8\n", "encoding: "+string(guess))
+		r.guesses = append(r.guesses, fmt.Sprintf("encoding %s of the database's text, in gancho.yaml", guess))
+	case unknown:
+		line = fmt.Sprintf("  %-36s# the database's own is SQL_ASCII, which is none: write the application's (latin1, win1252 or utf8)\n", "# encoding: win1252")
+	}
+	r.config = strings.Replace(r.config, before, line+before, 1)
 }
 
 // add notes what became of a file's rules, and returns how many are active.

@@ -23,7 +23,7 @@ import (
 
 // addTests adds the tests of the preset, where its rules are as it has them, or a first
 // case of the rules that were drafted, and the catalogue that they run with.
-func (r *initReport) addTests(ctx context.Context, f *initFlags, conn *pgx.Conn, files map[string]string) error {
+func (r *initReport) addTests(ctx context.Context, f *initFlags, conn *pgx.Conn, encoding cdc.Encoding, files map[string]string) error {
 	dir, err := os.MkdirTemp("", "gancho-init-")
 	if err != nil {
 		return fmt.Errorf("write a first test: %w", err)
@@ -41,7 +41,7 @@ func (r *initReport) addTests(ctx context.Context, f *initFlags, conn *pgx.Conn,
 	if err != nil {
 		return err
 	}
-	rules, err := mapping.Parse(mapping.Options{Files: names, Location: location})
+	rules, err := mapping.Parse(mapping.Options{Files: names, Location: location, Encoding: encoding})
 	var bound *mapping.Ruleset
 	if err == nil {
 		bound, err = rules.Bind(ctx, conn)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -53,6 +54,9 @@ func (d *Drafter) candidate(t *table) Candidate {
 		Name: t.written(), Rows: t.activity.rows, Inserts: t.activity.inserts, Updates: t.activity.updates, Deletes: t.activity.deletes,
 		Key: t.key, Problem: d.problem(t), table: t,
 	}
+	if e := d.options.Encoding; c.Problem == "" && (e == cdc.Latin1 || e == cdc.Win1252) && !ascii(t.Schema+t.Name.Name) {
+		c.Problem = d.say("its name is not ASCII, which a database whose encoding is SQL_ASCII cannot be asked for: rename it, or its schema")
+	}
 	if guess := t.tenant(); guess != nil {
 		c.Tenant = guess.expression()
 	}
@@ -70,6 +74,10 @@ func (d *Drafter) candidate(t *table) Candidate {
 	}
 	c.Note = strings.ReplaceAll(strings.Join(notes, "; "), ";; ", "; ")
 	return c
+}
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // problem says why the table's changes cannot be published, and what to do.
@@ -219,7 +227,7 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 		if c.Problem != "" {
 			continue
 		}
-		if err := loadValues(ctx, d.conn, c.table); err != nil {
+		if err := loadValues(ctx, d.conn, d.options.Encoding, c.table); err != nil {
 			return nil, err
 		}
 		w := &writer{speaker: d.speaker, table: c.table, event: c.table.event(taken), role: d.role}

@@ -100,8 +100,8 @@ func (t *table) column(name string) *column {
 
 // loadTables reads all tables and views, in one query for each part: a database
 // may have thousands.
-func loadTables(ctx context.Context, conn *pgx.Conn) ([]*table, error) {
-	l := &loader{conn: conn, byOID: map[uint32]*table{}}
+func loadTables(ctx context.Context, conn *pgx.Conn, encoding cdc.Encoding) ([]*table, error) {
+	l := &loader{conn: conn, encoding: encoding, byOID: map[uint32]*table{}}
 	for _, step := range []func(context.Context) error{l.loadClasses, l.loadColumns, l.loadKeys, l.loadReferences} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -126,9 +126,10 @@ func loadTables(ctx context.Context, conn *pgx.Conn) ([]*table, error) {
 }
 
 type loader struct {
-	conn   *pgx.Conn
-	tables []*table
-	byOID  map[uint32]*table
+	conn     *pgx.Conn
+	encoding cdc.Encoding
+	tables   []*table
+	byOID    map[uint32]*table
 }
 
 // each runs a query and calls a function with every row, whose values are in the places.
@@ -152,7 +153,7 @@ func (l *loader) loadClasses(ctx context.Context) error {
 	var root *uint32
 	roots := map[*table]uint32{}
 	err := l.each(ctx, "tables", `
-		select c.oid, n.nspname::text, c.relname::text, coalesce(`+cdc.Found("c.relname")+` = c.oid, false) as visible,
+		select c.oid, `+l.encoding.SQL("n.nspname::text")+`, `+l.encoding.SQL("c.relname::text")+`, coalesce(`+cdc.Found("c.relname")+` = c.oid, false) as visible,
 			c.relkind::text, c.relpersistence::text, c.relreplident::text,
 			case when c.relispartition then pg_catalog.pg_partition_root(c.oid)::oid end,
 			pg_catalog.has_table_privilege(c.oid, 'SELECT'), greatest(case when c.relkind in ('r', 'm') then c.reltuples else 0 end, 0)::int8,
@@ -187,9 +188,9 @@ func (l *loader) loadColumns(ctx context.Context) error {
 			union all
 			select b.oid, t.typbasetype from base b join pg_catalog.pg_type t on t.oid = b.over where t.typtype = 'd'
 		)
-		select a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname::text, a.attnotnull, a.attgenerated <> '',
-			t.typcategory = 'A', coalesce(case when a.attgenerated <> '' then pg_catalog.pg_get_expr(d.adbin, d.adrelid) end, ''),
-			(select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid)
+		select a.attrelid, `+l.encoding.SQL("a.attname::text")+`, `+l.encoding.SQL("pg_catalog.format_type(a.atttypid, a.atttypmod)")+`, `+l.encoding.SQL("t.typname::text")+`, a.attnotnull, a.attgenerated <> '',
+			t.typcategory = 'A', coalesce(case when a.attgenerated <> '' then `+l.encoding.SQL("pg_catalog.pg_get_expr(d.adbin, d.adrelid)")+` end, ''),
+			(select array_agg(`+l.encoding.SQL("e.enumlabel::text")+` order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid)
 		from pg_catalog.pg_attribute a
 		join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -217,12 +218,12 @@ func (l *loader) loadKeys(ctx context.Context) error {
 	var primary, identity, immediate, generated bool
 	var columns []string
 	return l.each(ctx, "keys", `
-		select i.indrelid, x.relname::text, i.indisprimary, i.indisreplident, i.indimmediate, k.generated, k.columns
+		select i.indrelid, `+l.encoding.SQL("x.relname::text")+`, i.indisprimary, i.indisreplident, i.indimmediate, k.generated, k.columns
 		from pg_catalog.pg_index i
 		join pg_catalog.pg_class c on c.oid = i.indrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		join pg_catalog.pg_class x on x.oid = i.indexrelid
 		cross join lateral (
-			select array_agg(a.attname::text order by p.place) as columns, bool_and(a.attnotnull) as not_null, bool_or(a.attgenerated <> '') as generated
+			select array_agg(`+l.encoding.SQL("a.attname::text")+` order by p.place) as columns, bool_and(a.attnotnull) as not_null, bool_or(a.attgenerated <> '') as generated
 			from unnest(i.indkey::int2[]) with ordinality p(attnum, place)
 			join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = p.attnum
 			where p.place <= i.indnkeyatts
@@ -253,8 +254,8 @@ func (l *loader) loadReferences(ctx context.Context) error {
 	var columns, keys []string
 	return l.each(ctx, "foreign keys", `
 		select k.conrelid, k.confrelid,
-			(select array_agg(a.attname::text order by p.i) from unnest(k.conkey) with ordinality p(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = p.n),
-			(select array_agg(a.attname::text order by p.i) from unnest(k.confkey) with ordinality p(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = p.n)
+			(select array_agg(`+l.encoding.SQL("a.attname::text")+` order by p.i) from unnest(k.conkey) with ordinality p(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = p.n),
+			(select array_agg(`+l.encoding.SQL("a.attname::text")+` order by p.i) from unnest(k.confkey) with ordinality p(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = p.n)
 		from pg_catalog.pg_constraint k where k.contype = 'f' and k.conparentid = 0
 		order by k.conrelid, k.conkey, k.conname`,
 		[]any{&from, &to, &columns, &keys}, func() {

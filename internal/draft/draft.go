@@ -54,7 +54,7 @@ type Out struct {
 // New reads the catalogue. The Drafter uses the connection, and the options but
 // for Files and Deny, for every draft.
 func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, error) {
-	tables, err := loadTables(ctx, conn)
+	tables, err := loadTables(ctx, conn, o.Encoding)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, erro
 	o.Deny = nil
 	whole := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return t.root != nil })
 	d := &Drafter{conn: conn, options: o, tables: tables, placement: newPlacement(schema, whole)}
-	if err := conn.QueryRow(ctx, "select current_user::text").Scan(&d.role); err != nil {
+	if err := conn.QueryRow(ctx, "select "+o.Encoding.SQL("current_user::text")).Scan(&d.role); err != nil {
 		return nil, fmt.Errorf("read the role: %w", err)
 	}
 	return d, nil

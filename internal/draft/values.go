@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
 )
 
 // fewValues is how many values a column may have for them to be states.
@@ -17,19 +19,20 @@ const fewValues = 12
 // loadValues finds the few values that columns of the table have: the labels of
 // an enum, the list of a check constraint, what pg_stats knows. Statistics exist
 // after ANALYZE, of columns that the role may read.
-func loadValues(ctx context.Context, conn *pgx.Conn, t *table) error {
+func loadValues(ctx context.Context, conn *pgx.Conn, encoding cdc.Encoding, t *table) error {
 	for _, c := range t.columns {
 		if len(c.labels) > 0 && len(c.labels) <= fewValues {
 			c.values = c.labels
 		}
 	}
 	rows, _ := conn.Query(ctx, `
-		select a.attname::text, pg_catalog.pg_get_constraintdef(k.oid), '{}'::text[]
+		select `+encoding.SQL("a.attname::text")+`, `+encoding.SQL("pg_catalog.pg_get_constraintdef(k.oid)")+`, '{}'::text[]
 		from pg_catalog.pg_constraint k join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
 		where k.conrelid = $1 and k.contype = 'c' and cardinality(k.conkey) = 1
 		union all
-		select attname::text, '', coalesce(most_common_vals::text::text[], '{}') from pg_catalog.pg_stats
-		where schemaname = $2 and tablename = $3 and n_distinct between 2 and $4 and null_frac < 1`, t.oid, t.Schema, t.Name.Name, fewValues)
+		select `+encoding.SQL("s.attname::text")+`, '', (select coalesce(array_agg(`+encoding.SQL("v.text")+` order by v.i), '{}') from unnest(s.most_common_vals::text::text[]) with ordinality v(text, i))
+		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace join pg_catalog.pg_stats s on s.schemaname = n.nspname and s.tablename = c.relname
+		where c.oid = $1 and s.n_distinct between 2 and $2 and s.null_frac < 1`, t.oid, fewValues)
 	var name, check string
 	var common []string
 	_, err := pgx.ForEachRow(rows, []any{&name, &check, &common}, func() error {
