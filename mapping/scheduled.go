@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/internal/timetable"
 )
 
@@ -111,7 +113,7 @@ func (s *Scheduled) AppendIdentity(dst []byte, row []cdc.Datum) []byte {
 		dst = append(dst, text...)
 	}
 	for _, i := range s.once {
-		add(row[i], s.rules.settings.KeyText(row[i].Text, s.query.columns[i].Type))
+		add(row[i], s.identityText(row[i].Text, s.query.columns[i].Type))
 	}
 	for _, d := range row {
 		if len(s.once) == 0 {
@@ -121,11 +123,22 @@ func (s *Scheduled) AppendIdentity(dst []byte, row []cdc.Datum) []byte {
 	return dst
 }
 
+// identityText is the text of a value of once, the same for values that are equal: a time with zone must not be another one
+// because source.timezone or its rules are.
+func (s *Scheduled) identityText(text []byte, t *cdc.Type) []byte {
+	if t.Base().OID == pgtype.TimestamptzOID && len(text) > 0 {
+		if at, err := pgtext.ParseTimestampTZ(text, s.rules.settings.Location); err == nil {
+			return pgtext.AppendTimestampTZ(nil, at, time.UTC)
+		}
+	}
+	return s.rules.settings.EqualText(text, t)
+}
+
 // Run runs the query as of a time: that is what now() and its like are in it. It is one read-only statement, in the closed
 // room of lookups, under the session's statement_timeout; each row is given to each as it arrives, so that memory does not
 // grow with them, and is valid only until each returns. Whoever reads slowly holds the statement up.
 func (s *Scheduled) Run(ctx context.Context, source *Source, at time.Time, each func(row []cdc.Datum) error) error {
-	sql, _ := s.query.scheduledSQL(at, s.query.schemas, "")
+	sql, _ := s.query.scheduledSQL(at, s.query.schemas, s.query.columns, "") // a table may have got more
 	err := source.In(s.rules.path).queryAfter(ctx, s.query.session, sql, nil, s.unchanged, func(row []cdc.Datum) error { return each(row[1:]) })
 	if err != nil {
 		return fmt.Errorf("run the query of %s at %s: %w", s.Event(), s.Place(), withoutData(err))

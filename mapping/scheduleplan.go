@@ -44,7 +44,7 @@ func (n *planNode) each(f func(*planNode) error) error {
 
 // explainSchedule reports what the server expects of a schedule's query.
 func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) error {
-	sql, _ := query.scheduledSQL(time.Now(), query.schemas, "")
+	sql, _ := query.scheduledSQL(time.Now(), query.schemas, nil, "")
 	var text []byte
 	err := enter(ctx, b.conn, b.room.path, func() error {
 		result := b.conn.PgConn().ExecParams(ctx, "explain (verbose, format json) "+sql, nil, nil, nil, nil).Read()

@@ -46,7 +46,7 @@ func (s *Service) schedules(ctx context.Context) ([]ScheduleView, error) {
 			}
 			if known == nil {
 				var err error
-				if known, err = s.Store.Schedules(ctx); err != nil {
+				if known, err = s.Store.Schedules(ctx, s.SourceSlot); err != nil {
 					return nil, err
 				}
 			}
