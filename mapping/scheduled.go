@@ -197,3 +197,6 @@ func (s *Scheduled) payload() Payload {
 
 // Columns is how many columns a row of Run has.
 func (s *Scheduled) Columns() int { return len(s.query.columns) }
+
+// Result describes a row of Run, as a table.
+func (s *Scheduled) Result() *cdc.Table { return s.bound.table }
