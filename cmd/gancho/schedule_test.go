@@ -34,7 +34,7 @@ func TestSchedule(t *testing.T) {
 	if code, stdout, stderr := s.gancho("check", "--offline"); code != 1 || !strings.Contains(stdout+stderr, lacks) {
 		t.Errorf("check without a state: exit %d: %s%s", code, stdout, stderr)
 	}
-	w.extra = "state:\n  key: " + stateKey
+	w.extra = "state:\n  keep_events: 1h\n  key: " + stateKey
 	w.write()
 	s.ok("migrate")
 	if _, stdout, stderr := s.gancho("check"); !strings.Contains(stdout+stderr, "the query of cliente.ausente runs every 10s; the server expects ") {
@@ -84,5 +84,22 @@ func TestSchedule(t *testing.T) {
 	}
 	if stdout := s.ok("status"); !strings.Contains(stdout, "every 10s") {
 		t.Errorf("status says %s", stdout)
+	}
+	// It can be sent again as any other.
+	queuetest.Eventually(t, "kept events", func() bool {
+		return strings.Contains(s.ok("resend", "--endpoint", "crm", "--event", "cliente.ausente", "--dry-run", "--json"), `"total": 3`)
+	})
+	s.ok("resend", "--endpoint", "crm", "--event", "cliente.ausente", "--wait")
+	again := r.waitFor(time.Minute, "the events again", func(all []arrival) bool {
+		n := 0
+		for _, a := range all {
+			if a.replay {
+				n++
+			}
+		}
+		return n >= 3
+	})
+	if distinct(again) != events {
+		t.Errorf("what is sent again has %d webhook-ids, want %d", distinct(again), events)
 	}
 }
