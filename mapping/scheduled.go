@@ -58,9 +58,9 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 		return nil, err
 	}
 	query.session, relation.Columns = zoneOf(b.settings), query.columns
-	bound := &boundRule{rule: r, table: table, columns: map[string]*cdc.Type{}}
+	bound := &boundRule{rule: r, table: table, columns: map[string]*cdc.Type{}, computed: query.computed}
 	s := &Scheduled{bound: bound, query: query}
-	c := &compiler{relation: relation, settings: b.settings}
+	c := &compiler{relation: relation, settings: b.settings, computed: query.computed}
 	for _, ref := range r.schedule.once {
 		if i := c.find(ref); i >= 0 {
 			s.once, table.PrimaryKey = append(s.once, i), append(table.PrimaryKey, ref.name)
@@ -197,6 +197,24 @@ func (s *Scheduled) payload() Payload {
 
 // Columns is how many columns a row of Run has.
 func (s *Scheduled) Columns() int { return len(s.query.columns) }
+
+// ShownNames is [Ruleset.ShownNames] of the rule. A column that may be another one under a new name has all names of the query.
+func (s *Scheduled) ShownNames() map[string][]string {
+	var inner []string
+	all := unhidden(s.query.text)
+	for i, t := range all {
+		if t.IsName() && !all.At(i+1).Is("(") {
+			inner = append(inner, t.Text)
+		}
+	}
+	out := s.rules.ShownNames(s.Place())
+	for path, names := range out {
+		if slices.ContainsFunc(names, s.query.renames) {
+			out[path] = append(names, inner...)
+		}
+	}
+	return out
+}
 
 // Result describes a row of Run, as a table.
 func (s *Scheduled) Result() *cdc.Table { return s.bound.table }

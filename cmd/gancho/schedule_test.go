@@ -9,6 +9,7 @@ import (
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
+	"gancho/internal/simulate"
 	"gancho/internal/testservers"
 )
 
@@ -40,6 +41,14 @@ func TestSchedule(t *testing.T) {
 	if _, stdout, stderr := s.gancho("check"); !strings.Contains(stdout+stderr, "the query of cliente.ausente runs every 10s; the server expects ") {
 		t.Errorf("check says %s%s", stdout, stderr)
 	}
+	simulated := decoded[simulate.Report](s, "simulate", "--schedules")
+	if rule := simulated.Rules[0]; len(simulated.Rules) != 1 || rule.Events != 2 || rule.Run == nil || rule.Run.Rows != 2 || rule.Run.PerDay != 8640 || rule.Endpoints["crm"] != 2 || !strings.Contains(rule.Samples[0].Body, `"op":"schedule"`) {
+		t.Errorf("simulate makes %+v", simulated)
+	}
+	if out := s.ok("simulate", "--schedules"); !strings.Contains(out, "The next run of each schedule, on the rows as they are now: 2 rows; 2 events, and 0 rows without an event. Nothing was sent.") {
+		t.Errorf("simulate says %s", out)
+	}
+	s.fails(2, "do not go together", "simulate", "--schedules", "--for", "1s")
 	b := w.run()
 	r.waitCount(2)
 	b.kill()
