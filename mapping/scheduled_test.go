@@ -106,17 +106,20 @@ rules:
     columns: [id]
 `)
 	all := findings(rs)
-	var scans, costs int
+	var scans, costs, volatile int
 	for _, f := range all {
 		if strings.Contains(f, "reads all of table public.pedidos, some 120000 rows, each time it runs (hourly)") {
 			scans++
+		}
+		if strings.Contains(f, "the query of pedido.caro calls pg_sleep, which is volatile: ") {
+			volatile++
 		}
 		if strings.Contains(f, "at a cost of ") {
 			costs++
 		}
 	}
-	if scans != 1 || costs != 2 {
-		t.Errorf("%d scans and %d costs in %q", scans, costs, all)
+	if scans != 1 || costs != 2 || volatile != 1 {
+		t.Errorf("%d scans, %d costs and %d volatile functions in %q", scans, costs, volatile, all)
 	}
 }
 
