@@ -28,6 +28,8 @@ type boundRule struct {
 	needsOld string
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
+	// computed says, of a rule with schedule, which columns of its query are none of a table.
+	computed []bool
 	// denied are those of them that privacy.deny names.
 	denied map[string]bool
 	// hidden are those that the rule shows only masked or hashed, if at all. A

@@ -73,7 +73,7 @@ func inBatch(arguments []sqlParam, p *sqlParam) string {
 // other statement there. The edits are made besides those for its arguments.
 func (l *lookup) batchSQL(edits []edit) (string, []piece) {
 	if l.scheduled {
-		return l.scheduledSQL(time.Unix(0, 0), edits, " limit 0")
+		return l.scheduledSQL(time.Unix(0, 0), edits, nil, " limit 0")
 	}
 	arguments := l.arguments()
 	edits = slices.Clone(edits)

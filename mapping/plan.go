@@ -126,7 +126,7 @@ func (p *tablePlan) addBrokenChildren(rs *Ruleset, c *collectPlan) {
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {
-	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.orderingKey(), hiddenKey: b.hiddenKey(), collations: b.table.Collations, delegated: b.delegated, conditions: b.conditions}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.orderingKey(), hiddenKey: b.hiddenKey(), collations: b.table.Collations, delegated: b.delegated, conditions: b.conditions, computed: b.computed}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel, older)
 	switch {

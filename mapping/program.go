@@ -127,6 +127,7 @@ type compiler struct {
 	relation   *cdc.Relation
 	lookups    []*boundLookup
 	settings   expr.Settings
+	computed   []bool // columns of a query that are none of a table
 	primaryKey []string
 	hiddenKey  bool // the key is not made of it
 	collations map[string]cdc.Collation
@@ -161,6 +162,7 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
 		Generated: len(c.generated) > 0,
 		Insert:    ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Computed: c.computed,
 		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup {
 			return expr.Lookup{Name: l.name, Columns: l.columns, Computed: l.computed}
 		}),

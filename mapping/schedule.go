@@ -208,10 +208,17 @@ func (l *lookup) timeEdits(at time.Time) []edit {
 }
 
 // scheduledSQL is the query of a schedule at a time, as the only column list of a subquery: PostgreSQL has nothing but a
-// SELECT there. What prepares it has it return no row: the server then reads none.
-func (l *lookup) scheduledSQL(at time.Time, edits []edit, more string) (string, []piece) {
+// SELECT there. Without columns it has all. What prepares it has it return no row: the server then reads none.
+func (l *lookup) scheduledSQL(at time.Time, edits []edit, columns []cdc.Column, more string) (string, []piece) {
 	var b strings.Builder
-	b.WriteString("select 1 as _n, _r.* from (\n")
+	b.WriteString("select 1 as _n")
+	for _, c := range columns {
+		b.WriteString(", _r." + quoted(c.Name))
+	}
+	if len(columns) == 0 {
+		b.WriteString(", _r.*")
+	}
+	b.WriteString(" from (\n")
 	pieces := l.copySQL(&b, append(slices.Clone(edits), l.timeEdits(at)...))
 	b.WriteString("\n) _r" + more)
 	return b.String(), pieces

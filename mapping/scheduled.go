@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/internal/timetable"
 )
 
@@ -56,9 +58,9 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 		return nil, err
 	}
 	query.session, relation.Columns = zoneOf(b.settings), query.columns
-	bound := &boundRule{rule: r, table: table, columns: map[string]*cdc.Type{}}
+	bound := &boundRule{rule: r, table: table, columns: map[string]*cdc.Type{}, computed: query.computed}
 	s := &Scheduled{bound: bound, query: query}
-	c := &compiler{relation: relation, settings: b.settings}
+	c := &compiler{relation: relation, settings: b.settings, computed: query.computed}
 	for _, ref := range r.schedule.once {
 		if i := c.find(ref); i >= 0 {
 			s.once, table.PrimaryKey = append(s.once, i), append(table.PrimaryKey, ref.name)
@@ -111,7 +113,7 @@ func (s *Scheduled) AppendIdentity(dst []byte, row []cdc.Datum) []byte {
 		dst = append(dst, text...)
 	}
 	for _, i := range s.once {
-		add(row[i], s.rules.settings.KeyText(row[i].Text, s.query.columns[i].Type))
+		add(row[i], s.identityText(row[i].Text, s.query.columns[i].Type))
 	}
 	for _, d := range row {
 		if len(s.once) == 0 {
@@ -121,11 +123,22 @@ func (s *Scheduled) AppendIdentity(dst []byte, row []cdc.Datum) []byte {
 	return dst
 }
 
+// identityText is the text of a value of once, the same for values that are equal: a time with zone must not be another one
+// because source.timezone or its rules are.
+func (s *Scheduled) identityText(text []byte, t *cdc.Type) []byte {
+	if t.Base().OID == pgtype.TimestamptzOID && len(text) > 0 {
+		if at, err := pgtext.ParseTimestampTZ(text, s.rules.settings.Location); err == nil {
+			return pgtext.AppendTimestampTZ(nil, at, time.UTC)
+		}
+	}
+	return s.rules.settings.EqualText(text, t)
+}
+
 // Run runs the query as of a time: that is what now() and its like are in it. It is one read-only statement, in the closed
 // room of lookups, under the session's statement_timeout; each row is given to each as it arrives, so that memory does not
 // grow with them, and is valid only until each returns. Whoever reads slowly holds the statement up.
 func (s *Scheduled) Run(ctx context.Context, source *Source, at time.Time, each func(row []cdc.Datum) error) error {
-	sql, _ := s.query.scheduledSQL(at, s.query.schemas, "")
+	sql, _ := s.query.scheduledSQL(at, s.query.schemas, s.query.columns, "") // a table may have got more
 	err := source.In(s.rules.path).queryAfter(ctx, s.query.session, sql, nil, s.unchanged, func(row []cdc.Datum) error { return each(row[1:]) })
 	if err != nil {
 		return fmt.Errorf("run the query of %s at %s: %w", s.Event(), s.Place(), withoutData(err))
@@ -184,3 +197,24 @@ func (s *Scheduled) payload() Payload {
 
 // Columns is how many columns a row of Run has.
 func (s *Scheduled) Columns() int { return len(s.query.columns) }
+
+// ShownNames is [Ruleset.ShownNames] of the rule. A column that may be another one under a new name has all names of the query.
+func (s *Scheduled) ShownNames() map[string][]string {
+	var inner []string
+	all := unhidden(s.query.text)
+	for i, t := range all {
+		if t.IsName() && !all.At(i+1).Is("(") {
+			inner = append(inner, t.Text)
+		}
+	}
+	out := s.rules.ShownNames(s.Place())
+	for path, names := range out {
+		if slices.ContainsFunc(names, s.query.renames) {
+			out[path] = append(names, inner...)
+		}
+	}
+	return out
+}
+
+// Result describes a row of Run, as a table.
+func (s *Scheduled) Result() *cdc.Table { return s.bound.table }

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ rules:
     catch_up: none
     tenant: empresa_id
     tags: {cliente: id}
-    data: {id: id, nome: upper(nome), hoje: hoje, idade: idade, agora: agora, relogio: relogio, dia: dia, mesma: agora = now()}
+    data: {id: id, nome: upper(nome), hoje: hoje, idade: idade, agora: agora, relogio: relogio, desde: dt_cadastro, dia: dia, mesma: agora = now()}
 `)
 	all := rs.Schedules()
 	if len(all) != 1 || all[0].Event() != "cliente.ausente" || !all[0].Once() || all[0].CatchUp() != mapping.CatchUpNone {
@@ -74,8 +75,8 @@ rules:
 	}
 	const clock = `,"hoje":"2020-02-29","idade":"`
 	want := []string{
-		`7 1,1.50 {"id":1,"nome":"ANA"` + clock + `8 days 14:00:00","agora":"2020-02-29T22:30:00-03:00","relogio":"2020-02-29T22:30:00-03:00","dia":29,"mesma":true}`,
-		`8 3, {"id":3,"nome":"CAIO"` + clock + `1 mon 28 days","agora":"2020-02-29T22:30:00-03:00","relogio":"2020-02-29T22:30:00-03:00","dia":29,"mesma":true}`,
+		`7 1,1.50 {"id":1,"nome":"ANA"` + clock + `8 days 14:00:00","agora":"2020-02-29T22:30:00-03:00","relogio":"2020-02-29T22:30:00","desde":"2020-02-20T10:00:00-03:00","dia":29,"mesma":true}`,
+		`8 3, {"id":3,"nome":"CAIO"` + clock + `1 mon 28 days","agora":"2020-02-29T22:30:00-03:00","relogio":"2020-02-29T22:30:00","desde":"2020-01-01T00:00:00-03:00","dia":29,"mesma":true}`,
 	}
 	if diff := cmp.Diff(want, data); diff != "" {
 		t.Error(diff)
@@ -105,16 +106,41 @@ rules:
     columns: [id]
 `)
 	all := findings(rs)
-	var scans, costs int
+	var scans, costs, volatile int
 	for _, f := range all {
 		if strings.Contains(f, "reads all of table public.pedidos, some 120000 rows, each time it runs (hourly)") {
 			scans++
+		}
+		if strings.Contains(f, "the query of pedido.caro calls pg_sleep, which is volatile: ") {
+			volatile++
 		}
 		if strings.Contains(f, "at a cost of ") {
 			costs++
 		}
 	}
-	if scans != 1 || costs != 2 {
-		t.Errorf("%d scans and %d costs in %q", scans, costs, all)
+	if scans != 1 || costs != 2 || volatile != 1 {
+		t.Errorf("%d scans, %d costs and %d volatile functions in %q", scans, costs, volatile, all)
+	}
+}
+
+// What a column shows under a new name is known by the names that the query has.
+func TestScheduledShownNames(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	rs := bind(t, conn, mapping.Options{}, `
+rules:
+  - event: a
+    schedule: hourly
+    query: select id, cpf_cnpj as documento, lower(email) as contato from clientes
+    data: {id: id, doc: documento, contato: contato}
+`)
+	names := rs.Schedules()[0].ShownNames()
+	for path, want := range map[string]string{"doc": "cpf_cnpj", "contato": "email"} {
+		if !slices.Contains(names[path], want) {
+			t.Errorf("%s shows %q, without %s", path, names[path], want)
+		}
+	}
+	if slices.Contains(names["id"], "cpf_cnpj") {
+		t.Errorf("id shows %q", names["id"])
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/cdc"
+	"gancho/mapping/expr"
 )
 
 // largeTable is how many rows a table has that is not to be read whole at each run of a schedule.
@@ -44,7 +45,7 @@ func (n *planNode) each(f func(*planNode) error) error {
 
 // explainSchedule reports what the server expects of a schedule's query.
 func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) error {
-	sql, _ := query.scheduledSQL(time.Now(), query.schemas, "")
+	sql, _ := query.scheduledSQL(time.Now(), query.schemas, nil, "")
 	var text []byte
 	err := enter(ctx, b.conn, b.room.path, func() error {
 		result := b.conn.PgConn().ExecParams(ctx, "explain (verbose, format json) "+sql, nil, nil, nil, nil).Read()
@@ -67,6 +68,9 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 	when := r.schedule.timetable.String()
 	b.note(FindingScheduleCost, r, words("gancho check shows the cost again when tables have grown"),
 		"the query of %s runs %s; the server expects %.0f rows, at a cost of %.0f", r.event, when, top.Rows, top.Cost)
+	if err := b.warnOfVolatile(ctx, r, query); err != nil {
+		return err
+	}
 	return top.each(func(n *planNode) error {
 		if n.Type != "Seq Scan" {
 			return nil
@@ -88,4 +92,31 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 		})
 		return nil
 	})
+}
+
+// warnOfVolatile warns of functions in a schedule's query that say something else each time: a run that is repeated has other
+// rows then, under other ids.
+func (b *binder) warnOfVolatile(ctx context.Context, r *rule, query *boundLookup) error {
+	tokens, _ := expr.Tokens(query.sql) // it was read before
+	var called []string
+	for i, t := range tokens {
+		if t.IsName() && tokens.At(i+1).Is("(") {
+			called = append(called, t.Text)
+		}
+	}
+	var volatile string
+	err := b.conn.QueryRow(ctx, `
+		select coalesce(string_agg(f.proname, ', ' order by f.proname), '') from (
+			select proname from pg_catalog.pg_proc where proname = any($1) group by proname having bool_and(provolatile = 'v')) f`, called).Scan(&volatile)
+	if err != nil {
+		return fmt.Errorf("read what the query of %s calls: %w", r.event, err)
+	}
+	if volatile != "" {
+		b.findings = append(b.findings, cdc.Finding{
+			ID: "schedule.volatile", Severity: cdc.SeverityWarning, Where: r.place(),
+			Title:  fmt.Sprintf("the query of %s calls %s, which is volatile: a run that is repeated after a failure finds other rows, and sends them as well", r.event, volatile),
+			Remedy: "leave it out; or write once with columns that do not depend on it",
+		})
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
+	"gancho/internal/simulate"
 	"gancho/internal/testservers"
 )
 
@@ -34,12 +35,20 @@ func TestSchedule(t *testing.T) {
 	if code, stdout, stderr := s.gancho("check", "--offline"); code != 1 || !strings.Contains(stdout+stderr, lacks) {
 		t.Errorf("check without a state: exit %d: %s%s", code, stdout, stderr)
 	}
-	w.extra = "state:\n  key: " + stateKey
+	w.extra = "state:\n  keep_events: 1h\n  key: " + stateKey
 	w.write()
 	s.ok("migrate")
 	if _, stdout, stderr := s.gancho("check"); !strings.Contains(stdout+stderr, "the query of cliente.ausente runs every 10s; the server expects ") {
 		t.Errorf("check says %s%s", stdout, stderr)
 	}
+	simulated := decoded[simulate.Report](s, "simulate", "--schedules")
+	if rule := simulated.Rules[0]; len(simulated.Rules) != 1 || rule.Events != 2 || rule.Run == nil || rule.Run.Rows != 2 || rule.Run.PerDay != 8640 || rule.Endpoints["crm"] != 2 || !strings.Contains(rule.Samples[0].Body, `"op":"schedule"`) {
+		t.Errorf("simulate makes %+v", simulated)
+	}
+	if out := s.ok("simulate", "--schedules"); !strings.Contains(out, "The next run of each schedule, on the rows as they are now: 2 rows; 2 events, and 0 rows without an event. Nothing was sent.") {
+		t.Errorf("simulate says %s", out)
+	}
+	s.fails(2, "do not go together", "simulate", "--schedules", "--for", "1s")
 	b := w.run()
 	r.waitCount(2)
 	b.kill()
@@ -84,5 +93,22 @@ func TestSchedule(t *testing.T) {
 	}
 	if stdout := s.ok("status"); !strings.Contains(stdout, "every 10s") {
 		t.Errorf("status says %s", stdout)
+	}
+	// It can be sent again as any other.
+	queuetest.Eventually(t, "kept events", func() bool {
+		return strings.Contains(s.ok("resend", "--endpoint", "crm", "--event", "cliente.ausente", "--dry-run", "--json"), `"total": 3`)
+	})
+	s.ok("resend", "--endpoint", "crm", "--event", "cliente.ausente", "--wait")
+	again := r.waitFor(time.Minute, "the events again", func(all []arrival) bool {
+		n := 0
+		for _, a := range all {
+			if a.replay {
+				n++
+			}
+		}
+		return n >= 3
+	})
+	if distinct(again) != events {
+		t.Errorf("what is sent again has %d webhook-ids, want %d", distinct(again), events)
 	}
 }

@@ -111,10 +111,10 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		}
 	}()
 	o := control.Options{
-		Version:   version,
-		Unlogged:  c.State.On() && c.State.KeepLog == 0,
-		Zone:      c.Source.Location,
-		Console:   consoleURL(&c.Console),
+		Version:  version,
+		Unlogged: c.State.On() && c.State.KeepLog == 0,
+		Zone:     c.Source.Location,
+		Console:  consoleURL(&c.Console), SourceSlot: c.Source.Slot,
 		Quotas:    quotas(&c.Quotas),
 		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []mapping.EventType { return nil },

@@ -29,6 +29,7 @@ type simulateFlags struct {
 	lasts          time.Duration
 	limit          int64
 	unmasked, json bool
+	schedules      bool
 	given          func(string) bool
 }
 
@@ -53,6 +54,9 @@ changes in a file, whole rows with personal data, and --from runs over such a fi
 inserted, or updated for a rule that is not for inserts; what a rule needs of the row
 before (old.x, became, watch) cannot be judged then, and counts as true.
 
+--schedules runs the query of each rule with schedule, for its next time and on the rows as
+they are now: what that run sends, but for what a rule with once has sent before.
+
 With --diff the rules of another directory run over the same changes, and every event is
 compared: the same, changed (which fields), new, gone.
 
@@ -76,6 +80,7 @@ gone; 1 when the simulation fails, 2 when it is used wrongly.`,
 	flags.StringVar(&f.table, "table", "", "the `table` of --rows")
 	flags.Int64Var(&f.limit, "limit", defaultLimit, "the most rows of --rows")
 	flags.StringVar(&f.diff, "diff", "", "compare with the rules in this `directory`")
+	flags.BoolVar(&f.schedules, "schedules", false, "run the queries of rules with schedule, as their next run will")
 	flags.BoolVar(&f.unmasked, "unmasked", false, "show personal values in samples as they are")
 	flags.BoolVar(&f.json, "json", false, "print JSON, for scripts")
 	return cmd
@@ -84,9 +89,9 @@ gone; 1 when the simulation fails, 2 when it is used wrongly.`,
 // check refuses flags that do not go together.
 func (f *simulateFlags) check() error {
 	wrong := func(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-	for _, pair := range [][2]string{{"from", "rows"}, {"from", "for"}, {"from", "record"}, {"rows", "for"}, {"rows", "record"}} {
+	for _, pair := range [][2]string{{"from", "rows"}, {"from", "for"}, {"from", "record"}, {"rows", "for"}, {"rows", "record"}, {"schedules", "for"}, {"schedules", "record"}, {"schedules", "from"}, {"schedules", "rows"}, {"schedules", "diff"}} {
 		if f.given(pair[0]) && f.given(pair[1]) {
-			return wrong("--%s and --%s do not go together: --for and --record are for live changes, --from is a recording, --rows are existing rows", pair[0], pair[1])
+			return wrong("--%s and --%s do not go together: --for and --record are for live changes, --from is a recording, --rows are existing rows, --schedules are queries", pair[0], pair[1])
 		}
 	}
 	switch {
@@ -135,6 +140,11 @@ func (f *simulateFlags) run(cmd *cobra.Command) error {
 				Msg("the recording is of another database than source.dsn leads to: lookups read the one of source.dsn")
 		}
 		report, err = s.Replay(ctx, recording)
+	case f.schedules:
+		if len(rules.Schedules()) == 0 {
+			return usageError{errors.New("--schedules: the rules have no schedule; leave it out")}
+		}
+		report, err = s.Schedules(ctx, time.Now(), c.Source.Location)
 	case f.rows != "":
 		table, wrong := cdc.ParseName(f.table)
 		if wrong != nil {
@@ -165,6 +175,8 @@ func (f *simulateFlags) end(cmd *cobra.Command, report *simulate.Report, failed 
 		return fmt.Errorf("simulate reads the publication of gancho run, and creates none: %w", failed)
 	case failed != nil:
 		return recordingError(failed)
+	case report.Parked > 0 && f.schedules:
+		return findingsError{fmt.Errorf("%s would have no event", plural(report.Parked, "row"))}
 	case report.Parked > 0:
 		return findingsError{fmt.Errorf("%s would be parked", plural(report.Parked, "change"))}
 	case report.Worse():

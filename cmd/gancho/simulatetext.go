@@ -16,7 +16,11 @@ import (
 func simulateText(l *language.Language, r *simulate.Report, unmasked bool) string {
 	w := &simulateWriter{report: r, language: l}
 	w.head()
-	w.rules()
+	if r.Over == simulate.OverSchedules {
+		w.runs()
+	} else {
+		w.rules()
+	}
 	w.tables()
 	w.silent()
 	w.waits()
@@ -68,6 +72,9 @@ func (w *simulateWriter) head() {
 	events, parked := w.count(r.Events, "event"), w.count(r.Parked, "change")
 	changes, transactions := w.count(r.Changes, "change"), w.count(r.Transactions, "transaction")
 	switch r.Over {
+	case simulate.OverSchedules:
+		w.line(0, "The next run of each schedule, on the rows as they are now: %s; %s, and %s without an event. Nothing was sent.", w.count(r.Rows, "row"), events, w.count(r.Parked, "row"))
+		return
 	case simulate.OverRows:
 		w.line(0, "%s read; %s, and %s would be parked. Nothing was sent.", w.count(r.Rows, "existing row"), events, parked)
 		return
@@ -130,7 +137,7 @@ func byteSize(n int) string {
 const maxTables = 20
 
 func (w *simulateWriter) tables() {
-	if w.report.Over == simulate.OverRows {
+	if w.report.Over == simulate.OverRows || w.report.Over == simulate.OverSchedules {
 		return
 	}
 	t := w.table("TABLE", "CHANGES", "INSERT", "UPDATE", "DELETE", "EVENTS", "RULES")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"gancho/internal/control"
@@ -31,13 +30,10 @@ func (s *session) scheduleText(schedules []control.ScheduleView) error {
 	}
 	for i := range schedules {
 		v := &schedules[i]
-		last, rows, events, took, trouble := "-", "-", "-", "-", v.Failure
+		last, rows, events, took, trouble := "-", "-", "-", "-", v.Trouble()
 		if r := v.Last; r != nil {
 			last, rows, events = when(r.Scheduled), count(r.Rows), count(r.Events)
 			took = time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond).String()
-			if trouble == "" && r.Uncomputed > 0 {
-				trouble = fmt.Sprintf("%s without an event: %s", plural(r.Uncomputed, "row"), r.Reason)
-			}
 		}
 		t.row(v.Rule, v.Schedule, when(v.Next), last, rows, events, took, orDash(trouble))
 	}

@@ -162,7 +162,7 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	if o.Detail != nil {
 		b = append(append(b, `,"x":`...), o.Detail...)
 	}
-	if keep && (!id.FromSide() || m.Op == webhook.OpTimer && !m.Replay) && (dead || o.Kind == webhook.Delivered) {
+	if keep && (!id.FromSide() || m.OfTime() && !m.Replay) && (dead || o.Kind == webhook.Delivered) {
 		b = jsontext.AppendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)

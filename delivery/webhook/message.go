@@ -44,8 +44,14 @@ type Message struct {
 // in the webhook-id of an event of the WAL.
 const SourceDigits = 8
 
-// OpTimer is the Op of an event that time has made: it says when it was due.
-const OpTimer = "timer"
+// The Ops of events that time has made. That of a timer says when it was due.
+const (
+	OpTimer    = "timer"
+	OpSchedule = "schedule"
+)
+
+// OfTime reports whether time has made the event, and no change. It came through the side stream when it was sent first.
+func (m *Message) OfTime() bool { return m.Op == OpTimer || m.Op == OpSchedule }
 
 // OutcomeKind is what an attempt means for its message.
 type OutcomeKind uint8

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -388,25 +389,30 @@ type SchedulesWorld struct {
 	Endpoints []endpoint.Endpoint
 	Rules     *mapping.Ruleset
 	Source    string // its DSN
+	Slot      string
 	Location  *time.Location
-	Now       func() time.Time
-	Log       zerolog.Logger
+	// MaxMemoryPercent is of Redis's memory; Read is how often the source was read.
+	MaxMemoryPercent int
+	Read             *atomic.Int64
+	Now              func() time.Time
+	Log              zerolog.Logger
 }
 
 // Run runs what is due until the context ends.
 func (w *SchedulesWorld) Run(ctx context.Context) error {
-	b := newBridge(Options{Log: w.Log, Location: w.Location}, &Definitions{})
+	b := newBridge(Options{Log: w.Log, Location: w.Location, MaxMemoryPercent: w.MaxMemoryPercent}, &Definitions{})
 	b.store, b.queue = w.Store, w.Queue
 	b.endpoints.Store(&w.Endpoints)
-	s := b.schedulesOf(w.Rules.Schedules, func() *mapping.Source { return mapping.NewSource(w.Source, "", w.Log) }, func() bool { return true })
+	b.Source.Slot = w.Slot
+	s := b.schedulesOf(w.Rules.Schedules, func() *mapping.Source {
+		w.Read.Add(1)
+		return mapping.NewSource(w.Source, "", w.Log)
+	}, func() bool { return true })
 	if w.Now != nil {
 		s.now = w.Now
 	}
 	return s.run(ctx)
 }
-
-// ScheduledRows is of how many rows a part of a run is at most.
-const ScheduledRows = scheduledRows
 
 // SourceClock is sourceClock.
 type SourceClock = sourceClock
@@ -422,3 +428,9 @@ func NewTimers() *timers { return &timers{} }
 
 // Sequences is sequences.
 func (t *timers) Sequences(at time.Time, n int) uint64 { return t.sequences(at, n) }
+
+// ScheduledRows and ScheduledBytes bound a part of a run.
+const (
+	ScheduledRows  = scheduledRows
+	ScheduledBytes = scheduledBytes
+)

@@ -13,6 +13,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -33,9 +34,11 @@ const (
 type scheduledRun struct {
 	*schedules
 	rule *mapping.Scheduled
+	of   state.Schedule
 	due  time.Time
 	part int64 // that was stored last
 
+	queried    time.Duration // how long the source was read
 	rows       int64
 	uncomputed int64
 	reason     string
@@ -44,10 +47,19 @@ type scheduledRun struct {
 // carryOut makes an attempt.
 func (r *scheduledRun) carryOut(ctx context.Context) error {
 	began := time.Now()
-	pending, err := r.store.PendingPart(ctx, r.rule.Event(), r.due)
+	if r.of.Due.IsZero() {
+		if err := r.store.BeginRun(ctx, r.of.ID, r.due); err != nil {
+			return err
+		}
+		r.part = 0
+	}
+	pending, err := r.store.PendingPart(ctx, r.of.ID, r.due)
 	if err == nil && pending != nil {
 		r.part = pending.Number
 		err = r.send(ctx, pending)
+	}
+	if err == nil {
+		err = r.awaitRoom(ctx)
 	}
 	if err != nil {
 		return err
@@ -57,9 +69,10 @@ func (r *scheduledRun) carryOut(ctx context.Context) error {
 		return err
 	}
 	defer spool.close()
-	source := r.source()
+	source, reading := r.source(), time.Now()
 	err = r.rule.Run(ctx, source, r.due, spool.write)
 	source.Close(ctx)
+	r.queried = time.Since(reading)
 	if err == nil {
 		err = spool.rewind()
 	}
@@ -72,7 +85,7 @@ func (r *scheduledRun) carryOut(ctx context.Context) error {
 	}
 	r.forget(ctx)
 	end := state.ScheduledRun{Due: r.due, Took: time.Since(began), Rows: r.rows, Uncomputed: r.uncomputed, Reason: r.reason}
-	if err := r.store.EndRun(ctx, r.rule.Event(), r.rule.Once(), &end); err != nil {
+	if err := r.store.EndRun(ctx, r.of.ID, r.rule.Once(), &end); err != nil {
 		return err
 	}
 	log := r.Log.Info()
@@ -90,9 +103,9 @@ func (r *scheduledRun) sendAll(ctx context.Context, spool *rowSpool) error {
 		return err
 	}
 	maker := &scheduledPart{scheduledRun: r, source: source, mapper: r.rule.NewMapper(r.due)}
+	var rows [][]cdc.Datum // that are in no part yet
 	for {
-		var rows [][]cdc.Datum
-		for size := 0; len(rows) < scheduledRows && size < scheduledBytes; {
+		for size, more := 0, len(rows) == 0; more && len(rows) < scheduledRows && size < scheduledBytes; {
 			row, n, err := spool.read(r.rule.Columns())
 			if err != nil {
 				return err
@@ -105,14 +118,15 @@ func (r *scheduledRun) sendAll(ctx context.Context, spool *rowSpool) error {
 		if len(rows) == 0 {
 			return nil
 		}
-		part, err := maker.make(ctx, rows)
+		part, made, err := maker.make(ctx, rows)
 		if err != nil {
 			return err
 		}
+		rows = rows[made:]
 		if len(part.Rows) == 0 {
 			continue
 		}
-		if err := r.store.StorePart(ctx, r.rule.Event(), r.due, part); err != nil {
+		if err := r.store.StorePart(ctx, r.of.ID, r.due, part); err != nil {
 			return err
 		}
 		r.part = part.Number
@@ -131,11 +145,13 @@ type scheduledPart struct {
 	identity []byte
 	digest   [sha256.Size]byte // of the row at hand
 	part     *state.ScheduledPart
+	size     int // of its events
 }
 
-// make makes the part of those rows that have not been sent.
-func (p *scheduledPart) make(ctx context.Context, rows [][]cdc.Datum) (*state.ScheduledPart, error) {
-	p.part = &state.ScheduledPart{Number: p.scheduledRun.part + 1}
+// make makes the part of those rows that have not been sent, and returns of how many of them it is: events may be much
+// larger than their rows.
+func (p *scheduledPart) make(ctx context.Context, rows [][]cdc.Datum) (*state.ScheduledPart, int, error) {
+	p.size, p.part = 0, &state.ScheduledPart{Number: p.scheduledRun.part + 1}
 	digests, hashes := make([][sha256.Size]byte, len(rows)), make([]state.RowHash, len(rows))
 	for i, row := range rows {
 		p.identity = p.rule.AppendIdentity(p.identity[:0], row)
@@ -146,25 +162,28 @@ func (p *scheduledPart) make(ctx context.Context, rows [][]cdc.Datum) (*state.Sc
 		}
 		hashes[i] = state.RowHash(of[:len(state.RowHash{})])
 	}
-	sent, err := p.store.SentRows(ctx, p.rule.Event(), p.due, hashes)
+	sent, err := p.store.SentRows(ctx, p.of.ID, p.due, hashes)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for i, row := range rows {
+		if p.size >= scheduledBytes {
+			return p.part, i, nil
+		}
 		if sent[hashes[i]] {
 			continue
 		}
 		before := len(p.part.Messages)
 		p.digest = digests[i]
 		if err := p.mapper.Map(row, p); err != nil {
-			return nil, fmt.Errorf("make the events of %s: %w", p.rule.Event(), err)
+			return nil, 0, fmt.Errorf("make the events of %s: %w", p.rule.Event(), err)
 		}
 		if len(p.part.Messages) > before {
 			sent[hashes[i]] = true // equal rows are one
 			p.part.Rows = append(p.part.Rows, hashes[i])
 		}
 	}
-	return p.part, nil
+	return p.part, len(rows), nil
 }
 
 // Event adds the event of a row.
@@ -182,6 +201,7 @@ func (p *scheduledPart) Event(e *mapping.Event) error {
 		}
 	}
 	p.part.Messages = append(p.part.Messages, m)
+	p.size += len(m.Payload)
 	return nil
 }
 
@@ -201,7 +221,7 @@ func (p *scheduledPart) Park(parked *mapping.Parked) error {
 
 // job names the run in Redis, where the positions of its parts are.
 func (r *scheduledRun) job() string {
-	return "schedule " + r.rule.Event() + " " + r.due.UTC().Format(time.RFC3339)
+	return "schedule " + r.Source.Slot + " " + r.rule.Event() + " " + r.due.UTC().Format(time.RFC3339)
 }
 
 // send queues a part, and notes that its rows have been sent.
@@ -209,7 +229,7 @@ func (r *scheduledRun) send(ctx context.Context, part *state.ScheduledPart) erro
 	if !r.leads() {
 		return errCapturesNot
 	}
-	if err := r.memory(ctx); err != nil {
+	if err := r.awaitRoom(ctx); err != nil {
 		return err
 	}
 	endpoints, tenants := r.endpointsNow(), map[string][]string{}
@@ -238,7 +258,7 @@ func (r *scheduledRun) send(ctx context.Context, part *state.ScheduledPart) erro
 	if len(part.Messages) > 0 {
 		r.metrics.events.WithLabelValues(r.rule.Event(), r.rule.Place()).Add(float64(len(part.Messages)))
 	}
-	return r.store.EndPart(ctx, r.rule.Event(), r.due, part)
+	return r.store.EndPart(ctx, r.of.ID, r.due, part)
 }
 
 // queueTo queues events of a part for an endpoint, those that Redis has not got: its position is that of the last event, the
@@ -273,23 +293,68 @@ func (r *scheduledRun) queueTo(ctx context.Context, endpoint string, part *state
 		if at, err = r.queue.ReplayPart(ctx, endpoint, &piece); err != nil {
 			return err
 		}
+		if at != piece.Position { // another process is at it, or has ended the run: what it has queued is not queued twice
+			return state.ErrConflict
+		}
 	}
 }
 
-// memory returns an error while Redis has no room for more than capture's acknowledgements.
-func (r *scheduledRun) memory(ctx context.Context) error {
+// awaitRoom waits until Redis takes events and has room for more than capture's acknowledgements: the source is not to be
+// read in vain, and not once more for each attempt.
+func (r *scheduledRun) awaitRoom(ctx context.Context) error {
+	for paused := false; ; {
+		err := r.room(ctx, paused)
+		if err == nil {
+			if paused {
+				r.full.over()
+				_ = r.store.FailRun(ctx, r.of.ID, r.due, "") // its end says so, too
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !paused { // people see why it does not go on
+			_ = r.store.FailRun(ctx, r.of.ID, r.due, "it waits for redis: "+err.Error()) // it is logged
+		}
+		paused = true
+		r.full.about(err)
+		if err := retry.Wait(ctx, scheduleLook); err != nil {
+			return err
+		}
+		if !r.leads() {
+			return errCapturesNot
+		}
+	}
+}
+
+// room returns why Redis takes no events now. One that was full takes them again when memoryReserve is free, as of capture.
+func (r *scheduledRun) room(ctx context.Context, paused bool) error {
+	for _, e := range r.endpointsNow() {
+		if queue.Refuses(&e, r.rule.Event()) != "" {
+			continue
+		}
+		if err := r.queue.TakesReplays(ctx, e.Name); err != nil {
+			return err
+		}
+		break // of thousands one is enough
+	}
 	if r.MaxMemoryPercent <= 0 || r.MaxMemoryPercent >= 100 {
 		return nil
 	}
 	used, err := r.queue.MemoryPercent(ctx)
-	if err == nil && used >= r.MaxMemoryPercent {
-		return &queue.MemoryError{Percent: used, Resume: r.MaxMemoryPercent}
+	resume := r.MaxMemoryPercent - memoryReserve
+	if err == nil && (used >= r.MaxMemoryPercent || paused && used > resume) {
+		return &queue.MemoryError{Percent: used, Resume: resume}
 	}
 	return nil // what cannot be measured is no reason to wait: the queue says that it is unreachable
 }
 
-// forget has Redis forget the positions of the run, which it would in some days.
+// forget has Redis forget the positions of the run, which it would in some days. A run that sent nothing has none.
 func (r *scheduledRun) forget(ctx context.Context) {
+	if r.part == 0 {
+		return
+	}
 	for _, e := range r.endpointsNow() {
 		if queue.Refuses(&e, r.rule.Event()) != "" {
 			continue

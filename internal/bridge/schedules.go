@@ -3,6 +3,9 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+
 	"sync"
 	"time"
 
@@ -20,10 +23,17 @@ const (
 	scheduleLook = 5 * time.Second
 	// scheduleLate is from when on a time counts as one that passed while nothing ran.
 	scheduleLate = time.Minute
+	// clocksApart is how far the clocks may be from each other before people are told.
+	clocksApart = time.Minute
+	// scheduleRetire is the time between two looks at what no rule has any more.
+	scheduleRetire = 24 * time.Hour
 )
 
-// scheduleRetry is the wait between two attempts at a run.
+// scheduleRetry is the wait between two attempts at a run. It is scheduleRest times as long as the query ran, too: one
+// that fails whenever it is repeated is not what the source works at most.
 var scheduleRetry = retry.Backoff{Min: time.Second, Max: time.Minute}
+
+const scheduleRest = 9
 
 // schedules runs the rules with schedule. The process that captures does so. What has run, and what of a run Redis has, the
 // state database knows, so that another one continues; two that both believe to capture for a moment do not queue twice.
@@ -33,6 +43,9 @@ type schedules struct {
 	source func() *mapping.Source
 	leads  func() bool // this process is the one
 	now    func() time.Time
+	// clocks complains of clocks that are apart or wrong, full of what holds runs up.
+	clocks, full complaint
+	retired      time.Time // when was looked last at what no rule has any more
 
 	mu       sync.Mutex
 	attempts map[string]*scheduleAttempt // guarded by mu; by event
@@ -47,10 +60,14 @@ type scheduleAttempt struct {
 }
 
 func (b *bridge) schedulesOf(rules func() []*mapping.Scheduled, source func() *mapping.Source, leads func() bool) *schedules {
-	return &schedules{
-		bridge: b, rules: rules, source: source, leads: leads, now: time.Now,
+	s := &schedules{
+		bridge: b, rules: rules, source: source, leads: leads,
+		clocks:   complaint{log: b.Log, failed: "scheduled runs wait for a clock", again: "scheduled runs wait for no clock any more"},
+		full:     complaint{log: b.Log, failed: "scheduled runs wait for redis", again: "scheduled runs go on"},
 		attempts: map[string]*scheduleAttempt{}, ended: make(chan struct{}, 1),
 	}
+	s.now = time.Now
+	return s
 }
 
 // errScheduleState: without a state nobody knows what has run.
@@ -88,66 +105,124 @@ func (s *schedules) run(ctx context.Context) error {
 	return running.Wait()
 }
 
-// look begins the runs that are due, and returns when the next one is.
+// dueRun is a run that is due.
+type dueRun struct {
+	rule *mapping.Scheduled
+	of   state.Schedule
+	due  time.Time
+}
+
+// look begins the runs that are due, those whose last run is longest ago first, and returns when the next one is.
 func (s *schedules) look(ctx context.Context, all []*mapping.Scheduled, running *errgroup.Group) (next time.Time, err error) {
-	known, err := s.store.Schedules(ctx)
+	now, err := s.clock(ctx)
+	if err != nil {
+		return next, err
+	}
+	known, err := s.store.Schedules(ctx, s.Source.Slot)
 	if err != nil {
 		return next, err
 	}
 	next = s.now().Add(scheduleLook)
+	var ready []dueRun
 	for _, rule := range all {
 		of, found := known[rule.Event()]
 		if !found {
-			of = state.Schedule{Event: rule.Event(), Since: s.now()}
-			if err := s.store.AddSchedule(ctx, rule.Event(), of.Since); err != nil {
+			if err := s.store.AddSchedule(ctx, s.Source.Slot, rule.Event(), now); err != nil {
 				return next, err
 			}
+			next = s.now() // its number is read
+			continue
 		}
-		at, err := s.begin(ctx, rule, &of, running)
-		if err != nil {
+		if of.Last != nil {
+			s.metrics.scheduleLast.WithLabelValues(of.Event).Set(float64(of.Last.Due.Unix()))
+		}
+		at, err := s.when(ctx, rule, &of, now)
+		switch {
+		case err != nil:
 			return next, err
-		}
-		if !at.IsZero() && at.Before(next) {
-			next = at
+		case at.IsZero():
+		case at.After(now):
+			next = earlier(next, s.now().Add(at.Sub(now)))
+		default:
+			ready = append(ready, dueRun{rule, of, at})
 		}
 	}
-	return next, nil
+	slices.SortStableFunc(ready, func(a, b dueRun) int { return a.of.Since.Compare(b.of.Since) })
+	for i := range ready {
+		s.begin(ctx, &ready[i], running)
+	}
+	return next, s.retire(ctx, all, now)
 }
 
-// begin begins the run of a schedule that is due, and returns when to look again; zero: when one has ended.
-func (s *schedules) begin(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, running *errgroup.Group) (next time.Time, err error) {
-	attempt := s.attempt(rule.Event())
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// clock is the time by which runs are due: a clock that is wrong for a while must not have times count as past that are to
+// come, so that it is the earlier one of this machine's and the state database's.
+func (s *schedules) clock(ctx context.Context) (time.Time, error) {
+	stored, err := s.store.Clock(ctx)
+	if err != nil {
+		return stored, err
+	}
+	now := s.now()
+	if apart := now.Sub(stored).Abs(); apart > clocksApart {
+		s.clocks.about(fmt.Errorf("the clocks of this machine and of the state database are %v apart; runs begin by the one that is behind: correct the other", apart.Round(time.Second)))
+	} else {
+		s.clocks.over()
+	}
+	return earlier(now, stored), nil
+}
+
+// retire forgets what no rule has had for long.
+func (s *schedules) retire(ctx context.Context, all []*mapping.Scheduled, now time.Time) error {
+	if s.now().Sub(s.retired).Abs() < scheduleRetire {
+		return nil
+	}
+	events := make([]string, 0, len(all))
+	for _, rule := range all {
+		events = append(events, rule.Event())
+	}
+	err := s.store.RetireSchedules(ctx, s.Source.Slot, events, now)
+	if err == nil {
+		s.retired = s.now()
+	}
+	return err
+}
+
+// when returns at which time a run of a schedule is to begin, or to go on, which may be past; zero: a run is under way.
+func (s *schedules) when(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (time.Time, error) {
+	attempt := s.attempt(of.Event)
 	switch {
 	case attempt.running:
-		return next, nil
+		return time.Time{}, nil
 	case attempt.next.After(s.now()):
-		return attempt.next, nil
+		return now.Add(attempt.next.Sub(s.now())), nil
+	case !of.Due.IsZero():
+		return of.Due, nil
+	case of.Since.After(now.Add(clocksApart)):
+		s.clocks.about(fmt.Errorf("the schedule of %s has run for %s, which is to come: a clock was wrong then; it runs for no time before. To have it run sooner: UPDATE gancho.schedules SET since = now() WHERE id = %d; in the state database",
+			of.Event, of.Since.In(s.Location).Format(time.RFC3339), of.ID))
 	}
-	if of.Due.IsZero() {
-		due, err := s.due(ctx, rule, of)
-		switch {
-		case err != nil || due.IsZero():
-			return next, err
-		case due.After(s.now()):
-			return due, nil
-		}
-		if err := s.store.BeginRun(ctx, of.Event, due); err != nil {
-			return next, ignoreConflict(err)
-		}
-		of.Due, of.Part = due, 0
-	}
-	s.set(of.Event, func(a *scheduleAttempt) { a.running = true })
-	run := &scheduledRun{schedules: s, rule: rule, due: of.Due.In(s.Location), part: of.Part}
+	return s.due(ctx, rule, of, now)
+}
+
+// begin begins a run, unless as many as may are under way: those are not waited for.
+func (s *schedules) begin(ctx context.Context, due *dueRun, running *errgroup.Group) {
+	event := due.of.Event
+	run := &scheduledRun{schedules: s, rule: due.rule, of: due.of, due: due.due.In(s.Location), part: due.of.Part}
+	s.set(event, func(a *scheduleAttempt) { a.running = true })
 	if !running.TryGo(func() error { s.carryOut(ctx, run); return nil }) {
-		s.set(of.Event, func(a *scheduleAttempt) { a.running = false })
+		s.set(event, func(a *scheduleAttempt) { a.running = false })
 	}
-	return next, nil
 }
 
 // due returns the scheduled time that is to be run next, which may be to come. Those that passed while nothing ran are made
 // up as catch_up says.
-func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule) (time.Time, error) {
-	now := s.now()
+func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (time.Time, error) {
 	due := rule.Timetable().Next(of.Since, s.Location)
 	if due.IsZero() || due.After(now) || rule.CatchUp() == mapping.CatchUpAll {
 		return due, nil
@@ -172,7 +247,7 @@ func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.
 	if !late {
 		return due, nil
 	}
-	if err := s.store.SkipRuns(ctx, of.Event, due); err != nil {
+	if err := s.store.SkipRuns(ctx, of.ID, due); err != nil {
 		return time.Time{}, ignoreConflict(err)
 	}
 	return rule.Timetable().Next(due, s.Location), nil
@@ -194,19 +269,18 @@ func (s *schedules) carryOut(ctx context.Context, run *scheduledRun) {
 	switch {
 	case err == nil:
 		s.metrics.scheduleRuns.WithLabelValues(event, "done").Inc()
-		s.metrics.scheduleLast.WithLabelValues(event).Set(float64(run.due.Unix()))
 	case ctx.Err() != nil || errors.Is(err, errCapturesNot) || errors.Is(err, state.ErrConflict):
 	default:
 		tries = s.attempt(event).tries + 1
 		s.metrics.scheduleRuns.WithLabelValues(event, "failed").Inc()
 		s.Log.Error().Err(err).Str("event", event).Str("rule", run.rule.Place()).Time("scheduled", run.due).Int("attempt", tries).
 			Msg("a scheduled run failed; it goes on where it was, later")
-		_ = s.store.FailRun(ctx, event, run.due, err.Error()) // what cannot be stored is logged
+		_ = s.store.FailRun(ctx, run.of.ID, run.due, err.Error()) // what cannot be stored is logged
 	}
 	s.set(event, func(a *scheduleAttempt) {
 		*a = scheduleAttempt{tries: tries}
 		if tries > 0 {
-			a.next = s.now().Add(scheduleRetry.Delay(tries - 1))
+			a.next = s.now().Add(max(scheduleRetry.Delay(tries-1), scheduleRest*run.queried))
 		}
 	})
 	signal(s.ended)

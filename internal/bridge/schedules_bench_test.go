@@ -31,7 +31,7 @@ func BenchmarkScheduleMillion(b *testing.B) {
 	for i := range b.N {
 		due := eight.Add(time.Duration(i) * dayLong)
 		w.exec("update linhas set id = id + $1::int", rows)
-		if err := w.Store.AddSchedule(b.Context(), "e", due.Add(-time.Hour)); err != nil {
+		if err := w.Store.AddSchedule(b.Context(), w.Slot, "e", due.Add(-time.Hour)); err != nil {
 			b.Fatal(err)
 		}
 		var peak, before uint64

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ func newScheduleWorld(t testing.TB, rule string) *scheduleWorld {
 	t.Helper()
 	ctx := t.Context()
 	w := &scheduleWorld{t: t}
+	w.Read = new(atomic.Int64)
 	w.Source = pg.Database(t, "", "create table linhas (id int primary key, empresa int not null, n int not null default 0)")
 	var err error
 	if w.conn, err = pgx.Connect(ctx, w.Source); err != nil {
@@ -54,7 +56,7 @@ func newScheduleWorld(t testing.TB, rule string) *scheduleWorld {
 	w.Endpoints = []endpoint.Endpoint{{Name: "todos", URL: "https://a.example.com"}, {Name: "um", URL: "https://b.example.com", Tenants: []string{"1"}}}
 	server := queuetest.StartRedis(t, "appendfsync", "always")
 	w.Queue, w.client = queuetest.Open(t, server, w.Endpoints...), queuetest.Client(t, server)
-	w.Location, w.Log = time.UTC, zerolog.Nop()
+	w.Location, w.Log, w.Slot = time.UTC, zerolog.Nop(), "gancho"
 	w.bind(rule)
 	return w
 }
@@ -62,11 +64,16 @@ func newScheduleWorld(t testing.TB, rule string) *scheduleWorld {
 // bind has the rules be one of an event e.
 func (w *scheduleWorld) bind(rule string) {
 	w.t.Helper()
+	w.bindAll("rules:\n  - event: e\n" + rule)
+}
+
+func (w *scheduleWorld) bindAll(all string) {
+	w.t.Helper()
 	file := filepath.Join(w.t.TempDir(), "rules.yaml")
-	if err := os.WriteFile(file, []byte("rules:\n  - event: e\n"+rule), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(all), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	rules, err := mapping.Parse(mapping.Options{Files: []string{file}, Location: time.UTC})
+	rules, err := mapping.Parse(mapping.Options{Files: []string{file}, Location: w.Location})
 	if err == nil {
 		w.Rules, err = rules.Bind(w.t.Context(), w.conn)
 	}
@@ -98,7 +105,7 @@ func (w *scheduleWorld) at(now, ran time.Time) state.Schedule {
 
 func (w *scheduleWorld) known() state.Schedule {
 	w.t.Helper()
-	all, err := w.Store.Schedules(w.t.Context())
+	all, err := w.Store.Schedules(w.t.Context(), w.Slot)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -167,7 +174,7 @@ func TestScheduleOnce(t *testing.T) {
     data: {id: id, n: 10 / n, quando: agora}
 `)
 	w.exec("insert into linhas values (1, 1, 1), (2, 2, 2), (3, 1, 0)")
-	if err := w.Store.AddSchedule(t.Context(), "e", eight.Add(-time.Hour)); err != nil {
+	if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	of := w.at(eight.Add(time.Second), eight)
@@ -224,7 +231,7 @@ func TestScheduleCatchUp(t *testing.T) {
     query: select extract(day from current_date)::int as dia
     columns: [dia]
 `)
-			if err := w.Store.AddSchedule(t.Context(), "e", eight.Add(-time.Hour)); err != nil {
+			if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			late := eight.Add(3*dayLong + 2*time.Hour)
@@ -254,7 +261,7 @@ func TestScheduleCutOff(t *testing.T) {
     columns: [id]
 `)
 	w.exec("insert into linhas select i, i % 2, i % 7 from generate_series(1, $1::int) i", rows)
-	if err := w.Store.AddSchedule(t.Context(), "e", eight.Add(-time.Hour)); err != nil {
+	if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	w.Now = func() time.Time { return eight }

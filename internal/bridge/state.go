@@ -115,7 +115,7 @@ func (b *bridge) service() *control.Service {
 		Contract:  b.contract, RulesInUse: b.rulesInUse,
 		Tag:      func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
 		TagNames: func() []string { return b.definitionsNow().Rules.TagNames() },
-		Slot:     b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
+		Slot:     b.gauge.Measure, SourceSlot: b.Source.Slot, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, RowTimers: b.rowTimers, JudgeRow: b.judgeRow, DraftTestOf: b.draftTest, Backfill: b.planBackfill,
 		Examine: b.Doctor,

@@ -100,6 +100,10 @@ func (v *visit) troubles(status *control.StatusView) []trouble {
 			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "span", "week")
 		case control.ClosingIncomplete:
 			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "span", "week")
+		case control.ScheduleFails:
+			if i := slices.IndexFunc(status.Schedules, func(s control.ScheduleView) bool { return s.Event == c.Subject }); i >= 0 {
+				t.See = root + "rules/rule?" + queryOf("at", status.Schedules[i].Rule)
+			}
 		case dead:
 			t.See = root + "deliveries?" + queryOf("q", "endpoint:"+c.Subject, "outcome", "dead", "span", "all")
 		case parked:

@@ -68,7 +68,7 @@ func (v *visit) rules(why form) (*rulesPage, error) {
 	p := &rulesPage{Rules: rules, Why: why}
 	var tables []string
 	for i := range rules {
-		if !slices.Contains(tables, rules[i].Table) {
+		if rules[i].Table != "" && !slices.Contains(tables, rules[i].Table) {
 			tables = append(tables, rules[i].Table)
 		}
 	}

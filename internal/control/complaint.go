@@ -23,6 +23,8 @@ const (
 	EndpointBlocked   ComplaintKind = "blocked"
 	EndpointFailing   ComplaintKind = "failing"
 	ClosingIncomplete ComplaintKind = "closing" // the endpoint's newest
+	// ScheduleFails: a run fails, or rows of the last have no event; the subject is the event.
+	ScheduleFails ComplaintKind = "schedule"
 )
 
 // Complaint is something that is not in order.
@@ -47,6 +49,8 @@ func (c Complaint) String() string {
 		return "a backlog is over its quota"
 	case ClosingIncomplete:
 		return "the newest closing of endpoint " + c.Subject + " is incomplete"
+	case ScheduleFails:
+		return "the schedule of " + c.Subject + " is in trouble"
 	}
 	return "endpoint " + c.Subject + " is " + string(c.Kind)
 }
@@ -71,6 +75,11 @@ func (v *StatusView) Complaints() []Complaint {
 	}
 	if len(v.OverQuota) > 0 {
 		add(OverItsQuota, "", strings.Join(v.OverQuota, "\n"))
+	}
+	for i := range v.Schedules {
+		if trouble := v.Schedules[i].Trouble(); trouble != "" {
+			add(ScheduleFails, v.Schedules[i].Event, trouble)
+		}
 	}
 	for i := range v.Endpoints {
 		e := &v.Endpoints[i]

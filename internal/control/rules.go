@@ -50,6 +50,8 @@ type RuleView struct {
 	Title string `json:"title,omitempty"`
 	Table string `json:"table"` // as written: its schema may be missing
 	On    string `json:"on"`
+	// Schedule is when the rule runs, and has run, if it has a query instead of a table.
+	Schedule *ScheduleView `json:"schedule,omitempty"`
 	// Identity and Seen are missing where the process that answers does not capture.
 	Identity *mapping.Identity `json:"identity,omitempty"`
 	Seen     *RuleTally        `json:"seen,omitempty"`
@@ -59,7 +61,7 @@ type RuleView struct {
 
 // Rules lists the rules in the order of their files. They name files and tables, so that they do not exist for a tenant.
 // Needs Operator.
-func (s *Service) Rules(_ context.Context, a Actor) ([]RuleView, error) {
+func (s *Service) Rules(ctx context.Context, a Actor) ([]RuleView, error) {
 	if err := a.may(state.Operator); err != nil {
 		return nil, err
 	}
@@ -71,6 +73,10 @@ func (s *Service) Rules(_ context.Context, a Actor) ([]RuleView, error) {
 		return out, nil
 	}
 	now := s.RulesInUse()
+	schedules, err := s.schedules(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i := range now.Sources {
 		r := &now.Sources[i]
 		v := RuleView{Rule: r.Place, File: r.File, Line: r.Line, Text: r.Text, Event: r.Event, Title: r.Title, Table: r.Table, On: r.On}
@@ -78,6 +84,9 @@ func (s *Service) Rules(_ context.Context, a Actor) ([]RuleView, error) {
 		if at >= 0 {
 			seen := now.Seen[now.Texts[at].Number]
 			v.Identity, v.Seen, v.Since = &now.Texts[at].Identity, &seen, now.Since
+		}
+		if at := slices.IndexFunc(schedules, func(s ScheduleView) bool { return s.Rule == r.Place }); at >= 0 {
+			v.Schedule = &schedules[at]
 		}
 		out = append(out, v)
 	}

@@ -3,8 +3,10 @@ package control
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 	"gancho/internal/timetable"
 )
@@ -23,6 +25,17 @@ type ScheduleView struct {
 	Last    *RunView  `json:"last,omitempty"`
 }
 
+// Trouble is what is not in order with it; empty: nothing.
+func (v *ScheduleView) Trouble() string {
+	switch l := v.Last; {
+	case v.Failure != "":
+		return v.Failure
+	case l != nil && l.Uncomputed > 0:
+		return fmt.Sprintf("rows without an event in the last run: %d; the first because of: %s", l.Uncomputed, l.Reason)
+	}
+	return ""
+}
+
 // RunView is a run that has ended.
 type RunView struct {
 	Scheduled  time.Time `json:"scheduled"`
@@ -32,6 +45,11 @@ type RunView struct {
 	Events     int64     `json:"events"`
 	Uncomputed int64     `json:"uncomputed"` // rows of which no event could be made
 	Reason     string    `json:"reason,omitempty"`
+}
+
+// Took is how long its last attempt took.
+func (r *RunView) Took() webhook.Milliseconds {
+	return webhook.Milliseconds(r.Seconds * float64(time.Second))
 }
 
 // schedules are the rules with schedule.
@@ -44,9 +62,9 @@ func (s *Service) schedules(ctx context.Context) ([]ScheduleView, error) {
 			if r.Schedule == "" {
 				continue
 			}
-			if known == nil {
+			if known == nil && s.Store != nil {
 				var err error
-				if known, err = s.Store.Schedules(ctx); err != nil {
+				if known, err = s.Store.Schedules(ctx, s.SourceSlot); err != nil {
 					return nil, err
 				}
 			}

@@ -20,7 +20,7 @@ var ids = []string{
 	"role.denied_columns", "role.missing", "role.replication", "role.statistics", "role.superuser",
 	"rows.unseen.alone", "rows.unseen.child", "rows.unseen.foreign", "rows.unseen.unlogged",
 	"rule.mistake", "rules.valid",
-	"schedule.cost", "schedule.scan", "schedule.state",
+	"schedule.cost", "schedule.scan", "schedule.state", "schedule.volatile",
 	"secret.shared", "secret.text", "secret.weak",
 	"server.clock", "server.encoding", "server.idle_replication_slot_timeout", "server.logical_decoding_work_mem", "server.max_slot_wal_keep_size", "server.pglogical",
 	"server.senders", "server.settings", "server.slots", "server.standby", "server.synchronous", "server.version", "server.wal_level", "server.wal_level.command_line", "server.wal_sender_timeout",

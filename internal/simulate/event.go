@@ -80,7 +80,7 @@ func (e *event) message() (*webhook.Message, error) {
 		return nil, err
 	}
 	return &webhook.Message{
-		ID: id.WebhookID(noSource), Type: e.name, Tenant: e.tenant, Key: e.key, Time: e.time, Sequence: id.Sequence(), Op: e.op.String(),
+		ID: cmp.Or(e.id, id.WebhookID(noSource)), Type: e.name, Tenant: e.tenant, Key: e.key, Time: e.time, Sequence: id.Sequence(), Op: e.op.String(),
 		Data: e.data, Previous: e.previous, Unchanged: e.unchanged, Errors: e.errors,
 	}, nil
 }

@@ -50,6 +50,8 @@ type RuleReport struct {
 	// PerHour is extrapolated from the time that was seen; 0 where that says nothing.
 	PerHour float64    `json:"per_hour,omitempty"`
 	Size    SizeReport `json:"size"`
+	// Run is that of a rule with schedule.
+	Run *RunReport `json:"run,omitempty"`
 	// Endpoints are the events that each takes; NoEndpoint those that none does.
 	Endpoints  map[string]int64 `json:"endpoints"`
 	NoEndpoint int64            `json:"no_endpoint,omitempty"`
@@ -121,7 +123,7 @@ func (s *Simulation) Report(over string, from, to time.Time) *Report {
 		out.Rules[i].Waits = s.main.waits.of(out.Rules[i].Rule)
 	}
 	out.Over, out.From, out.To = over, from.UTC(), to.UTC()
-	if over != OverRows {
+	if over != OverRows && over != OverSchedules {
 		out.Seconds = to.Sub(from).Round(time.Millisecond).Seconds()
 	}
 	for i := range out.Rules {

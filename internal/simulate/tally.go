@@ -47,9 +47,7 @@ func newTally(rules *mapping.Ruleset, o *Options) *tally {
 		t.previews[i] = webhook.NewPreview(&o.Endpoints[i])
 	}
 	for n, name := range rules.Rules() {
-		r := &ruleTally{RuleReport: RuleReport{Rule: name.Place, Event: name.Event, Endpoints: map[string]int64{}}, title: rules.Title(name.Event), reasons: map[string]*ParkedReport{}}
-		t.rules[name.Place], t.numbers[uint16(n)] = r, r
-		t.order = append(t.order, name.Place)
+		t.numbers[uint16(n)] = t.add(name, rules.Title(name.Event))
 	}
 	for _, text := range rules.Texts() {
 		r := t.rules[text.Place]
@@ -65,6 +63,14 @@ func newTally(rules *mapping.Ruleset, o *Options) *tally {
 		t.tableOf(text.Table).Rules++
 	}
 	return t
+}
+
+// add has what a rule makes be counted.
+func (t *tally) add(name mapping.RuleName, title string) *ruleTally {
+	r := &ruleTally{RuleReport: RuleReport{Rule: name.Place, Event: name.Event, Endpoints: map[string]int64{}}, title: title, reasons: map[string]*ParkedReport{}}
+	t.rules[name.Place] = r
+	t.order = append(t.order, name.Place)
+	return r
 }
 
 func (t *tally) tableOf(name cdc.Name) *TableReport {

@@ -47,6 +47,8 @@ type Scope struct {
 	// or old.x when the rule is for delete only.
 	Insert, Update, Delete bool
 	Settings               Settings
+	// Computed says which of Relation's columns are values that a query has computed; nil: none.
+	Computed []bool
 	// Lookups are rows from elsewhere, whose columns are named lookup.column;
 	// at most MaxLookups.
 	Lookups []Lookup
@@ -75,7 +77,11 @@ func (s *Scope) computes(t *term) bool {
 	choices := t.args
 	switch t.op {
 	case opColumn:
-		return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
+		computed := s.Computed
+		if t.lookup > 0 {
+			computed = s.Lookups[t.lookup-1].Computed
+		}
+		return t.column < len(computed) && computed[t.column]
 	case opRelabel, opCoalesce, opExtreme:
 	case opNullIf:
 		choices = t.args[:1]

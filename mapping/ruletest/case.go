@@ -34,6 +34,7 @@ type Case struct {
 
 	index     int // among the file's
 	changes   []change
+	runs      []scheduledRun
 	lookups   map[string]answer
 	evaluated map[string]strictyaml.Value
 	rows      map[*cdc.Table][][]cdc.Datum // that the transaction did not change
@@ -151,8 +152,9 @@ func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
 }
 
 // readChange reads {insert: table, new: ...}, {update: table, old: ..., new: ...},
-// {delete: table, old: ...} or {truncate: table}.
+// {delete: table, old: ...} or {truncate: table}; or {schedule: event, rows: [...]}.
 func (s *Suite) readChange(c *Case, v strictyaml.Value) {
+	var run scheduledRun
 	var out change
 	var old, new strictyaml.Value
 	ops := 0
@@ -165,13 +167,22 @@ func (s *Suite) readChange(c *Case, v strictyaml.Value) {
 			v.Entries() // whatever the table is, a row is a mapping
 		}
 	}
-	v.Map(of(cdc.Insert), of(cdc.Update), of(cdc.Delete), of(cdc.Truncate), strictyaml.Optional("old", row(&old)), strictyaml.Optional("new", row(&new)))
+	v.Map(append(s.runFields(&run), of(cdc.Insert), of(cdc.Update), of(cdc.Delete), of(cdc.Truncate), strictyaml.Optional("old", row(&old)), strictyaml.Optional("new", row(&new)))...)
 	switch {
 	case !v.IsMap():
+		return
+	case run.written() && ops == 0 && !old.Valid() && !new.Valid():
+		s.readRun(c, v, &run)
 		return
 	case ops != 1:
 		v.Errorf("write insert: table and new:, update: table with old: and new:, or delete: table and old:", "a change is one of insert, update, delete and truncate")
 		return
+	}
+	for _, part := range []strictyaml.Value{run.event, run.list} {
+		if part.Valid() {
+			part.Errorf("remove them, or write them beside schedule:", "rows are of a run of a rule with schedule")
+			break
+		}
 	}
 	needs := func(side strictyaml.Value, name string, wanted bool) {
 		switch {

@@ -129,6 +129,7 @@ func (s *Suite) Run(ctx context.Context, match *regexp.Regexp, source *mapping.S
 			out.Unfired = append(out.Unfired, r.Place+": "+r.Event)
 		}
 	}
+	out.Unfired = append(out.Unfired, s.unfired(fired)...)
 	return out, nil
 }
 
@@ -158,7 +159,7 @@ func (s *Suite) play(ctx context.Context, m *mapping.Mapper, c *Case) ([]event, 
 			return nil, err
 		}
 	}
-	return sink.events, nil
+	return sink.events, c.playRuns(sink)
 }
 
 type sink struct {
