@@ -208,8 +208,7 @@ func (v *visit) frame(template string, data any) frame {
 	if v.actor.Tenant != "" {
 		f.Who = v.tenantName(v.actor.Tenant) + " · " + f.Who
 	}
-	for i := range v.screens {
-		s := &v.screens[i]
+	for _, s := range v.ordered() {
 		if s.hidden || s.operators && v.actor.Tenant != "" || !v.actor.Role.Covers(s.role) {
 			continue
 		}
@@ -220,6 +219,22 @@ func (v *visit) frame(template string, data any) frame {
 		f.Nav = append(f.Nav, navItem{Name: name, Path: root + s.path, Current: s == v.screen})
 	}
 	return f
+}
+
+// ordered are the screens as the navigation has them: a unit's own first for a tenant, last for an operator of all.
+func (v *visit) ordered() []*screen {
+	var ours, vendors []*screen
+	for i := range v.screens {
+		if s := &v.screens[i]; s.label == nil {
+			ours = append(ours, s)
+		} else {
+			vendors = append(vendors, s)
+		}
+	}
+	if v.actor.Tenant == "" {
+		return append(ours, vendors...)
+	}
+	return append(vendors, ours...)
 }
 
 // here is the page of the request, to come back to: of a form the one that has it.
