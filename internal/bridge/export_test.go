@@ -234,9 +234,11 @@ func (v Verdicts) Tally() (map[int]control.RuleTally, time.Time) { return v.tall
 
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
-	return v.answer(q, func(p cdc.Position, n int) (string, error) {
-		return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
-	})
+	return v.answer(q, testWebhookID)
+}
+
+func testWebhookID(p cdc.Position, n int) (string, error) {
+	return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
 }
 
 // RecordSize is what a record takes, in bytes; VerdictsKept is how many a bridge keeps.
@@ -422,3 +424,8 @@ func NewTimers() *timers { return &timers{} }
 
 // Sequences is sequences.
 func (t *timers) Sequences(at time.Time, n int) uint64 { return t.sequences(at, n) }
+
+// Recent is recent, with webhook-ids as Answer makes them.
+func (v Verdicts) Recent(rule string, n int) (control.RecentChanges, error) {
+	return v.recent(rule, n, testWebhookID)
+}
