@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"gancho/internal/control"
@@ -249,9 +250,9 @@ func (v *visit) here() string {
 }
 
 // ownPath returns the path when it is below /console/, /console/ otherwise: what a form says must lead nowhere else.
-func ownPath(path string) string {
-	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(u.Path, root) || strings.Contains(path, `\`) {
+func ownPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(u.Path, root) || !strings.HasPrefix(path.Clean(u.Path)+"/", root) || strings.Contains(address, `\`) {
 		return root
 	}
 	return u.RequestURI()
