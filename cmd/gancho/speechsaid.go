@@ -50,7 +50,7 @@ func cells(l *language.Language, heading, row []string) []string {
 		switch name {
 		case "REASON", "ERROR", "ERROR OR WAIT":
 			row[i] = reasonText(l, row[i])
-		case "STATE", "REDRIVE":
+		case "STATE", "REDRIVE", "FROM":
 			row[i] = said(l, row[i])
 		case "OUTCOME":
 			outcome, again, repeated := strings.Cut(row[i], " ")
