@@ -97,7 +97,7 @@ bench: deps build ## Measure the bridge against a limit taken in the same run, t
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./mapping
 
 .PHONY: bench-console
-bench-console: deps ## Measure each page of the console with 10,000 endpoints and two million attempts, and fifty live tails
+bench-console: deps ## Measure each page of the console with 10,000 endpoints and ten million attempts, and fifty live tails
 	$(GO) test -run '^$$' -bench 'Lists|Tails' -benchtime 1x -timeout 1h ./internal/console
 
 .PHONY: screenshots

@@ -124,9 +124,9 @@ func (s *session) showDead(d control.DeadDetail) error {
 	row("tenant", orDash(d.Tenant))
 	row("key", orDash(d.Key))
 	row("committed", clock(d.Time))
-	row("reason", d.Reason)
+	row("reason", reasonText(speech(s.cmd), d.Reason))
 	row("attempts", s.said(fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last))))
-	row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), orDash(d.Error)))
+	row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), reasonText(speech(s.cmd), orDash(d.Error))))
 	if err := end(); err != nil {
 		return err
 	}

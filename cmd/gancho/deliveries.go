@@ -79,7 +79,7 @@ func (s *session) showDelivery(d *control.DeliveryDetail) error {
 	t.row("tenant", orDash(d.Tenant))
 	t.row("key", orDash(d.Key))
 	t.row("attempt", strconv.Itoa(d.Number))
-	t.row("outcome", fmt.Sprintf("%s (%s, %s): %s", d.Outcome, orDash(d.Class), count(int64(d.Status)), orDash(d.Error)))
+	t.row("outcome", fmt.Sprintf("%s (%s, %s): %s", cells(speech(s.cmd), []string{"OUTCOME"}, []string{d.Outcome})[0], orDash(d.Class), count(int64(d.Status)), reasonText(speech(s.cmd), orDash(d.Error))))
 	t.row("took", ms(d.Duration))
 	if err := t.end(); err != nil || d.Detail == nil {
 		return err

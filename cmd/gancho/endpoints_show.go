@@ -27,7 +27,7 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	}
 	switch {
 	case l.Reason != "":
-		row("suspended", clock(l.Since)+": "+l.Reason)
+		row("suspended", clock(l.Since)+": "+reasonText(speech(s.cmd), l.Reason))
 	case l.Until.After(now):
 		row("held until", s.said(clock(l.Until)+", as its receiver asked"))
 	}
@@ -140,7 +140,7 @@ func (s *session) exchangeText(x *webhook.Exchange) string {
 		bodyLines(&out, "< ", x.Answer.Body)
 	}
 	if x.Error != "" {
-		fmt.Fprintf(&out, "! %s\n", printable(x.Error))
+		fmt.Fprintf(&out, "! %s\n", printable(reasonText(speech(s.cmd), x.Error)))
 	}
 	way := x.Address
 	for _, part := range []string{x.Proxy, x.TLS} {

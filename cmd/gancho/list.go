@@ -114,7 +114,7 @@ func (l *listed[T]) write(s *session, p *pageFlags, page control.Page[T], first 
 		t.row(headings(speech(s.cmd), l.heading...)...)
 	}
 	for i := range page.Items {
-		t.row(l.row(&page.Items[i])...)
+		t.row(cells(speech(s.cmd), l.heading, l.row(&page.Items[i]))...)
 	}
 	return t.end()
 }

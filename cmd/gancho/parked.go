@@ -174,10 +174,10 @@ func (s *session) showParked(p *control.ParkedDetail) error {
 	row("rule", p.Rule)
 	row("change", s.said(p.Operation+" of "+p.Table))
 	row("committed", clock(p.Time))
-	row("reason", p.Reason)
+	row("reason", reasonText(speech(s.cmd), p.Reason))
 	row("redrive", s.said(redrivable(&p.ParkedChange)))
 	if p.Unreadable != "" {
-		row("row", p.Unreadable)
+		row("row", reasonText(speech(s.cmd), p.Unreadable))
 	}
 	if err := end(); err != nil {
 		return err

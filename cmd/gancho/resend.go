@@ -175,9 +175,9 @@ func jobText(l *language.Language, j state.Job) string {
 func jobTrouble(l *language.Language, j *state.Job) string {
 	switch {
 	case j.Error != "":
-		return ": " + printable(j.Error)
+		return ": " + printable(reasonText(l, j.Error))
 	case j.Waits != "":
-		return "; " + said(l, "it waits: "+printable(j.Waits))
+		return "; " + said(l, "it waits: "+printable(reasonText(l, j.Waits)))
 	}
 	return ""
 }

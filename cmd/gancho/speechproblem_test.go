@@ -39,7 +39,7 @@ func TestTranslatedProblems(t *testing.T) {
 	t.Parallel()
 	portuguese := language.Of(language.Portuguese)
 	var texts []string
-	for _, pattern := range []string{"../../internal/control/*.go", "../../delivery/endpoint/*.go", "../../internal/strictyaml/scalar.go", "../../internal/strictyaml/value.go", "../../internal/bridge/backfillplan.go", "../../internal/bridge/rules.go", "../../internal/bridge/verdicts.go"} {
+	for _, pattern := range []string{"../../internal/control/*.go", "../../delivery/endpoint/*.go", "../../internal/strictyaml/scalar.go", "../../internal/strictyaml/value.go", "../../internal/bridge/backfillplan.go", "../../internal/bridge/rules.go", "../../internal/bridge/verdicts.go", "../../internal/bridge/recent.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -37,3 +37,31 @@ func headings(l *language.Language, names ...string) []string {
 	}
 	return out
 }
+
+// reasonText is why something failed, as it is stored, in a language.
+func reasonText(l *language.Language, text string) string { return l.Translate("reason", text) }
+
+// cells are those of a row of a table: what is a word of ours, or a reason, is said; names and values stay what they are.
+func cells(l *language.Language, heading, row []string) []string {
+	if l.Code == language.English {
+		return row
+	}
+	for i, name := range heading[:min(len(heading), len(row))] {
+		switch name {
+		case "REASON", "ERROR", "ERROR OR WAIT":
+			row[i] = reasonText(l, row[i])
+		case "STATE", "REDRIVE", "FROM":
+			row[i] = said(l, row[i])
+		case "OUTCOME":
+			outcome, again, repeated := strings.Cut(row[i], " ")
+			if row[i] = strings.ToLower(l.Word("outcome", outcome)); repeated {
+				row[i] += " " + said(l, again)
+			}
+		case "KIND":
+			row[i] = strings.ToLower(l.Word("jobs.kind", row[i]))
+		case "ROLE":
+			row[i] = l.Word("role", row[i])
+		}
+	}
+	return row
+}

@@ -47,7 +47,7 @@ func (w *whyWriter) judged(r *mapping.RuleJudgement) {
 		result := map[string]string{mapping.JudgedOld: "needs the row before", mapping.JudgedFailed: "fails"}[c.Result]
 		line := w.said(cmp.Or(result, c.Result)) + ": " + c.Text
 		if c.Reason != "" {
-			line += ": " + c.Reason
+			line += ": " + reasonText(w.language, c.Reason)
 		}
 		w.line(2, "%s%s", line, valuesText(c.Values))
 	}

@@ -151,7 +151,7 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		case r.Unparked:
 			return "the change was parked, and is no longer: it was redriven or dropped (gancho audit)"
 		case r.Parked != "":
-			return "no event: the change is parked: " + r.Parked + "; see gancho parked list"
+			return "no event: the change is parked: " + reasonText(w.language, r.Parked) + "; see gancho parked list"
 		}
 		return "no event: the change is parked; see gancho parked list"
 	case control.WhyAwaits:
@@ -236,7 +236,7 @@ func (w *whyWriter) attempt(a *state.Attempt) string {
 		out += fmt.Sprintf(", status %d", a.Status)
 	}
 	if a.Error != "" {
-		out += ": " + a.Error
+		out += ": " + reasonText(w.language, a.Error)
 	}
 	return out
 }

@@ -106,6 +106,13 @@ func newWorldOn(t *testing.T, dsn string) *world {
 			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
 		},
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
+		Recent: func(string, int) (control.RecentChanges, error) {
+			view, err := w.verdicts(control.WhyQuestion{Table: "cobrancas", Key: "markop-key"})
+			view.Changes[0].Rules = view.Changes[0].Rules[:1]
+			view.Changes[0].Rules[0].Endpoints = nil
+			return control.RecentChanges{Capturing: true, Since: view.Since, Changes: []control.RecentChange{{Table: view.Table, WhyChange: view.Changes[0]}}}, err
+		},
+		DraftTestOf: func(context.Context, control.WhyQuestion) ([]byte, error) { return []byte("tests: []\n"), nil },
 		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
 			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7, Rules: []string{"rules/a.yaml:3"}, Events: []string{"cobranca.paga"}}}, Rows: 7}, nil
 		},

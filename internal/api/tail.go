@@ -14,6 +14,8 @@ import (
 const (
 	// tailTime is how long one lasts at most: then the client begins another one, for which its token is looked up again.
 	tailTime = 5 * time.Minute
+	// tailIdentify is how long one goes on after its token was revoked.
+	tailIdentify = 5 * time.Second
 	// tailWrite is how long a client may take to read a piece.
 	tailWrite = 10 * time.Second
 )
@@ -31,7 +33,16 @@ func (c *call) tail() (answer, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, lasts)
 	defer cancel()
 	c.w.Header().Set("Content-Type", "text/event-stream")
-	err = control.Stream(ctx, c.w, tailWrite, func(ctx context.Context) (any, error) { return tail.Next(ctx) })
+	identified := time.Now()
+	err = control.Stream(ctx, c.w, tailWrite, func(ctx context.Context) (any, error) {
+		lines, err := tail.Next(ctx)
+		if err == nil && time.Since(identified) > tailIdentify {
+			if identified = time.Now(); c.authenticate(state.Viewer) != nil {
+				err = context.Canceled // the client comes again, and is told so
+			}
+		}
+		return lines, err
+	})
 	if err != nil {
 		c.log.Error().Err(err).Msg("tail ended early")
 	}

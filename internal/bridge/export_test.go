@@ -235,9 +235,11 @@ func (v Verdicts) Tally() (map[int]control.RuleTally, time.Time) { return v.tall
 
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
-	return v.answer(q, func(p cdc.Position, n int) (string, error) {
-		return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
-	})
+	return v.answer(q, testWebhookID)
+}
+
+func testWebhookID(p cdc.Position, n int) (string, error) {
+	return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
 }
 
 // RecordSize is what a record takes, in bytes; VerdictsKept is how many a bridge keeps.
@@ -434,3 +436,8 @@ const (
 	ScheduledRows  = scheduledRows
 	ScheduledBytes = scheduledBytes
 )
+
+// Recent is recent, with webhook-ids as Answer makes them.
+func (v Verdicts) Recent(rule string, n int) (control.RecentChanges, error) {
+	return v.recent(rule, n, testWebhookID)
+}

@@ -117,7 +117,7 @@ func (b *bridge) service() *control.Service {
 		TagNames: func() []string { return b.definitionsNow().Rules.TagNames() },
 		Slot:     b.gauge.Measure, SourceSlot: b.Source.Slot, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
-		Verdicts: b.why, RowTimers: b.rowTimers, JudgeRow: b.judgeRow, DraftTestOf: b.draftTest, Backfill: b.planBackfill,
+		Verdicts: b.why, Recent: b.recentChanges, RowTimers: b.rowTimers, JudgeRow: b.judgeRow, DraftTestOf: b.draftTest, Backfill: b.planBackfill,
 		Examine: b.Doctor,
 		Capture: func(context.Context) error {
 			switch {

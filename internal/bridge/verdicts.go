@@ -144,9 +144,8 @@ func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remember
 
 // answer is what a row's changes became; webhookID names the event of a rule's number.
 func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, int) (string, error)) (control.WhyView, error) {
+	known, now := v.named()
 	v.mu.Lock()
-	known := knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}
-	now := v.rules[v.settings[v.version].rules]
 	out := control.WhyView{Since: v.since.UTC(), Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}}
 	if made := v.changes.madeRoom(); made.After(out.Since) {
 		out.Since, out.Overwritten = made, true
@@ -171,7 +170,13 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	if !q.From.IsZero() {
 		from = q.From.UnixMicro()
 	}
-	changes := v.find(oid, v.hash(now.KeyText(table, q.Key)), tenant, from)
+	key := v.hash(now.KeyText(table, q.Key))
+	if q.Change != "" {
+		if key, err = v.rowOf(oid, q.Change); err != nil {
+			return out, err
+		}
+	}
+	changes := v.find(oid, key, tenant, from)
 	if more := len(changes) - control.MaxWhyChanges; more > 0 {
 		changes, out.More = changes[more:], true
 	}
@@ -183,6 +188,13 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 		out.Changes = append(out.Changes, c)
 	}
 	return out, nil
+}
+
+// named is what records name, and the rules that are in use.
+func (v *verdicts) named() (known knownSettings, now *verdictRules) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}, v.rules[v.settings[v.version].rules]
 }
 
 // tableOf finds a table of the rules by its name, whose schema may be missing.

@@ -79,7 +79,7 @@ func TestCatalogue(t *testing.T) {
 	w.endpoint("crm-1", "1")
 	w.endpoint("crm-2", "2")
 	b.open("/console/catalogue").shows(http.StatusOK, "Cobranças", "Cobrança paga", "Disparado quando a cobrança é liquidada.")
-	b.open(b.href("cobranca.paga")).shows(http.StatusOK, "Cobrança paga", "crm-1 ✓ ATIVO", `"type": "cobranca.paga"`, `"cpf": "***"`, "Mascarado ou em hash: cpf")
+	b.open(b.href("cobranca.paga")).shows(http.StatusOK, "Cobrança paga", "Quem recebe crm-1", `"type": "cobranca.paga"`, `"cpf": "***"`, "Mascarado ou em hash: cpf")
 	for _, foreign := range []string{"crm-2", "cobrancas.yaml", "O que dispara"} {
 		if strings.Contains(b.text(), foreign) {
 			t.Errorf("a tenant is shown %s", foreign)

@@ -120,7 +120,7 @@ func (b *business) queued() {
 	for i, o := range owners {
 		var r queue.Results
 		if i == 0 {
-			r.Pause("status 503 for 24 h", b.now.Add(-time.Hour))
+			r.Pause("every attempt has failed since "+b.now.Add(-25*time.Hour).Format(time.RFC3339), b.now.Add(-time.Hour))
 		}
 		r.SetHealth(&queue.Health{Failing: b.now.Add(-25 * time.Hour).UnixMilli()})
 		_, err := o.Write(ctx, &r)
@@ -137,7 +137,7 @@ func (b *business) parked() {
 		of := []unit{centro, foreign}[i%2]
 		p := mapping.Parked{
 			Position: cdc.Position{Commit: cdc.LSN(0x3000 + i)}, Type: "cobranca.vencida", Rule: "rules/financeiro.yaml:21", Table: "public.cobrancas", Op: cdc.Update,
-			Time: b.now.Add(-time.Duration(i) * time.Hour), Reason: []string{"data.desconto: division by zero", "data.vencimento: column vencimento does not exist"}[i/6],
+			Time: b.now.Add(-time.Duration(i) * time.Hour), Reason: []string{"rules/financeiro.yaml:21: evaluate data.desconto: division by zero (SQLSTATE 22012)", `rules/financeiro.yaml:21: apply rule cobranca.vencida: column "vencimento" of table public.cobrancas is no longer in the stream; correct the rule and load it again`}[i/6],
 			Row: []byte(`{"new":{"id":"` + of.mark + "-" + strconv.Itoa(i) + `","valor":"0"}}`), Known: true, Tenant: []byte(of.id), Key: []byte(of.mark),
 		}
 		row := state.ParkedRow{Row: p.Row, Known: true, Tenant: of.id, Key: of.mark}
@@ -164,13 +164,13 @@ func (b *business) log() {
 		}
 		if i%8 == 7 {
 			failed := a
-			failed.Outcome, failed.Class, failed.Status, failed.Error = "retry", webhook.ClassStatus, http.StatusServiceUnavailable, "status 503"
+			failed.Outcome, failed.Class, failed.Status, failed.Error = "retry", webhook.ClassStatus, http.StatusServiceUnavailable, "post to https://crm.example.com: answered 503 Service Unavailable"
 			failed.Detail = b.detail(of)
 			attempts = append(attempts, failed)
 			a.Number, a.Time = 2, a.Time.Add(5*time.Second)
 		}
 		if i%20 >= 18 {
-			a.Outcome, a.Class, a.Status, a.Error, a.Detail = queue.OutcomeDead, webhook.ClassStatus, http.StatusUnprocessableEntity, "status 422", b.detail(of)
+			a.Outcome, a.Class, a.Status, a.Error, a.Detail = queue.OutcomeDead, webhook.ClassStatus, http.StatusUnprocessableEntity, "post to https://crm.example.com: answered 422 Unprocessable Entity", b.detail(of)
 			dead = append(dead, state.DeadLetter{Endpoint: to, DeadEvent: queue.DeadEvent{
 				Handle: strconv.Itoa(1000-i) + "-1", Message: m, Reason: "attempts", Attempts: a.Number,
 				Failures: queue.Failures{First: m.Time, Last: a.Time, Status: a.Status, Class: a.Class, Error: a.Error, Answer: `{"erro":"` + of.mark + ` sem cadastro"}`},

@@ -105,10 +105,11 @@ func (v *visit) scope(f *state.Filter) []string {
 	add("table", f.Table)
 	add("where", f.Where)
 	add("events", strings.Join(f.Events, ", "))
-	add("tenants", strings.Join(f.Tenants, ", "))
-	if f.Tenant != nil && *f.Tenant != "" {
-		add("tenants", v.tenantName(*f.Tenant))
+	tenants := f.Tenants
+	if f.Tenant != nil && *f.Tenant != "" { // of those that the endpoint is for, this one
+		tenants = []string{*f.Tenant}
 	}
+	add("tenants", strings.Join(v.tenantNames(tenants), ", "))
 	add("rule", f.Rule)
 	add("reason", f.Reason)
 	if f.Class != "" {

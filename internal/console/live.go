@@ -29,6 +29,8 @@ type livePage struct {
 const (
 	// streamTime is how long one lasts: then the browser begins another one, for which the visitor is identified again.
 	streamTime = 5 * time.Minute
+	// streamIdentify is how long a stream goes on after its session has ended, or its token was revoked.
+	streamIdentify = 5 * time.Second
 	// streamWrite is how long a browser may take to read a piece.
 	streamWrite = 10 * time.Second
 	// liveRows is how many attempts the page has at first.
@@ -110,12 +112,22 @@ func (v *visit) streamLive() (reply, error) {
 	v.release() // who follows for long keeps no other from a connection
 	ctx, cancel := context.WithTimeout(v.whole, streamTime)
 	defer cancel()
+	v.http = v.http.WithContext(ctx) // that of a page has ended by then
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("X-Accel-Buffering", "no") // nginx would keep them
+	identified := time.Now()
 	err = control.Stream(ctx, v.w, streamWrite, func(ctx context.Context) (any, error) {
 		lines, err := tail.Next(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if time.Since(identified) > streamIdentify {
+			if err := v.identify(); errors.Is(err, state.ErrNotFound) {
+				return nil, context.Canceled // the browser comes again, and is led to the sign-in
+			} else if err != nil {
+				return nil, err
+			}
+			identified = time.Now()
 		}
 		out := struct {
 			Lines []liveLine `json:"lines"`

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,7 +48,7 @@ func (v *visit) showPending() (_ reply, err error) {
 type pendingGroup struct {
 	Kind   string // dead or parked
 	Group  url.Values
-	Chosen []string
+	Chosen []fact
 	Count  int64
 	Dead   control.Page[state.DeadLetter]
 	Parked control.Page[queue.ParkedChange]
@@ -137,7 +138,7 @@ func (v *visit) pendingGroup(kind string, g url.Values, f form) pendingGroup {
 		case name == "class":
 			text = v.language.Word("class", text)
 		}
-		p.Chosen = append(p.Chosen, v.language.Word("chosen", name)+": "+text)
+		p.Chosen = append(p.Chosen, fact{Name: v.language.Word("chosen", name), Text: text, Reason: name == "reason"})
 	}
 	return p
 }
@@ -221,20 +222,33 @@ type pendingOne struct {
 	Title string
 	Facts []fact
 	Data  []fact // documents
+	// Group is the address of the group that it is in, and Sent that of its deliveries; "": of a change there are none.
+	Group, Sent string
 }
 
 // fact is a name and what is known under it.
-type fact struct{ Name, Text string }
+type fact struct {
+	Name, Text string
+	Path       string // where more is seen of it; "": nowhere
+	Reason     bool   // the text was made in English
+}
 
 func (p *pendingOne) add(name, text string) {
 	if text != "" {
-		p.Facts = append(p.Facts, fact{name, text})
+		p.Facts = append(p.Facts, fact{Name: name, Text: text})
+	}
+}
+
+// because adds a text that was stored in English.
+func (p *pendingOne) because(name, text string) {
+	if text != "" {
+		p.Facts = append(p.Facts, fact{Name: name, Text: text, Reason: true})
 	}
 }
 
 func (p *pendingOne) document(name string, body []byte) {
 	if len(body) > 0 {
-		p.Data = append(p.Data, fact{name, string(body)})
+		p.Data = append(p.Data, fact{Name: name, Text: string(body)})
 	}
 }
 
@@ -247,7 +261,10 @@ func (v *visit) showDead() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := pendingOne{Title: d.DeadEvent.ID}
+	p := pendingOne{
+		Title: d.DeadEvent.ID, Sent: root + "deliveries?" + queryOf("q", d.DeadEvent.ID, "span", "all"),
+		Group: root + "pending/dead?" + queryOf("endpoint", d.Endpoint, "event", d.Type, "class", d.Class, "status", strconv.Itoa(d.Status)),
+	}
 	p.add(v.text("endpoint.name"), d.Endpoint)
 	p.add(v.text("pending.event"), d.Type)
 	p.add(v.text("pending.key"), d.Key)
@@ -261,7 +278,7 @@ func (v *visit) showDead() (reply, error) {
 	if d.Status != 0 {
 		p.add(v.text("pending.status"), strconv.Itoa(d.Status))
 	}
-	p.add(v.text("pending.error"), d.Error)
+	p.because(v.text("pending.error"), d.Error)
 	p.document(v.text("pending.data"), d.Data)
 	p.document(v.text("pending.previous"), d.Previous)
 	p.document(v.text("pending.errors"), d.Errors)
@@ -274,14 +291,31 @@ func (v *visit) showParked() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := pendingOne{Title: d.ParkedChange.ID.String()}
-	p.add(v.text("pending.rule"), d.Rule)
+	p := pendingOne{Title: d.ParkedChange.ID.String(), Group: root + "pending/parked?" + queryOf("event", d.Type, "rule", d.Rule, "reason", d.Reason)}
+	rule, err := v.ruleFact(d.Rule)
+	if err != nil {
+		return reply{}, err
+	}
+	p.Facts = append(p.Facts, rule)
 	p.add(v.text("pending.event"), d.Type)
 	p.add(v.text("pending.table"), strings.Join([]string{d.Table, d.Operation}, " · "))
 	p.add(v.text("pending.committed"), v.language.Time(d.Time, v.Zone))
-	p.add(v.text("pending.reason"), d.Reason)
-	p.add(v.text("pending.unkept"), d.Unkept)
-	p.add(v.text("pending.unreadable"), d.Unreadable)
+	p.because(v.text("pending.reason"), d.Reason)
+	p.because(v.text("pending.unkept"), d.Unkept)
+	p.because(v.text("pending.unreadable"), d.Unreadable)
 	p.document(v.text("pending.row"), d.Row)
 	return reply{status: http.StatusOK, template: "pending-one", data: p}, nil
+}
+
+// ruleFact is the rule at a place. It may be edited since, or be of a process that does not capture: then nothing leads to it.
+func (v *visit) ruleFact(place string) (fact, error) {
+	f := fact{Name: v.text("pending.rule"), Text: place}
+	if !v.has("rules") {
+		return f, nil
+	}
+	rules, err := v.Control.Rules(v.ctx(), v.actor)
+	if slices.ContainsFunc(rules, func(r control.RuleView) bool { return r.Rule == place }) {
+		f.Path = root + "rules/rule?" + queryOf("at", place)
+	}
+	return f, err
 }

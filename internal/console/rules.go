@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,19 +27,35 @@ func rulesScreen() screen {
 
 // rulesPage is all rules, and a question of what became of a row.
 type rulesPage struct {
-	Rules []control.RuleView
-	Why   form
-	Table field // of the question: a choice among the tables of the rules
+	Rules  []control.RuleView
+	Recent []control.RecentChange
+	Why    form
+	Table  field // of the question: a choice among the tables of the rules
 }
 
 // rulePage is one rule.
 type rulePage struct {
 	control.RuleView
-	Lines []sourceLine
+	Lines  []sourceLine
+	Recent []control.RecentChange // that it has looked at
 	// Why asks what became of a row; Try edits a copy of the rule's file, for those who may.
 	Why, Try form
 	MayTry   bool
 	Report   *simulate.Report // nil: nothing has been tried
+}
+
+// recentShown is how many of the newest changes are offered for an explanation.
+const recentShown = 20
+
+// recent are the newest changes that the rule at a place ("": any) has looked at; nil where this process does not capture.
+func (v *visit) recent(rule string) ([]control.RecentChange, error) {
+	found, err := v.Control.RecentChanges(v.ctx(), v.actor, rule, recentShown)
+	var elsewhere *control.ElsewhereError
+	var invalid *control.InvalidError // the rules are being loaded again
+	if errors.As(err, &elsewhere) || errors.As(err, &invalid) {
+		return nil, nil
+	}
+	return found.Changes, err
 }
 
 // sourceLine is a line of a file.
@@ -66,6 +83,9 @@ func (v *visit) rules(why form) (*rulesPage, error) {
 		return nil, err
 	}
 	p := &rulesPage{Rules: rules, Why: why}
+	if p.Recent, err = v.recent(""); err != nil {
+		return nil, err
+	}
 	var tables []string
 	for i := range rules {
 		if rules[i].Table != "" && !slices.Contains(tables, rules[i].Table) {
@@ -91,6 +111,9 @@ func (v *visit) rule(place string) (*rulePage, error) {
 		return nil, state.ErrNotFound
 	}
 	p := &rulePage{RuleView: rules[i], MayTry: v.actor.Role.Covers(state.Admin) && rules[i].Identity != nil, Why: form{Values: url.Values{"table": {rules[i].Table}}}}
+	if p.Recent, err = v.recent(place); err != nil {
+		return nil, err
+	}
 	for n, line := range strings.Split(p.Text, "\n") {
 		p.Lines = append(p.Lines, sourceLine{p.Line + n, line})
 	}
@@ -116,7 +139,7 @@ func (v *visit) showRule() (reply, error) {
 func (v *visit) explain() (reply, error) {
 	values := v.http.PostForm
 	view, err := v.Control.Why(v.ctx(), v.actor, control.WhyQuestion{
-		Table: values.Get("table"), Key: strings.TrimSpace(values.Get("key")), Row: values.Get("row") != "",
+		Table: values.Get("table"), Key: strings.TrimSpace(values.Get("key")), Change: values.Get("change"), Row: values.Get("row") != "",
 	})
 	f, mistaken := v.form(values, err, "table", "key")
 	if err != nil && !mistaken {

@@ -48,6 +48,10 @@ func (w *world) useRules(t testing.TB) (file string) {
 			}}},
 		}, nil
 	}
+	w.control.Recent = func(string, int) (control.RecentChanges, error) {
+		view, err := w.control.Verdicts(control.WhyQuestion{})
+		return control.RecentChanges{Capturing: true, Since: since, Changes: []control.RecentChange{{Table: view.Table, WhyChange: view.Changes[0]}}}, err
+	}
 	w.control.JudgeRow = func(ctx context.Context, q control.WhyQuestion) (*mapping.RowJudgement, error) {
 		source := mapping.NewSource(dsn, "", zerolog.Nop())
 		defer source.Close(ctx)

@@ -13,6 +13,7 @@ import (
 const (
 	problemTexts = "problem"     // what is wrong with a request, or a setting
 	findingTexts = "cli.finding" // what doctor and check find
+	reasonTexts  = "reason"      // why an attempt, a change or a job failed, as it is stored
 )
 
 // saidHTML is a text of a group that was made in English as a page shows it: one that has no translation says that it is English.

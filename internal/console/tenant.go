@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -51,13 +52,17 @@ func (t *tenants) all(ctx context.Context) ([]Tenant, map[string]string, error) 
 }
 
 // tenantName is the tenant's name, its id when it has none.
-func (v *visit) tenantName(id string) string {
+func (v *visit) tenantName(id string) string { return v.tenantNames([]string{id})[0] }
+
+// tenantNames are the names of tenants, the id of one without.
+func (v *visit) tenantNames(ids []string) []string {
 	_, names, err := v.tenants.all(v.ctx())
 	if err != nil {
 		v.log(err)
 	}
-	if name := names[id]; name != "" {
-		return name
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = cmp.Or(names[id], id)
 	}
-	return id
+	return out
 }

@@ -22,10 +22,7 @@ func unitScreens(vendors []presets.Screen) []screen {
 	var all []screen
 	for i := range vendors {
 		p := &vendors[i]
-		s := screen{name: "unit-" + p.Name, path: unitPath(p), label: p.Title, role: state.Viewer}
-		if len(vendors) > 1 {
-			s.label = titled(p)
-		}
+		s := screen{name: "unit-" + p.Name, path: unitPath(p), label: titled(p, vendors), role: state.Viewer}
 		on := func(pattern string, role state.Role, handle func(*visit, *unitPage) (reply, error)) {
 			s.routes = append(s.routes, route{pattern: pattern, role: role, handle: func(v *visit) (reply, error) { return v.onUnit(p, handle) }})
 		}
@@ -49,11 +46,14 @@ func unitScreens(vendors []presets.Screen) []screen {
 
 func unitPath(p *presets.Screen) string { return "units/" + p.Name }
 
-// titled is a screen's title where there are several, with the vendor's name before it.
-func titled(p *presets.Screen) presets.Text {
+// titled is a screen's title, with the vendor's name behind it where another screen has the same.
+func titled(p *presets.Screen, all []presets.Screen) presets.Text {
 	t := presets.Text{}
 	for _, code := range language.Codes() {
-		t[code] = p.Name + ": " + p.Title.In(code)
+		t[code] = p.Title.In(code)
+		if slices.ContainsFunc(all, func(s presets.Screen) bool { return s.Name != p.Name && s.Title.In(code) == t[code] }) {
+			t[code] += " (" + p.Name + ")"
+		}
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"gancho/internal/control"
@@ -208,8 +209,7 @@ func (v *visit) frame(template string, data any) frame {
 	if v.actor.Tenant != "" {
 		f.Who = v.tenantName(v.actor.Tenant) + " · " + f.Who
 	}
-	for i := range v.screens {
-		s := &v.screens[i]
+	for _, s := range v.ordered() {
 		if s.hidden || s.operators && v.actor.Tenant != "" || !v.actor.Role.Covers(s.role) {
 			continue
 		}
@@ -220,6 +220,22 @@ func (v *visit) frame(template string, data any) frame {
 		f.Nav = append(f.Nav, navItem{Name: name, Path: root + s.path, Current: s == v.screen})
 	}
 	return f
+}
+
+// ordered are the screens as the navigation has them: a unit's own first for a tenant, last for an operator of all.
+func (v *visit) ordered() []*screen {
+	var ours, vendors []*screen
+	for i := range v.screens {
+		if s := &v.screens[i]; s.label == nil {
+			ours = append(ours, s)
+		} else {
+			vendors = append(vendors, s)
+		}
+	}
+	if v.actor.Tenant == "" {
+		return append(ours, vendors...)
+	}
+	return append(vendors, ours...)
 }
 
 // here is the page of the request, to come back to: of a form the one that has it.
@@ -234,9 +250,9 @@ func (v *visit) here() string {
 }
 
 // ownPath returns the path when it is below /console/, /console/ otherwise: what a form says must lead nowhere else.
-func ownPath(path string) string {
-	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(u.Path, root) || strings.Contains(path, `\`) {
+func ownPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(u.Path, root) || !strings.HasPrefix(path.Clean(u.Path)+"/", root) || strings.Contains(address, `\`) {
 		return root
 	}
 	return u.RequestURI()

@@ -188,6 +188,9 @@ func operations() map[string]operation {
 		"RuleFile": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.RuleFile(ctx, a, "rules/a.yaml"))
 		}},
+		"RecentChanges": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.RecentChanges(ctx, a, "", 0))
+		}},
 		"DraftTest": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.DraftTest(ctx, a, control.WhyQuestion{Table: "cobrancas", Key: "1"}))
 		}},

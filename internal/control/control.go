@@ -62,6 +62,8 @@ type Options struct {
 	Verdicts func(WhyQuestion) (WhyView, error)
 	// RowTimers returns the pending timers of a row; nil: the process does not capture.
 	RowTimers func(context.Context, WhyQuestion) ([]queue.PendingTimer, error)
+	// Recent returns the newest changes that the rule at a place ("": any) has looked at, up to n, the newest first. Nil: this process does not capture.
+	Recent func(rule string, n int) (RecentChanges, error)
 	// JudgeRow reads a row at the source and returns what the rules make of it. Its errors
 	// hold no row data. Nil: this process does not capture.
 	JudgeRow func(context.Context, WhyQuestion) (*mapping.RowJudgement, error)

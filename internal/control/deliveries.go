@@ -20,11 +20,20 @@ import (
 // events ended. Needs Viewer.
 func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[state.Attempt], error) {
 	none := Page[state.Attempt]{Items: []state.Attempt{}}
-	store, err := s.stored(a, state.Viewer)
-	if err != nil {
+	if _, err := s.stored(a, state.Viewer); err != nil {
 		return none, err
 	}
 	n, err := pageSize(limit)
+	if err != nil {
+		return none, err
+	}
+	return s.deliveries(ctx, a, f, cursor, n)
+}
+
+// deliveries is Deliveries with a page of any size.
+func (s *Service) deliveries(ctx context.Context, a Actor, f state.Filter, cursor string, n int) (Page[state.Attempt], error) {
+	none := Page[state.Attempt]{Items: []state.Attempt{}}
+	store, err := s.stored(a, state.Viewer)
 	if err != nil {
 		return none, err
 	}

@@ -164,15 +164,17 @@ func (s *Service) ResendDeliveries(ctx context.Context, a Actor, r state.Job) (R
 // deliveredTo are the webhook-ids of the deliveries that a job's filter chooses, by the endpoint that they are to be sent to.
 func (s *Service) deliveredTo(ctx context.Context, a Actor, r state.Job) (map[string][]string, error) {
 	out, seen, n := map[string][]string{}, map[[2]string]bool{}, 0
+	// In one read nearly always: planning each, over the partitions of many days, takes as long as a page.
+	const page = MaxDeliveries + 1
 	f := r.Filter
 	f.Latest = true
 	for cursor := ""; ; {
-		page, err := s.Deliveries(ctx, a, f, cursor, MaxPage)
+		found, err := s.deliveries(ctx, a, f, cursor, page)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page.Items {
-			at := &page.Items[i]
+		for i := range found.Items {
+			at := &found.Items[i]
 			to := at.Endpoint
 			if r.Endpoint != "" {
 				to = r.Endpoint
@@ -186,7 +188,7 @@ func (s *Service) deliveredTo(ctx context.Context, a Actor, r state.Job) (map[st
 			}
 			out[to] = append(out[to], at.WebhookID)
 		}
-		if cursor = page.Next; cursor == "" {
+		if cursor = found.Next; cursor == "" {
 			break
 		}
 	}

@@ -92,6 +92,7 @@ func newGym(t *testing.T) *gym {
 				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) { return &simulate.Report{}, nil },
 			}
 		},
+		Recent:      func(string, int) (control.RecentChanges, error) { return control.RecentChanges{}, nil },
 		DraftTestOf: func(context.Context, control.WhyQuestion) ([]byte, error) { return []byte("tests: []\n"), nil },
 		Catalogue:   func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:        func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },

@@ -69,6 +69,9 @@ func (s *Service) timerPlace(event, table, number string) string {
 
 // addTimers adds to the view until when timers wait, and which changes have ended them.
 func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) error {
+	if q.Key == "" {
+		return nil // it asks about a change, and a row's timers are found by its key
+	}
 	var pending []queue.PendingTimer
 	asked := false
 	for i := range v.Changes {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"gancho/delivery/queue"
@@ -43,7 +44,9 @@ const MaxWhyChanges = 100
 type WhyQuestion struct {
 	Table string // as people write it: its schema may be missing
 	Key   string // the primary key; several columns joined by commas
-	From  time.Time
+	// Change, instead of Key, asks about the row of a change that RecentChanges lists: its position and ordinal, 16/B374D848-0.
+	Change string
+	From   time.Time
 	// Row: the row is read as it is now, and the conditions of rules are evaluated on it.
 	Row bool
 	// Tenant is the one whose rows are shown; nil: all are.
@@ -182,6 +185,42 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	return v, s.join(ctx, a, &v)
 }
 
+// RecentChanges are the newest changes that the process that captures remembers.
+type RecentChanges struct {
+	// Capturing and Since are those of a WhyView.
+	Capturing bool           `json:"capturing"`
+	Since     time.Time      `json:"since"`
+	Changes   []RecentChange `json:"changes"` // the newest first
+}
+
+// RecentChange is a change with what the rules made of it.
+type RecentChange struct {
+	Table string `json:"table"`
+	WhyChange
+}
+
+// ID names the change in a WhyQuestion.
+func (c *WhyChange) ID() string { return c.Position + "-" + strconv.FormatUint(c.Ordinal, 10) }
+
+// RecentChanges lists the newest changes that a rule ("": any) has looked at, of any row, with what the rules made of them: limit of them, 0:
+// DefaultPage. They tell how rules work, so that they do not exist for a tenant. Needs Operator.
+func (s *Service) RecentChanges(_ context.Context, a Actor, rule string, limit int) (RecentChanges, error) {
+	if err := a.may(state.Operator); err != nil {
+		return RecentChanges{}, err
+	}
+	if a.Tenant != "" {
+		return RecentChanges{}, state.ErrNotFound
+	}
+	n, err := pageSize(limit)
+	if err != nil {
+		return RecentChanges{}, err
+	}
+	if s.Recent == nil {
+		return RecentChanges{}, &ElsewhereError{}
+	}
+	return s.Recent(rule, n)
+}
+
 // check reports what is missing of a question, or not for the actor.
 func (q *WhyQuestion) check(a Actor) error {
 	var wrong problems
@@ -191,7 +230,14 @@ func (q *WhyQuestion) check(a Actor) error {
 	if q.Table == "" {
 		wrong.add("table", "write table=cobrancas", "the table is missing")
 	}
-	if q.Key == "" {
+	switch {
+	case q.Change != "" && a.Tenant != "":
+		wrong.add("change", "write the row's primary key", "a token of a tenant asks by the row's key")
+	case q.Change != "" && q.Key != "":
+		wrong.add("change", "leave one of them out", "the key and a change are both given")
+	case q.Change != "" && q.Row:
+		wrong.add("row", "give the row's key", "of a change the key is not remembered, without which its row cannot be read")
+	case q.Change == "" && q.Key == "":
 		wrong.add("key", "write the row's primary key, several columns joined by commas", "the key is missing")
 	}
 	return wrong.err()

@@ -139,6 +139,10 @@ func (s *Screen) check(v strictyaml.Value) {
 		v.Errorf("write groups: with a title and actions each", "the layout groups has no groups")
 	case s.Layout != Groups && (titled > 0 || len(s.Groups) != 1):
 		v.Errorf("write actions:", "the layout %s has one list of actions", s.Layout)
+	case s.Field != "" && s.Layout != Table:
+		v.Errorf("remove field, or write layout: table", "the layout %s has no place where the field %s is created", s.Layout, s.Field)
+	case len(s.Requires) > 0 && s.Layout != Groups:
+		v.Errorf("remove requires, or write layout: groups", "the layout %s has no switch for what is required", s.Layout)
 	case s.Field != "" && s.Endpoint.Format == endpoint.FormatBare:
 		v.Errorf("remove field, or use the format standard", "the format bare has no place for the field %s", s.Field)
 	}

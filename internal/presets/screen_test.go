@@ -1,6 +1,7 @@
 package presets_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -72,17 +73,17 @@ func TestScreenMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for src, want := range map[string]string{
-		strings.Replace(whole, "single", "singel", 1):                     `did you mean "single"`,
-		whole + "colour: red\n":                                           `unknown key "colour"`,
-		strings.Replace(whole, "title: W", "title: {pt-BR: W} #", 1):      `the key "en" is missing`,
-		whole + "endpoint: {url: https://a.example.com}\n":                "url is each endpoint's own",
-		whole + "endpoint: {timeout: soon}\n":                             "is not a duration",
-		whole + "field: token\nendpoint: {format: bare}\n":                "no place for the field token",
-		strings.Replace(whole, "single", "groups", 1):                     "the layout groups has no groups",
-		strings.Replace(whole, "[{name: a, title: A}]", "[]", 1):          "there are no actions",
-		strings.Replace(whole, "title: A}", "title: A, events: [a*]}", 1): "no patterns of events",
-		strings.Replace(whole, "A}]", "A}, {name: a, title: B}]", 1):      `two actions with the name "a"`,
-		strings.Replace(whole, "name: a", "name: a b", 1):                 "cannot be the name of an action",
+		strings.Replace(whole, "single", "singel", 1):                                             `did you mean "single"`,
+		whole + "colour: red\n":                                                                   `unknown key "colour"`,
+		strings.Replace(whole, "title: W", "title: {pt-BR: W} #", 1):                              `the key "en" is missing`,
+		whole + "endpoint: {url: https://a.example.com}\n":                                        "url is each endpoint's own",
+		whole + "endpoint: {timeout: soon}\n":                                                     "is not a duration",
+		strings.Replace(whole, "single", "table", 1) + "field: token\nendpoint: {format: bare}\n": "no place for the field token",
+		strings.Replace(whole, "single", "groups", 1):                                             "the layout groups has no groups",
+		strings.Replace(whole, "[{name: a, title: A}]", "[]", 1):                                  "there are no actions",
+		strings.Replace(whole, "title: A}", "title: A, events: [a*]}", 1):                         "no patterns of events",
+		strings.Replace(whole, "A}]", "A}, {name: a, title: B}]", 1):                              `two actions with the name "a"`,
+		strings.Replace(whole, "name: a", "name: a b", 1):                                         "cannot be the name of an action",
 	} {
 		_, err := presets.ParseScreen("totvs.screen.yaml", []byte(src))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "totvs.screen.yaml:") {
@@ -96,5 +97,36 @@ func TestScreenMistakes(t *testing.T) {
 	}
 	if _, err := presets.OwnScreen("totvs"); err == nil || !strings.Contains(err.Error(), "iset, pacto, superlogica") {
 		t.Errorf("a screen that there is not: %v", err)
+	}
+}
+
+// The example of docs/console.md is a screen as it stands there.
+func TestDocumentedScreen(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/console.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "### A screen of your own")
+	_, after, _ = strings.Cut(after, "```yaml\n")
+	example, _, found := strings.Cut(after, "```")
+	s, err := presets.ParseScreen("totvs.screen.yaml", []byte(example))
+	if !found || err != nil || s.Layout != presets.Groups || len(s.Actions()) != 1 || len(s.Actions()[0].Events) != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// What a layout has no place for is a mistake: a unit would never see it.
+func TestScreenKeysOfOtherLayouts(t *testing.T) {
+	t.Parallel()
+	const rest = "title: X\nchoose: Y\nurl: Z\n"
+	for src, want := range map[string]string{
+		"layout: groups\nfield: token\n" + rest + "groups: [{title: G, actions: [{name: a, title: T}]}]\n": "the layout groups has no place where the field token is created; remove field, or write layout: table",
+		"layout: single\nrequires: API\n" + rest + "actions: [{name: a, title: T}]\n":                      "the layout single has no switch for what is required; remove requires, or write layout: groups",
+		"layout: table\nrequires: API\n" + rest + "actions: [{name: a, title: T}]\n":                       "the layout table has no switch for what is required; remove requires, or write layout: groups",
+	} {
+		if _, err := presets.ParseScreen("x.screen.yaml", []byte(src)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", src, err, want)
+		}
 	}
 }

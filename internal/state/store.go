@@ -156,6 +156,8 @@ func poolConfig(dsn string, p Pool) (*pgxpool.Config, error) {
 		"default_transaction_read_only":       "off",
 		// Filters differ from call to call: no generic plan fits them all.
 		"plan_cache_mode": "force_custom_plan",
+		// Over the partitions of many days it compiles for 0.3 s what then takes 10 ms.
+		"jit": "off",
 	})
 	return config, nil
 }

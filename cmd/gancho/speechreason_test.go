@@ -1,0 +1,128 @@
+package main_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gancho/internal/language"
+)
+
+// reasonMakers are what makes a reason in the files of a pattern: functions, with the place of the format among their arguments, and those whose
+// results are one. A reason is stored: why an attempt failed, an endpoint is suspended, an event is a dead letter, a change is parked, a job failed or waits.
+var reasonMakers = []struct {
+	files   string
+	calls   map[string]int
+	results []string
+	behind  string // what is written behind it
+}{
+	{"../../mapping/expr/*.go", map[string]int{"fail": 1}, nil, ""},
+	{"../../mapping/render.go", nil, []string{"reason"}, ""},
+	{"../../mapping/plan.go", map[string]int{"schemaError": 2}, nil, "; correct the rule and load it again"},
+	{"../../mapping/resolve.go", nil, []string{"unread"}, ""},
+	{"../../mapping/timer.go", map[string]int{"park": 4}, nil, ""},
+	{"../../mapping/source.go", nil, []string{"withoutData"}, ""},
+	{"../../delivery/webhook/verdict.go", nil, []string{"statusError", "bodyError", "reason"}, ""},
+	{"../../delivery/webhook/proxy.go", nil, []string{"Error"}, ""},
+	{"../../delivery/webhook/login.go", map[string]int{"failed": 0}, []string{"Error"}, ""},
+	{"../../delivery/dispatch/outcome.go", map[string]int{"suspendLocked": 0, "splitListLocked": 3}, []string{"goneReason", "misconfiguredReason"}, ""},
+	{"../../delivery/dispatch/schedule.go", nil, []string{"scheduleLocked"}, ""},
+	{"../../internal/bridge/jobs.go", nil, []string{"fit", "receives"}, ""},
+	{"../../internal/bridge/pace.go", nil, []string{"load", "servers"}, ""},
+	{"../../internal/control/quota.go", nil, []string{"Error", "String"}, ""},
+}
+
+// reasonTexts calls found with the reasons that a file makes.
+func reasonTexts(t *testing.T, path string, calls map[string]int, results []string, found func(text string, at token.Position)) {
+	t.Helper()
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(e ast.Expr) {
+		if text, literal := sample(e); literal > 2 {
+			found(text, set.Position(e.Pos()))
+		}
+	}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok || f.Body == nil {
+			continue
+		}
+		of := slices.Contains(results, f.Name.Name)
+		ast.Inspect(f.Body, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ReturnStmt:
+				if of && len(n.Results) > 0 {
+					add(n.Results[0])
+				}
+			case *ast.CallExpr:
+				name := ""
+				switch f := n.Fun.(type) {
+				case *ast.Ident:
+					name = f.Name
+				case *ast.SelectorExpr:
+					name = f.Sel.Name
+				}
+				if at, ok := calls[name]; ok && len(n.Args) > at {
+					add(n.Args[at])
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestTranslatedReasons: each reason that is stored has its Portuguese.
+func TestTranslatedReasons(t *testing.T) {
+	t.Parallel()
+	portuguese, total := language.Of(language.Portuguese), 0
+	words := regexp.MustCompile(`[a-z]{2,}`)
+	for _, m := range reasonMakers {
+		paths, err := filepath.Glob(m.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := total
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			reasonTexts(t, path, m.calls, m.results, func(text string, at token.Position) {
+				if total++; !words.MatchString(text) {
+					return
+				}
+				if _, known := portuguese.Translated("reason", text+m.behind); !known {
+					t.Errorf("%s: pt-BR.yaml has no Portuguese for: %s", at, text)
+				}
+			})
+		}
+		if total == before {
+			t.Errorf("%s makes no reason: its functions have other names", m.files)
+		}
+	}
+}
+
+// TestReasonsAreWhole: of reasons as they are stored nothing stays English but names and what a server says.
+func TestReasonsAreWhole(t *testing.T) {
+	t.Parallel()
+	portuguese := language.Of(language.Portuguese)
+	for english, want := range map[string]string{
+		"rules/a.yaml:7:11: evaluate data.desconto: division by zero (SQLSTATE 22012)":                                                                   "rules/a.yaml:7:11: avaliar data.desconto: divisão por zero (SQLSTATE 22012)",
+		"post to https://crm.example.com: answered 503 Service Unavailable":                                                                              "POST em https://crm.example.com: resposta 503 Service Unavailable",
+		"post to https://crm.example.com: connection refused":                                                                                            "POST em https://crm.example.com: conexão recusada",
+		"misconfigured: login failed at token_url https://id.example.com: it answered 401 Unauthorized; correct the endpoint's auth, or what refuses it": "mal configurado: o login falhou na token_url https://id.example.com: ela respondeu 401 Unauthorized; corrija o auth do endpoint, ou o que o recusa",
+		`rules/a.yaml:7: apply rule x: column "b" of table public.t is no longer in the stream; it may be c now; correct the rule and load it again`:     `rules/a.yaml:7: aplicar a regra x: a coluna "b" da tabela public.t não está mais no fluxo; talvez agora seja c; corrija a regra e recarregue`,
+		"the receiver has refused it: no success in 2 attempts":                                                                                          "o receptor recusou: sem sucesso em 2 tentativas",
+	} {
+		if got, _ := portuguese.Translated("reason", english); got != want {
+			t.Errorf("%q\n is %q\nwant %q", english, got, want)
+		}
+	}
+}
