@@ -78,7 +78,9 @@ func TestScheduleStandby(t *testing.T) {
 	t.Cleanup(standby.Close)
 	single := primary.Database(t, "", "create table nomes (id int primary key, empresa int, nome text)", "insert into nomes values (1, 1, 'Ana'), (2, 2, 'Bia')")
 	database := single[strings.LastIndex(single, "/")+1 : strings.LastIndex(single, "?")]
-	queuetest.Eventually(t, "the standby to have the rows", func() bool { return standby.Exec(t.Context(), database, "select 1 / (select count(*) from nomes)") == nil })
+	queuetest.Eventually(t, "the standby to have the rows", func() bool {
+		return standby.Exec(t.Context(), database, "select 1 / (select count(*) from nomes)") == nil
+	})
 	w.use(strings.Replace(testservers.HostsDSN(database, standby), "read-write", "any", 1), namedRows)
 	if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
