@@ -63,6 +63,11 @@ test-whole: deps ## Test without the race detector what make test leaves to it: 
 	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxE './(cmd/gancho|internal/console)')
 	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) ./cmd/gancho ./internal/console
 
+.PHONY: test-examples
+test-examples: ## Send to the receivers of examples in all six languages (installs Java and Mono)
+	@.ci/deps node python php java mono
+	GANCHO_TEST_EXAMPLES=all $(GO) test -vet=off -count=1 $(TESTFLAGS) ./examples
+
 .PHONY: test-cost
 test-cost: deps ## List which tests of a package take the processor (PKG=./cmd/gancho), each run alone, servers included
 	@GO='$(GO)' .ci/cost $(PKG)
