@@ -122,7 +122,7 @@ func TestReceivers(t *testing.T) {
 			// What was answered is there after a power cut, and what was cut in the middle of a line is not.
 			d.at.kill(t)
 			if k.lines {
-				appendTo(t, filepath.Join(dir, "store"), "false\t{\"type\":\"cobranca.liquidada\",\"id\":\"ça")
+				appendTo(t, filepath.Join(dir, "store"), "false\t{\"type\":\"cobranca.liquidada\",\"id\":\""+strings.Repeat("ça", 10_000))
 			}
 			d.at = k.start(t, dir, keys, "PHP_CLI_SERVER_WORKERS=4")
 			d.wants("a repeat after a restart", "repeated", d.message(1, "cobranca.liquidada", 42))
@@ -271,7 +271,8 @@ func (d delivery) closes() {
 	first, second, last := at(50, 10, 0), at(51, 10, 12), at(52, 10, 23)
 	d.wants("the day before", "applied", at(53, 9, 23))
 	d.wants("the day after", "applied", at(54, 11, 0))
-	for _, m := range []*webhook.Message{first, second, last} {
+	first.ID, second.ID = "b-"+first.ID, "B-"+second.ID // sorted by their bytes, in no language's order, nor in that of their coming
+	for _, m := range []*webhook.Message{last, first, second} {
 		d.wants("an event of the day", "applied", m)
 	}
 	novel := d.message(55, "cliente.novo", 1)
