@@ -269,7 +269,7 @@ func main() {
 		if strings.Contains(outcome, "closing ") {
 			log.Print(outcome) // alarm somebody when it does not agree
 		}
-		fmt.Fprint(w, outcome)
+		_, _ = fmt.Fprint(w, outcome)
 	})
 	server := http.Server{Addr: "127.0.0.1:" + cmp.Or(os.Getenv("PORT"), "8080"), ReadTimeout: time.Minute}
 	log.Fatal(server.ListenAndServe())
