@@ -20,9 +20,8 @@ import (
 func zoneOfMidnight(midnight time.Time) string {
 	if hour := midnight.UTC().Hour(); hour > 12 {
 		return fmt.Sprintf("Etc/GMT-%d", 24-hour) // to the east
-	} else {
-		return fmt.Sprintf("Etc/GMT+%d", hour)
 	}
+	return fmt.Sprintf("Etc/GMT+%d", midnight.UTC().Hour())
 }
 
 // TestClosingOverMidnight: of two bridges that run over midnight, under traffic, the active one is killed just after it. The day

@@ -44,7 +44,7 @@ func TestChatMessages(t *testing.T) {
 		{"slack", "", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: &lt;@U1&gt; &amp; *Ana_* https://x.com/?a=b\npago: true","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}`},
 		{"slack", "fields: [valor, cliente.nome, itens, nulo, falta.aqui]\nextra: {username: Gancho}", `{"text":"cobranca.liquidada\ntenant: 7\nvalor: 129.90\ncliente.nome: Ana\nitens: [\"a\"]\nnulo: –\nfalta.aqui: –","mrkdwn":false,"unfurl_links":false,"unfurl_media":false,"username":"Gancho"}`},
 		{"discord", "", `{"content":"**cobranca.liquidada**\ntenant: 7\nid: 42\nvalor: 129.90\nnome: \\<\\@U1\\> & \\*Ana\\_\\* https\\://x.com/?a=b\npago: true","allowed_mentions":{"parse":[]},"flags":4}`},
-		{"telegram", "extra: {chat_id: \"-1001\"}", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: <@​U1> & *Ana_* https://x.com/?a=b\npago: true","link_preview_options":{"is_disabled":true},"chat_id":"-1001"}`},
+		{"telegram", "extra: {chat_id: \"-1001\"}", `{"text":"cobranca.liquidada\ntenant: 7\nid: 42\nvalor: 129.90\nnome: <@` + "\u200b" + `U1> & *Ana_* https://x.com/?a=b\npago: true","link_preview_options":{"is_disabled":true},"chat_id":"-1001"}`},
 		{"google_chat", "", "{\"text\":\"*cobranca.liquidada*\\ntenant: 7\\nid: 42\\nvalor: 129.90\\nnome: <\u200b@U1> & *Ana_* https://x.com/?a=b\\npago: true\"}"},
 		{"teams", "fields: [valor]", `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","content":{"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.2","body":[` +
 			`{"type":"RichTextBlock","inlines":[{"type":"TextRun","weight":"Bolder","text":"cobranca.liquidada"}]},` +

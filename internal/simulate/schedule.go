@@ -11,7 +11,7 @@ import (
 	"gancho/mapping"
 )
 
-// OverSchedules: the next run of each rule with schedule.
+// OverSchedules is what a report is over that has the next run of each rule with schedule.
 const OverSchedules = "schedules"
 
 // RunReport is the run of a rule with schedule.
