@@ -14,6 +14,7 @@ const (
 	OverLive      = "live"
 	OverRecording = "recording"
 	OverRows      = "rows"
+	OverSchedules = "schedules" // the next run of each rule with schedule
 )
 
 // Report is what a simulation has seen and made.

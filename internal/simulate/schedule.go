@@ -11,9 +11,6 @@ import (
 	"gancho/mapping"
 )
 
-// OverSchedules is what a report is over that has the next run of each rule with schedule.
-const OverSchedules = "schedules"
-
 // RunReport is the run of a rule with schedule.
 type RunReport struct {
 	Schedule string `json:"schedule"`
