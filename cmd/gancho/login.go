@@ -131,25 +131,31 @@ func readTokenLine(cmd *cobra.Command, address string) (string, error) {
 	if !ok || !isTerminal(f) {
 		return bufio.NewReader(io.LimitReader(in, maxTokenLine)).ReadString('\n')
 	}
-	shown, err := term.GetState(int(f.Fd()))
+	// The terminal is raw before it asks: what is typed between a prompt and the end of its echo would be shown.
+	shown, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {
 		return "", err
 	}
-	cmd.PrintErrf("token for %s: ", address)
-	defer cmd.PrintErrln()
+	defer func() { _ = term.Restore(int(f.Fd()), shown) }()
 	type answer struct {
-		line []byte
+		line string
 		err  error
 	}
 	read := make(chan answer, 1)
 	go func() { // it ends with the process where nobody types
-		line, err := term.ReadPassword(int(f.Fd()))
+		line, err := term.NewTerminal(keyboard{f, cmd.ErrOrStderr()}, "").ReadPassword("token for " + address + ": ")
 		read <- answer{line, err}
 	}()
 	select {
-	case a := <-read:
-		return string(a.line), a.err
-	case <-cmd.Context().Done(): // Ctrl-C: the terminal shows again what is typed
-		return "", errors.Join(cmd.Context().Err(), term.Restore(int(f.Fd()), shown))
+	case a := <-read: // Ctrl-C is io.EOF
+		return a.line, a.err
+	case <-cmd.Context().Done():
+		return "", cmd.Context().Err()
 	}
+}
+
+// keyboard is what a person types, and where the prompt is shown.
+type keyboard struct {
+	io.Reader
+	io.Writer
 }

@@ -53,7 +53,7 @@ func (s *slotSession) differing() [][2]string {
 		{`\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d(:?\d\d)?))?`, "TIME"}, {`\d\d/\d\d/\d{4},? \d\d:\d\d(:\d\d)?`, "TIME"}, {`\b\d\d:\d\d:\d\d\b`, "TIME"},
 		{`system(a)? \d{10,}`, "system$1 SYSTEM"}, {`\d+([.,]\d+)? [kMGT]?B\b`, "SIZE"}, {`\d+([.,]\d+)? %`, "N %"}, {`\b\d+([.,]\d+)?(ms|s|m|h)( \d+(ms|s|m|h))*\b`, "SPAN"},
 		{`\b\d+([.,]\d+)?/(s|min)\b`, "RATE"}, {` {2,}`, "  "},
-		{`(evento\.criado  \d+  \d+  )\d+[.,]\d`, "${1}N.N"}, {`(active  -  -  -  -  -  )\d+`, "${1}N"}, {`(RECEIVER/readyz|pid \d+)`, "THERE"},
+		{`(evento\.criado  \d+  \d+  )\d+[.,]\d`, "${1}N.N"}, {`(ativo|active)(  -  -  -  -  -  )\d+`, "${1}${2}N"}, {`(RECEIVER/readyz|pid \d+)`, "THERE"},
 	}
 }
 

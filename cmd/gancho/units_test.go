@@ -169,7 +169,7 @@ func TestUnits(t *testing.T) {
 
 func (u *unitWorld) followPacto(p *browser.Page, tenant string) {
 	u.t.Helper()
-	p.Follow("pacto: Notificação via Webhook")
+	p.Follow("Notificação via Webhook")
 	p.Fill("URL Webhook", u.hooks.URL+"/pacto/"+tenant)
 	p.Follow("Salvar alterações")
 	p.WaitText("permanece INATIVA")
@@ -182,7 +182,7 @@ func (u *unitWorld) followPacto(p *browser.Page, tenant string) {
 
 func (u *unitWorld) followSuperlogica(p *browser.Page, tenant string) {
 	u.t.Helper()
-	p.Follow("superlogica: Webhooks")
+	p.Follow("Webhooks (superlogica)")
 	p.Follow("Instalar")
 	token := regexp.MustCompile(`\b[a-z2-7]{26}\b`).FindString(p.Text())
 	p.Follow("Novo")
