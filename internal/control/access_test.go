@@ -738,7 +738,7 @@ func TestNoState(t *testing.T) {
 		switch name {
 		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
-		case "SourceStatus", "EventContract", "Rules", "RuleFile":
+		case "SourceStatus", "EventContract", "Rules", "RuleFile", "RecentChanges":
 			continue
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

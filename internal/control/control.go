@@ -203,8 +203,6 @@ type StatusView struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
 	Slot    *cdc.Slot `json:"slot,omitempty"`
-	// SourceSlot is its name, by which the state knows the source.
-	SourceSlot string
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.
 	WALBudget int64 `json:"wal_budget,omitempty"`
 	// Hazards are what makes statements of the application fail, or rows of tables
