@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gancho/internal/testservers"
 )
 
 // kit is a receiver in one language.
@@ -126,7 +128,7 @@ func (k kit) start(t *testing.T, dir, keys string, env ...string) *process {
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.said, p.said
 	p.cmd.Env = append(os.Environ(), append(env, "PORT="+port, "WEBHOOK_KEY="+keys, "STORE="+filepath.Join(dir, "store"))...)
 	// Workers of PHP's server outlive it unless the whole group is killed.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	p.cmd.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 	p.cmd.WaitDelay = 10 * time.Second
 	if err := p.cmd.Start(); err != nil {

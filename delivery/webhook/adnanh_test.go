@@ -14,6 +14,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 )
 
 // TestAdnanhWebhook: the receiver of shell scripts takes the preset github, and says 200 to
@@ -78,7 +79,7 @@ func startAdnanh(t *testing.T, program, hooks string) (url string) {
 		_ = l.Close()
 		host, port, _ := strings.Cut(address, ":")
 		run := exec.CommandContext(context.WithoutCancel(t.Context()), program, "-hooks", hooks, "-ip", host, "-port", port, "-verbose")
-		run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		run.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
 		said := &watched{serving: make(chan struct{}), ended: make(chan struct{})}
 		run.Stdout, run.Stderr = said, said
 		if err := run.Start(); err != nil {

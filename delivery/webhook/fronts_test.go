@@ -16,6 +16,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 )
 
 // TestDocumentedFronts runs what docs/receivers.md has for proxies. make deps installs none of them: go test -tags fronts, on a
@@ -156,7 +157,7 @@ func startFront(t *testing.T, address string, words []string) {
 	run := exec.CommandContext(t.Context(), words[0], words[1:]...)
 	said := &transcript{}
 	run.Stdout, run.Stderr = said, said
-	run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	run.SysProcAttr = testservers.ChildAttr(syscall.SIGTERM, nil)
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
 	if err := run.Start(); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 
 	"github.com/google/go-cmp/cmp"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -309,7 +310,7 @@ func startReceiver(t *testing.T, dir string, command func(dir, port string) []st
 	said := &transcript{}
 	run.Dir, run.Stdout, run.Stderr = dir, said, said
 	run.Env = append(os.Environ(), "PORT="+port, "WEBHOOK_KEY="+key, "TMPDIR="+dir)
-	run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	run.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,8 @@ package testservers
 
 import "syscall"
 
-// childAttr puts a child into a process group of its own. Only Linux kills it
+// ChildAttr puts a child into a process group of its own. Only Linux kills it
 // with its parent: elsewhere a child outlives a parent that is killed.
-func childAttr(_ syscall.Signal, credential *syscall.Credential) *syscall.SysProcAttr {
+func ChildAttr(_ syscall.Signal, credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: credential, Setpgid: true}
 }

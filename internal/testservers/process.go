@@ -26,7 +26,7 @@ type Process struct {
 // signal is tied to the thread that forks, so a thread is kept for the child's
 // whole life. A nil credential is this process's own user.
 func StartProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall.Credential) (*Process, error) {
-	cmd.SysProcAttr = childAttr(deathSignal, credential)
+	cmd.SysProcAttr = ChildAttr(deathSignal, credential)
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
