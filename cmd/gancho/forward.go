@@ -163,7 +163,8 @@ func (f *listenFlags) onScreen(cmd *cobra.Command, o forward.Options, signed str
 	}
 	forwarder := forward.New(o)
 	defer forwarder.Close()
-	screen := forward.NewScreen(in, out, f.forward+"  "+signed, func(text string) string { return said(l, text) })
+	cmd.PrintErrln(signed) // stays when the screen is gone, whole
+	screen := forward.NewScreen(in, out, []string{f.forward, signed}, func(text string) string { return said(l, text) })
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer stop()

@@ -44,10 +44,10 @@ func newListenCommand() *cobra.Command {
 			"line for each event: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
 			"It prints a summary at the end, on Ctrl-C.\n\n" +
 			"With --forward it receives nothing itself: it follows a bridge over its API (--api, see gancho login),\n" +
-			"and sends what that delivers to its endpoints to a URL of yours, too: the same body, with the headers and\n" +
-			"signatures that the endpoint's settings ask for, made with a secret of yours (--secret, $" + secretVariable + ") or one\n" +
-			"that is made up and printed. The endpoint's own is not used: the bridge gives it to nobody. An event is\n" +
-			"forwarded when its delivery has ended; the bridge has to keep events (state.keep_events). On a terminal\n" +
+			"and sends what that delivers to its endpoints to a URL of yours, too: the same body, but *** for the\n" +
+			"values of its extra, with the headers and signatures that the endpoint's settings ask for, made with a secret of\n" +
+			"yours (--secret, $" + secretVariable + ") or one that is made up and printed. The endpoint's own is not used: the bridge\n" +
+			"gives it to nobody. An event is forwarded when its delivery has ended; the bridge has to keep events (state.keep_events). On a terminal\n" +
 			"there is a list with requests and answers, in which r sends again; otherwise, and with --json, there are lines.",
 		Example: "  gancho listen --secret whsec_...\n" +
 			"  gancho listen --json | jq .body.data\n" +

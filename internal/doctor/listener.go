@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"crypto/x509"
+	"errors"
+	"io/fs"
 	"time"
 
 	"gancho/cdc"
@@ -18,6 +20,10 @@ type Listener struct {
 func (x *examination) listeners() {
 	for _, l := range x.Listeners {
 		pair, err := l.Files.Read()
+		if errors.Is(err, fs.ErrPermission) {
+			x.skip("listener.certificate", l.Where, "this user may not read its files, which the bridge's can: "+oneLine(err))
+			continue
+		}
 		if err != nil {
 			x.add(cdc.Finding{
 				ID: "listener.certificate", Severity: cdc.SeverityProblem, Where: l.Where, Title: "its certificate cannot be used: " + oneLine(err),

@@ -28,10 +28,10 @@ const (
 	keptAfter, keptTries = 500 * time.Millisecond, 6
 	// maxAnswer is how much of an answer is shown, in bytes.
 	maxAnswer = 16 << 10
-	// remembered bounds how many attempts and events are known again.
-	remembered = 20_000
-	// caughtUp is how many attempts are read at most after an interruption.
+	// caughtUp is how many new attempts are read at most after an interruption.
 	caughtUp = 200
+	// lateBy is how long after its end an attempt may come to the delivery log, as state.Tail has it: older ones come after newer ones.
+	lateBy = 15 * time.Second
 	// nextTry is after how long an interrupted tail is begun again.
 	nextTry = 2 * time.Second
 )
@@ -88,12 +88,13 @@ type Forwarder struct {
 	seen      recent // attempts
 	forwarded recent // events of endpoints
 	waiting   recent // events of endpoints that wait for their receiver
-	newest    time.Time
+	// newest is the time of the newest attempt whose event is forwarded, begin that of the newest one before Run.
+	newest, begin time.Time
 }
 
 // New returns a forwarder. The caller closes it.
 func New(o Options) *Forwarder {
-	f := &Forwarder{Options: o, seen: recent{}, forwarded: recent{}, waiting: recent{}}
+	f := &Forwarder{Options: o}
 	f.client = http.Client{
 		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}, Timeout: patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -112,7 +113,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		return ended(ctx, err)
 	}
 	for i := range page.Items {
-		f.newest = page.Items[i].Time
+		f.begin, f.newest = page.Items[i].Time, page.Items[i].Time
 		f.seen.add(attemptKey(&page.Items[i]))
 	}
 	for lost := false; ; {
@@ -124,7 +125,9 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			}
 			if !begun || lines.More > 0 || lines.Missed { // what came before it had begun is in the log alone
 				begun = true
-				return f.catchUp(ctx)
+				if err := f.catchUp(ctx); err != nil {
+					return err
+				}
 			}
 			return f.attempts(ctx, lines.Items)
 		})
@@ -153,31 +156,47 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// catchUp forwards what is in the delivery log since the newest attempt that is known.
+// catchUp forwards what is in the delivery log and new since the newest attempt that is known, or came late.
 func (f *Forwarder) catchUp(ctx context.Context) error {
 	filter := f.Filter
-	filter.From = f.newest
-	page, err := f.Bridge.Deliveries(ctx, control.Actor{}, filter, "", caughtUp)
-	if err != nil {
-		return err
+	filter.From = f.newest.Add(-lateBy)
+	if filter.From.Before(f.begin) {
+		filter.From = f.begin
 	}
-	if page.Next != "" {
-		f.Note(fmt.Sprintf("there were more than %d attempts at once; the oldest of them are not forwarded: choose fewer with --endpoint or --event", caughtUp))
+	var list []state.Attempt
+	for cursor := ""; ; {
+		page, err := f.Bridge.Deliveries(ctx, control.Actor{}, filter, cursor, caughtUp)
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			if !f.seen.has(attemptKey(&page.Items[i])) {
+				list = append(list, page.Items[i])
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			return f.attempts(ctx, list)
+		}
+		if len(list) >= caughtUp {
+			f.Note(fmt.Sprintf("there were more than %d attempts at once; the oldest of them are not forwarded: choose fewer with --endpoint or --event", caughtUp))
+			return f.attempts(ctx, list)
+		}
 	}
-	return f.attempts(ctx, page.Items)
 }
 
-// attempts forwards the events of attempts, the newest of which come first.
+// attempts forwards the events of attempts, the newest of which come first. After an error those that are left are still new.
 func (f *Forwarder) attempts(ctx context.Context, list []state.Attempt) error {
 	for _, a := range slices.Backward(list) {
-		if !f.seen.add(attemptKey(&a)) {
+		key := attemptKey(&a)
+		if f.seen.has(key) {
 			continue
-		}
-		if a.Time.After(f.newest) {
-			f.newest = a.Time
 		}
 		if err := f.attempt(ctx, &a); err != nil {
 			return err
+		}
+		f.seen.add(key)
+		if a.Time.After(f.newest) {
+			f.newest = a.Time
 		}
 	}
 	return nil
@@ -211,17 +230,29 @@ func (f *Forwarder) attempt(ctx context.Context, a *state.Attempt) error {
 		return err
 	case view.Request == nil:
 		f.forwarded.add(key)
-		e.Error = "its endpoint is not there any more"
+		e.Error = goneText
 		return f.Show(e)
 	}
-	f.forwarded.add(key)
-	e.Request = view.Request
-	if err := f.sign(ctx, e); err != nil {
+	ep, err := f.Bridge.Endpoint(ctx, control.Actor{}, e.Endpoint)
+	switch {
+	case errors.Is(err, state.ErrNotFound): // since its event was read
+		e.Error = goneText
+	case err != nil:
 		return err
+	default:
+		e.Request = view.Request
+		if err := f.sign(e, ep.Settings); err != nil {
+			e.Request, e.Error = nil, err.Error()
+		} else {
+			f.send(ctx, e)
+		}
 	}
-	f.send(ctx, e)
+	f.forwarded.add(key)
 	return f.Show(e)
 }
+
+// goneText is of an endpoint that the bridge does not make a request for.
+const goneText = "its endpoint is not there, not yours, or cannot be delivered to"
 
 // event reads the event of an attempt. One that has ended is kept soon.
 func (f *Forwarder) event(ctx context.Context, a *state.Attempt, ended bool) (control.EventView, error) {
@@ -236,15 +267,11 @@ func (f *Forwarder) event(ctx context.Context, a *state.Attempt, ended bool) (co
 	}
 }
 
-// sign makes the request that the endpoint gets one to this URL, with this secret's signatures: those that the endpoint's settings
-// ask for, under their headers.
-func (f *Forwarder) sign(ctx context.Context, e *Exchange) error {
-	view, err := f.Bridge.Endpoint(ctx, control.Actor{}, e.Endpoint)
-	if err != nil {
-		return err
-	}
+// sign makes the request that the endpoint gets one to this URL, with this secret's signatures: those that the endpoint's document
+// asks for, under their headers.
+func (f *Forwarder) sign(e *Exchange, of json.RawMessage) error {
 	settings := map[string]json.RawMessage{}
-	if err := json.Unmarshal(view.Settings, &settings); err != nil {
+	if err := json.Unmarshal(of, &settings); err != nil {
 		return fmt.Errorf("read the settings of endpoint %s: %w", e.Endpoint, err)
 	}
 	// The URL is no part of what is signed, and this one no guard refuses.
@@ -306,7 +333,11 @@ func (f *Forwarder) Resend(ctx context.Context, e *Exchange) (*Exchange, error) 
 	again.Resent, again.Answer, again.Error = true, nil, ""
 	// Its own signatures and those of the first time must not both be there.
 	again.Request = &webhook.ExchangeRequest{Header: formatHeader(e.Request.Header), Body: e.Request.Body}
-	if err := f.sign(ctx, &again); err != nil {
+	ep, err := f.Bridge.Endpoint(ctx, control.Actor{}, e.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.sign(&again, ep.Settings); err != nil {
 		return nil, err
 	}
 	f.send(ctx, &again)
@@ -322,24 +353,4 @@ func formatHeader(h http.Header) http.Header {
 		}
 	}
 	return out
-}
-
-// recent knows texts again.
-type recent map[string]bool
-
-func (r recent) has(text string) bool { return r[text] }
-
-// add reports whether it is new. When there are too many, some are forgotten: which is no matter, as they are long over.
-func (r recent) add(text string) bool {
-	if r[text] {
-		return false
-	}
-	for old := range r {
-		if len(r) < remembered {
-			break
-		}
-		delete(r, old)
-	}
-	r[text] = true
-	return true
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ type fakeBridge struct {
 	tails []func(each func(control.TailLines) error) error
 	end   context.CancelFunc
 	kept  map[string]bool
+	fails []error // of the next calls of Event
+	gone  bool    // the endpoint, after its events
 }
 
 func (b *fakeBridge) Tail(_ context.Context, _ control.Actor, _ state.Filter, each func(control.TailLines) error) error {
@@ -41,16 +44,24 @@ func (b *fakeBridge) Tail(_ context.Context, _ control.Actor, _ state.Filter, ea
 	return next(each)
 }
 
-func (b *fakeBridge) Deliveries(_ context.Context, _ control.Actor, f state.Filter, _ string, limit int) (page control.Page[state.Attempt], err error) {
-	for _, a := range slices.Backward(b.log) {
-		if !a.Time.Before(f.From) && len(page.Items) < limit {
-			page.Items = append(page.Items, a)
-		}
+// Deliveries sorts the log by time, as a database does.
+func (b *fakeBridge) Deliveries(_ context.Context, _ control.Actor, f state.Filter, cursor string, limit int) (page control.Page[state.Attempt], err error) {
+	found := slices.DeleteFunc(slices.Clone(b.log), func(a state.Attempt) bool { return a.Time.Before(f.From) })
+	slices.SortStableFunc(found, func(a, b state.Attempt) int { return b.Time.Compare(a.Time) })
+	from, _ := strconv.Atoi(cursor)
+	page.Items = found[from:min(from+limit, len(found))]
+	if from+limit < len(found) {
+		page.Next = strconv.Itoa(from + limit)
 	}
 	return page, nil
 }
 
 func (b *fakeBridge) Event(_ context.Context, _ control.Actor, id, _ string) (control.EventView, error) {
+	if len(b.fails) > 0 {
+		err := b.fails[0]
+		b.fails = b.fails[1:]
+		return control.EventView{}, err
+	}
 	if !b.kept[id] {
 		return control.EventView{}, state.ErrNotFound
 	}
@@ -58,6 +69,9 @@ func (b *fakeBridge) Event(_ context.Context, _ control.Actor, id, _ string) (co
 }
 
 func (b *fakeBridge) Endpoint(context.Context, control.Actor, string) (control.EndpointView, error) {
+	if b.gone {
+		return control.EndpointView{}, state.ErrNotFound
+	}
 	return control.EndpointView{Settings: json.RawMessage(`{"url":"https://crm.example.com?k=***","standard":false,"signatures":[{"header":"X-S","of":"{body}"}]}`)}, nil
 }
 
@@ -75,10 +89,6 @@ func TestForwarder(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}))
 	t.Cleanup(server.Close)
-	start := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
-	attempt := func(second, number int, id, outcome string) state.Attempt {
-		return state.Attempt{Time: start.Add(time.Duration(second) * time.Second), Endpoint: "crm", WebhookID: id, Event: "a.new", Number: number, Outcome: outcome}
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b := &fakeBridge{end: cancel, kept: map[string]bool{"old": true, "b": true, "c": true, "d": true, "e": true}}
@@ -146,5 +156,145 @@ func TestForwarder(t *testing.T) {
 	}
 	if len(notes) != 2 || !strings.HasPrefix(notes[0], "the bridge is away; tried again every 2s") || notes[1] != "connected again" {
 		t.Errorf("notes: %q", notes)
+	}
+}
+
+var start = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+
+func attempt(second, number int, id, outcome string) state.Attempt {
+	return state.Attempt{Time: start.Add(time.Duration(second) * time.Second), Endpoint: "crm", WebhookID: id, Event: "a.new", Number: number, Outcome: outcome}
+}
+
+// forwarded runs a forwarder with the tails of a bridge, and returns what it shows and notes.
+func forwarded(t *testing.T, b *fakeBridge, secret endpoint.Secret) (shown, notes []string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b.end = cancel
+	f := forward.New(forward.Options{
+		Bridge: b, URL: server.URL, Secret: secret, Version: "test",
+		Interrupted: func(err error) bool { return errors.Is(err, errAway) },
+		Show: func(e *forward.Exchange) error {
+			line := e.WebhookID + ": " + e.Error
+			if e.OK() {
+				line = e.WebhookID
+			}
+			shown = append(shown, line)
+			return nil
+		},
+		Note: func(text string) { notes = append(notes, text) },
+	})
+	defer f.Close()
+	if err := f.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return shown, notes
+}
+
+// TestNothingIsLost: an event whose reading failed comes with the next tail, and so do attempts that come to the log up to 15 seconds
+// late, before it has begun and later.
+func TestNothingIsLost(t *testing.T) {
+	t.Parallel()
+	b := &fakeBridge{kept: map[string]bool{"old": true, "a": true, "b": true, "c": true, "late": true, "later": true, "d": true}}
+	b.log = []state.Attempt{attempt(0, 1, "old", "delivered")}
+	add := func(list ...state.Attempt) []state.Attempt { b.log = append(b.log, list...); return list }
+	b.tails = []func(func(control.TailLines) error) error{
+		func(each func(control.TailLines) error) error {
+			if err := each(control.TailLines{}); err != nil {
+				return err
+			}
+			b.fails = []error{errAway}
+			return each(control.TailLines{Items: add(attempt(21, 1, "b", "delivered"), attempt(20, 1, "a", "delivered"))})
+		},
+		func(each func(control.TailLines) error) error {
+			if err := each(control.TailLines{}); err != nil {
+				return err
+			}
+			// The first line of a tail may have what the log had not yet.
+			return each(control.TailLines{Items: add(attempt(40, 1, "c", "delivered"))})
+		},
+		func(each func(control.TailLines) error) error {
+			first := attempt(30, 1, "late", "delivered")
+			if err := each(control.TailLines{Items: []state.Attempt{first}}); err != nil {
+				return err
+			}
+			add(first, attempt(26, 1, "later", "delivered"))
+			return each(control.TailLines{Missed: true, Items: add(attempt(50, 1, "d", "delivered"))})
+		},
+	}
+	shown, notes := forwarded(t, b, endpoint.GenerateSecret())
+	if diff := cmp.Diff([]string{"a", "b", "c", "late", "later", "d"}, shown); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if len(notes) != 2 {
+		t.Errorf("notes: %q", notes)
+	}
+}
+
+// TestBusyLog: what is known already is no reason to leave out what is new, however much of it there is.
+func TestBusyLog(t *testing.T) {
+	t.Parallel()
+	b := &fakeBridge{kept: map[string]bool{"new": true, "old": true}}
+	b.log = []state.Attempt{attempt(0, 1, "old", "delivered")}
+	var many []state.Attempt
+	for i := range 450 {
+		many = append(many, attempt(30, 1, strconv.Itoa(i), "retry"))
+	}
+	b.tails = []func(func(control.TailLines) error) error{func(each func(control.TailLines) error) error {
+		if err := each(control.TailLines{}); err != nil {
+			return err
+		}
+		b.log = append(b.log, many...)
+		if err := each(control.TailLines{Items: many}); err != nil {
+			return err
+		}
+		b.log = append(b.log, attempt(20, 1, "new", "delivered"))
+		return each(control.TailLines{More: 1})
+	}}
+	shown, notes := forwarded(t, b, endpoint.GenerateSecret())
+	if len(shown) != 451 || shown[450] != "new" || len(notes) != 0 {
+		t.Errorf("%d are shown, the last as %s; notes: %q", len(shown), shown[len(shown)-1], notes)
+	}
+}
+
+// TestOldestForgotten: of more attempts than are remembered the newest are known again.
+func TestOldestForgotten(t *testing.T) {
+	t.Parallel()
+	b := &fakeBridge{}
+	var all []state.Attempt // the newest first
+	for i := range 25_000 {
+		all = append(all, attempt(25_000-i, 1, strconv.Itoa(25_000-i), "retry"))
+	}
+	b.tails = []func(func(control.TailLines) error) error{func(each func(control.TailLines) error) error {
+		return errors.Join(each(control.TailLines{}), each(control.TailLines{Items: all}), each(control.TailLines{Items: all[:20_000]}))
+	}}
+	if shown, _ := forwarded(t, b, endpoint.GenerateSecret()); len(shown) != 25_000 {
+		t.Errorf("%d are shown", len(shown))
+	}
+}
+
+// TestOneThatCannotBeSigned: it is shown with the reason, and the rest goes on.
+func TestOneThatCannotBeSigned(t *testing.T) {
+	t.Parallel()
+	tail := func(b *fakeBridge) {
+		b.kept = map[string]bool{"a": true, "b": true}
+		b.tails = []func(func(control.TailLines) error) error{func(each func(control.TailLines) error) error {
+			return errors.Join(each(control.TailLines{}), each(control.TailLines{Items: []state.Attempt{attempt(2, 1, "b", "delivered"), attempt(1, 1, "a", "delivered")}}))
+		}}
+	}
+	b := &fakeBridge{gone: true}
+	tail(b)
+	const gone = ": its endpoint is not there, not yours, or cannot be delivered to"
+	shown, _ := forwarded(t, b, endpoint.GenerateSecret())
+	if diff := cmp.Diff([]string{"a" + gone, "b" + gone}, shown); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	b = &fakeBridge{}
+	tail(b)
+	asymmetric := endpoint.GenerateSigningKey()
+	if shown, _ = forwarded(t, b, asymmetric); len(shown) != 2 || !strings.HasPrefix(shown[0], "a: sign as endpoint crm does: ") || strings.Contains(shown[0], asymmetric.Reveal()) {
+		t.Errorf("with a key of another kind: %q", shown)
 	}
 }

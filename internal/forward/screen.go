@@ -26,7 +26,7 @@ const (
 // Screen is a terminal with the list of what was forwarded, and the request and the answer of the chosen one.
 type Screen struct {
 	in, out *os.File
-	title   string
+	title   []string
 	words   func(string) string // of the language
 
 	list   []*Exchange
@@ -34,8 +34,8 @@ type Screen struct {
 	note   string
 }
 
-// NewScreen returns one; words translate what it says of itself.
-func NewScreen(in, out *os.File, title string, words func(string) string) *Screen {
+// NewScreen returns one with the lines of a title; words translate what it says of itself.
+func NewScreen(in, out *os.File, title []string, words func(string) string) *Screen {
 	return &Screen{in: in, out: out, title: title, words: words}
 }
 
@@ -153,13 +153,16 @@ func (s *Screen) add(e *Exchange) {
 
 // draw is the whole screen.
 func (s *Screen) draw(width, height int) string {
-	lines := []string{"\x1b[7m" + pad(s.title, width) + "\x1b[0m"}
+	var lines []string
+	for _, line := range s.title {
+		lines = append(lines, "\x1b[7m"+pad(line, width)+"\x1b[0m")
+	}
 	rows := max(3, height/3)
-	first := len(s.list) - rows
+	first, list := len(s.list)-rows, len(lines)+rows // the list ends in this line
 	if chosen := len(s.list) - 1 - s.chosen; chosen < first {
 		first = chosen
 	}
-	for i := max(first, 0); i < len(s.list) && len(lines) <= rows; i++ {
+	for i := max(first, 0); i < len(s.list) && len(lines) < list; i++ {
 		e := s.list[i]
 		line := pad(fmt.Sprintf("%s  %s  %-16s  %-28s  %s%s", e.Time.Format("15:04:05"), status(e), receiver.Printable(e.Endpoint), receiver.Printable(e.Event), marks(e), receiver.Printable(e.WebhookID)), width)
 		switch {
@@ -170,7 +173,7 @@ func (s *Screen) draw(width, height int) string {
 		}
 		lines = append(lines, line)
 	}
-	for len(lines) <= rows {
+	for len(lines) < list {
 		lines = append(lines, pad("", width))
 	}
 	for _, line := range s.detail() {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 	"gancho/internal/forward"
 	"gancho/internal/testservers"
@@ -48,7 +49,9 @@ func TestScreen(t *testing.T) {
 				t.Fatalf("%q is not shown:\n%q", text, all.String())
 			}
 		}
+		_, after, _ := strings.Cut(all.String(), text)
 		all.Reset()
+		all.WriteString(after)
 	}
 	press := func(key string) {
 		t.Helper()
@@ -63,8 +66,12 @@ func TestScreen(t *testing.T) {
 			Answer:  &webhook.ExchangeAnswer{Status: 202, Body: "accepted"},
 		}
 	}
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
+		t.Fatal(err)
+	}
+	secret := endpoint.GenerateSecret().Reveal()
 	exchanges, notes, ended := make(chan *forward.Exchange), make(chan string), make(chan error, 1)
-	screen := forward.NewScreen(slave, slave, "signed with whsec_x", func(text string) string { return "<" + text + ">" })
+	screen := forward.NewScreen(slave, slave, []string{"http://localhost:3000/a/rather/long/path/of/hooks", "signed with " + secret + ", which was made up"}, func(text string) string { return "<" + text + ">" })
 	go func() {
 		ended <- screen.Run(context.Background(), exchanges, notes, func(e *forward.Exchange) (*forward.Exchange, error) {
 			if e.Event == "b.new" {
@@ -75,6 +82,7 @@ func TestScreen(t *testing.T) {
 			return &again, nil
 		})
 	}()
+	await(secret) // whole
 	await("<nothing has come yet>")
 	exchanges <- exchange("a.new", "{\"id\":1,\"t\":\"\x1b[2J\"}")
 	await("accepted")
