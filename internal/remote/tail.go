@@ -46,7 +46,7 @@ func (c *Client) Tail(ctx context.Context, _ control.Actor, f state.Filter, each
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, maxTailLine)
 	for lines.Scan() {
-		silence.Reset(tailSilence)
+		silence.Reset(tailSilence) // also an empty line says that the bridge is there
 		text, is := strings.CutPrefix(lines.Text(), "data: ")
 		if !is {
 			continue
@@ -55,10 +55,11 @@ func (c *Client) Tail(ctx context.Context, _ control.Actor, f state.Filter, each
 		if err := json.Unmarshal([]byte(text), &came); err != nil {
 			return c.unreadable(err)
 		}
+		silence.Stop() // each may take long
 		if err := each(came); err != nil {
 			return err
 		}
-		silence.Reset(tailSilence) // each may have taken long
+		silence.Reset(tailSilence)
 	}
 	if err := lines.Err(); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
