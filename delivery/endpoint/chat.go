@@ -67,11 +67,12 @@ func (e *Endpoint) setChat() {
 }
 
 // chatQuery is the query of the URL with what makes the chat service say whether it has the message:
-// without wait, Discord answers 204 to one that it has not saved, too.
+// without wait, Discord answers 204 to one that it has not saved, too. An endpoint whose success is that
+// answer alone is left as it is: the 200 with the message would be repeated after it was saved.
 // https://docs.discord.com/developers/resources/webhook#execute-webhook
 func (e *Endpoint) chatQuery(query string) string {
 	names := strings.Split(query, "&")
-	if e.Chat() != Discord || slices.ContainsFunc(names, func(s string) bool { return s == "wait" || strings.HasPrefix(s, "wait=") }) {
+	if e.Chat() != Discord || !e.Success.takesWaited() || slices.ContainsFunc(names, func(s string) bool { return s == "wait" || strings.HasPrefix(s, "wait=") }) {
 		return query
 	}
 	if query != "" {

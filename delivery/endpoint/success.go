@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -115,6 +116,19 @@ func (s Success) Reach() int {
 		return 0
 	}
 	return min(maxReach, maxPatternWork/max(1, steps))
+}
+
+// takesWaited reports whether the answer of a Discord that is asked to wait, a 200 with the message, may count as delivered. A pattern
+// that matches an empty body is one for the 204.
+func (s Success) takesWaited() bool {
+	if len(s.Status) > 0 && !slices.ContainsFunc(s.Status, func(r [2]int) bool { return r[0] <= 200 && 200 <= r[1] }) {
+		return false
+	}
+	if s.Body == "" {
+		return true
+	}
+	empty, err := regexp.MatchString(s.Body, "")
+	return err != nil || !empty // Check reports the error
 }
 
 func (s Success) document() document {

@@ -186,6 +186,16 @@ func TestDiscordIsWaitedFor(t *testing.T) {
 			t.Errorf("the document has another url: %s", ep.Document())
 		}
 	}
+	for settings, want := range map[string]string{
+		"success: {status: 204}": "", "success: {status: [204, 201-203]}": "", "success: {body: '^$'}": "",
+		"success: {status: [200, 204]}": "wait=true", "success: {status: 200-299}": "wait=true", "success: {body: '\"id\"'}": "wait=true",
+	} {
+		ep := chat(t, "discord", url, settings)
+		sender.Send(t.Context(), ep, message())
+		if got := <-queries; got != want {
+			t.Errorf("%s: asked for %q, want %q", settings, got, want)
+		}
+	}
 	if ep := chat(t, "slack", url, ""); !ep.QueryTemplate().Fixed() || len(ep.QueryTemplate().Texts()) != 0 {
 		t.Error("Slack gets a query")
 	}
