@@ -10,7 +10,9 @@ remove | purge | 0)
 	slots=$(
 		{
 			[ -f /etc/gancho/gancho.yaml ] || [ -f /etc/gancho/gancho.yaml.rpmsave ] || echo gancho
-			sed -n "s/^ *slot: *[\"']\{0,1\}\([a-z0-9_]\{1,\}\).*/\1/p" /etc/gancho/*.yaml /etc/gancho/*.yaml.rpmsave 2>/dev/null
+			# Each key on a line of its own, also those of {dsn: ..., slot: ...}, and no comments.
+			sed 's/\(^\|[[:space:]]\)#.*//' /etc/gancho/*.yaml /etc/gancho/*.yaml.rpmsave 2>/dev/null | tr ',{}' '\n\n\n' |
+				sed -n "s/^[[:space:]]*[\"']\{0,1\}slot[\"']\{0,1\}[[:space:]]*:[[:space:]]*[\"']\{0,1\}\([a-z0-9_]\{1,\}\)[\"']\{0,1\}[[:space:]]*$/\1/p"
 		} | sort -u
 	)
 	cat <<'END'
@@ -21,6 +23,7 @@ END
 	for slot in $slots; do
 		echo "  SELECT pg_drop_replication_slot('$slot');"
 	done
+	[ -n "$slots" ] || echo "  SELECT pg_drop_replication_slot('NAME');   -- what source.slot is, and gancho where there is none"
 	cat <<'END'
   DROP PUBLICATION IF EXISTS gancho, gancho_insert;
   -- DROP SCHEMA gancho CASCADE;   -- endpoints, the log of deliveries and kept events, where there is a state.key
