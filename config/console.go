@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/internal/servercert"
 	"gancho/internal/strictyaml"
 )
 
@@ -20,7 +21,7 @@ type Console struct {
 	// PublicURL is the origin under which browsers reach it, such as https://webhooks.example.com; empty: http://, with TLS https://, and Listen.
 	PublicURL string
 	// TLS is the listener's.
-	TLS TLS
+	TLS servercert.Files
 	// Language is pt-BR or en: that of browsers that ask for neither.
 	Language string
 	// Embed are the origins whose pages may have it in a frame.
@@ -61,7 +62,10 @@ func (c *Console) decode(v value, file string) {
 	v.Map(
 		strictyaml.Optional("listen", func(v value) { c.Listen = listenAddress(v, defaultConsole) }),
 		strictyaml.Optional("public_url", func(v value) { public, c.PublicURL = v, decodeOrigin(v) }),
-		strictyaml.Optional("tls", func(v value) { c.TLS.decode(v, file) }),
+		strictyaml.Optional("tls", func(v value) {
+			c.TLS = decodeTLS(v, file)
+			checkTLS(v, c.TLS)
+		}),
 		strictyaml.Optional("language", func(v value) { c.Language = v.Choice("pt-BR", "en") }),
 		strictyaml.Optional("embed", func(v value) {
 			embed = v

@@ -3,10 +3,11 @@ package config
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
+	"gancho/internal/machine"
+	"gancho/internal/servercert"
 	"gancho/internal/strictyaml"
 )
 
@@ -18,10 +19,11 @@ type HTTP struct {
 	// MetricsToken is what the metrics ask for; empty: nothing.
 	MetricsToken Secret
 	// TLS is that of Listen and Metrics.
-	TLS TLS
+	TLS servercert.Files
 }
 
-func (h *HTTP) decode(v value, file string) {
+// decode returns what has the certificate, which is not read.
+func (h *HTTP) decode(v value, file string) (tls value) {
 	v.Map(
 		strictyaml.Optional("listen", func(v value) { h.Listen = listenAddress(v, "127.0.0.1:8620") }),
 		strictyaml.Optional("metrics", func(v value) {
@@ -37,8 +39,9 @@ func (h *HTTP) decode(v value, file string) {
 			}
 			h.MetricsToken = Secret(text)
 		}),
-		strictyaml.Optional("tls", func(v value) { h.TLS.decode(v, file) }),
+		strictyaml.Optional("tls", func(v value) { tls, h.TLS = v, decodeTLS(v, file) }),
 	)
+	return tls
 }
 
 // listenAddress is host:port, such as the example.
@@ -66,7 +69,7 @@ func (c *Config) Warnings() []string {
 	var out []string
 	for _, l := range []struct {
 		section, listen string
-		tls             TLS
+		tls             servercert.Files
 	}{{"http", c.HTTP.Listen, c.HTTP.TLS}, {"console", c.Console.Listen, c.Console.TLS}} {
 		if c.State.On() && l.listen != "" && !l.tls.On() && !loopback(l.listen) {
 			out = append(out, fmt.Sprintf("%s.listen is %s, beyond this machine, and the API speaks plain HTTP: whoever is on the network path reads its tokens and answers; "+
@@ -84,13 +87,8 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// loopback reports whether only this machine reaches the address. A name that is not
-// localhost may be anything.
+// loopback reports whether only this machine reaches the address.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return err == nil && machine.Loopback(host)
 }

@@ -57,6 +57,25 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 	return c, nil
 }
 
+// LoadHTTP reads of a configuration file where its bridge listens, for those who ask the one that runs: what else is in the file, and
+// whether a certificate that is being renewed has its key already, is no matter.
+func LoadHTTP(path string, env func(string) (string, bool)) (*HTTP, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w; name the file with --config", err)
+	}
+	d := strictyaml.Parse(path, src, env)
+	h := defaults().HTTP
+	if d.Root().IsMap() {
+		for _, entry := range d.Root().Entries() {
+			if entry.Name == "http" {
+				h.decode(entry.Value, path)
+			}
+		}
+	}
+	return &h, d.Errors().Err()
+}
+
 // Inspect is Load for those who look for mistakes: with the error it returns what of the
 // configuration could be read, the rest at its defaults. It is nil if the file cannot be read.
 func Inspect(path string, env func(string) (string, bool)) (*Config, error) {
@@ -98,7 +117,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
-		strictyaml.Optional("http", func(v value) { c.HTTP.decode(v, c.File) }),
+		strictyaml.Optional("http", func(v value) { checkTLS(c.HTTP.decode(v, c.File), c.HTTP.TLS) }),
 		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("notify", c.Notify.decode),

@@ -64,3 +64,35 @@ func TestListenerTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadHTTP: a health check asks the bridge that runs, whatever else the file has by now.
+func TestLoadHTTP(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	testservers.WriteCertificate(t, dir, "a", time.Hour)
+	testservers.WriteCertificate(t, dir, "b", time.Hour)
+	file := filepath.Join(dir, "gancho.yaml")
+	for text, want := range map[string]string{
+		"http: {listen: '127.0.0.1:8999', tls: {certificate: a.pem, key: a.key}}":  "127.0.0.1:8999",
+		"http: {listen: '127.0.0.1:8999', tls: {certificate: a.pem, key: b.key}}":  "127.0.0.1:8999", // half renewed
+		"http: {listen: '127.0.0.1:8999', tls: {certificate: c.pem, key: b.key}}":  "127.0.0.1:8999",
+		"source: {dsn: '${UNSET}'}\nhttp: {tls: {certificate: a.pem, key: b.key}}": "127.0.0.1:8620",
+		"http: {listen: '8999', tls: {certificate: a.pem, key: a.key}}":            "",
+		"http: {listen: '127.0.0.1:8999', tls: {certificate: a.pem}}":              "",
+		"http: {listen: ": "",
+	} {
+		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := config.LoadHTTP(file, env)
+		if (want == "") != (err != nil) {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err == nil && (h.Listen != want || !h.TLS.On()) {
+			t.Errorf("%s: %+v", text, h)
+		}
+	}
+	if _, err := config.LoadHTTP(filepath.Join(dir, "none.yaml"), env); err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("no file: %v", err)
+	}
+}

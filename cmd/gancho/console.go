@@ -108,7 +108,7 @@ func consoleURL(c *config.Console) string {
 	if _, port, err := net.SplitHostPort(c.Listen); c.PublicURL == "" && (err != nil || port == "0") {
 		return ""
 	}
-	return cmp.Or(c.PublicURL, scheme(&c.TLS)+"://"+c.Listen)
+	return cmp.Or(c.PublicURL, scheme(c.TLS)+"://"+c.Listen)
 }
 
 // consoleOptions are those of the configuration; nil: there is no console.
@@ -124,7 +124,7 @@ func consoleOptions(c *config.Console, log zerolog.Logger) (*bridge.ConsoleOptio
 		o.Tenants = append(o.Tenants, console.Tenant(t))
 	}
 	var err error
-	if o.Certificate, err = openCertificate(&c.TLS, log); err != nil {
+	if o.Certificate, err = openCertificate(c.TLS, log); err != nil {
 		return nil, err
 	}
 	if o.Screens, err = readScreens(c.Screens); err != nil {

@@ -133,9 +133,9 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 	if c.State.On() {
 		o.State = func(ctx context.Context) (*state.Store, error) { return openState(ctx, c) }
 	}
-	for where, t := range map[string]*config.TLS{"http.tls": &c.HTTP.TLS, "console.tls": &c.Console.TLS} {
+	for where, t := range map[string]servercert.Files{"http.tls": c.HTTP.TLS, "console.tls": c.Console.TLS} {
 		if t.On() {
-			o.Listeners = append(o.Listeners, doctor.Listener{Where: where, Files: servercert.Files(*t)})
+			o.Listeners = append(o.Listeners, doctor.Listener{Where: where, Files: t})
 		}
 	}
 	for _, s := range c.Doctor.Snooze {

@@ -46,19 +46,11 @@ func (f *healthFlags) run(cmd *cobra.Command) error {
 	}
 	base, client := strings.TrimRight(f.url, "/"), http.DefaultClient
 	if base == "" {
-		c, err := config.Load(f.config, variable)
+		c, err := config.LoadHTTP(f.config, variable)
 		if err != nil {
 			return err
 		}
-		bridge, err := bridgeHere(&c.HTTP)
-		if err != nil {
-			return err
-		}
-		transport, err := bridge.transport()
-		if err != nil {
-			return err
-		}
-		base, client = bridge.address, &http.Client{Transport: transport}
+		base, client = bridgeHere(cmd.Context(), c), &http.Client{Transport: healthTransport()}
 	} else if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {
 		return usageError{fmt.Errorf("--url %q: write one such as http://127.0.0.1:8620", f.url)}
 	}

@@ -1,50 +1,46 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/rs/zerolog"
 
 	"gancho/config"
+	"gancho/internal/machine"
 	"gancho/internal/servercert"
 )
 
-// here is the bridge of this machine's configuration, as commands beside it reach it.
-type here struct {
-	address string // such as https://127.0.0.1:8620
-	// certificate is the listener's, in PEM; empty: it speaks plain HTTP.
-	certificate []byte
+// bridgeHere is the address of the bridge at http.listen of this machine's configuration, as commands beside it reach it, such as
+// https://127.0.0.1:8620.
+func bridgeHere(ctx context.Context, c *config.HTTP) string {
+	return scheme(c.TLS) + "://" + reachable(ctx, c.Listen)
 }
 
-// bridgeHere is the one at http.listen.
-func bridgeHere(c *config.HTTP) (here, error) {
-	h := here{address: scheme(&c.TLS) + "://" + reachable(c.Listen)}
-	var err error
+// certificateHere is the one of http.tls, in PEM, which a bridge has to show that a token is sent to; empty: it speaks plain HTTP.
+func certificateHere(c *config.HTTP) (text []byte, err error) {
 	if c.TLS.On() {
-		if h.certificate, err = os.ReadFile(c.TLS.Certificate); err != nil {
+		if text, err = os.ReadFile(c.TLS.Certificate); err != nil {
 			err = fmt.Errorf("read http.tls.certificate: %w", err)
 		}
 	}
-	return h, err
+	return text, err
 }
 
-// transport asks it by no proxy. The caller closes its connections.
-func (h *here) transport() (*http.Transport, error) {
-	t := &http.Transport{DisableKeepAlives: true}
-	if len(h.certificate) == 0 {
-		return t, nil
-	}
-	var err error
-	t.TLSClientConfig, err = servercert.Pin(h.certificate)
-	return t, err
+// healthTransport asks the bridge here for its health, by no proxy. The caller closes its connections.
+func healthTransport() *http.Transport {
+	// Nothing secret is sent. The files may be another user's, or just being renewed, while the bridge is well.
+	return &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}} //nolint:gosec // as above
 }
 
 // scheme is that of a listener's addresses.
-func scheme(t *config.TLS) string {
+func scheme(t servercert.Files) string {
 	if t.On() {
 		return "https"
 	}
@@ -52,15 +48,16 @@ func scheme(t *config.TLS) string {
 }
 
 // openCertificate reads a listener's certificate; nil: it has none.
-func openCertificate(t *config.TLS, log zerolog.Logger) (*servercert.Certificate, error) {
+func openCertificate(t servercert.Files, log zerolog.Logger) (*servercert.Certificate, error) {
 	if !t.On() {
 		return nil, nil // the listener speaks plain HTTP, which is no mistake
 	}
-	return servercert.Open(servercert.Files(*t), log)
+	return servercert.Open(t, log)
 }
 
-// reachable is an address to listen on as one to connect to from this machine.
-func reachable(listen string) string {
+// reachable is an address to listen on as one to connect to from this machine. A name is looked up, because a token is sent without TLS
+// only to an address that is known to be this machine's.
+func reachable(ctx context.Context, listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return listen
@@ -71,6 +68,20 @@ func reachable(listen string) string {
 		host = "127.0.0.1"
 	case err == nil && ip.IsUnspecified():
 		host = "::1"
+	case err != nil && !machine.Loopback(host):
+		host = ownAddress(ctx, host)
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// ownAddress is the address of a name that is this machine's, preferably one of IPv4, as for a listener; the name: there is none.
+func ownAddress(ctx context.Context, name string) string {
+	all, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", name) // whoever connects by the name says what is wrong with it
+	slices.SortStableFunc(all, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() })
+	for _, address := range all {
+		if text := address.Unmap().String(); machine.Own(text) {
+			return text
+		}
+	}
+	return name
 }

@@ -111,7 +111,7 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := openCertificate(&c.HTTP.TLS, log)
+	certificate, err := openCertificate(c.HTTP.TLS, log)
 	if err != nil {
 		return nil, err
 	}

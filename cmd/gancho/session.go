@@ -214,19 +214,11 @@ func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 func (s *session) readiness(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
 	defer cancel()
-	bridge, err := bridgeHere(&s.config.HTTP)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, bridgeHere(ctx, &s.config.HTTP)+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	transport, err := bridge.transport()
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, bridge.address+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	answer, err := transport.RoundTrip(request)
+	answer, err := healthTransport().RoundTrip(request)
 	if err != nil {
 		return nil // it runs elsewhere, or not at all
 	}

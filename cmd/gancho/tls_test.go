@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"gancho/internal/machine"
 	"gancho/internal/testservers"
 )
 
@@ -90,6 +92,24 @@ func TestListenersTLS(t *testing.T) {
 		t.Errorf("doctor: exit %d\n%s", code, out)
 	}
 
+	// By a user who may not read the certificate, while the bridge is well.
+	other := strings.TrimSuffix(s.path, ".yaml") + "-other.yaml"
+	settings, err := os.ReadFile(s.path)
+	if err == nil {
+		err = os.WriteFile(other, []byte(strings.ReplaceAll(string(settings), "certificate: first.pem", "certificate: "+testservers.Unreadable(t))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"status"}, {"health"}} {
+		if code, stdout, stderr := command(t, append(args, "--config", other)...); code != 0 {
+			t.Errorf("%v of another user: exit %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	if _, stdout, stderr := command(t, "doctor", "--only", "listener.*", "--config", other); strings.Count(stdout, "this user may not read its files") != 2 {
+		t.Errorf("doctor of another user:\n%s%s", stdout, stderr)
+	}
+
 	// At a desk, which trusts the certificate or does not.
 	token := decoded[struct{ Token string }](s, "tokens", "create", "mesa", "--role", "viewer").Token
 	_, port, _ := net.SplitHostPort(at)
@@ -130,9 +150,49 @@ func TestListenersTLS(t *testing.T) {
 	}
 	b.signal(syscall.SIGHUP)
 	b.waitLog("reload refused")
+	if out := s.ok("health"); out != "ready\n" {
+		t.Errorf("health beside half a pair: %q", out)
+	}
 	if answer, err := asks(t, next).Get("https://" + at + "/healthz"); err != nil {
 		t.Errorf("after a refused reload: %v", err)
 	} else {
 		_ = answer.Body.Close()
+	}
+}
+
+// TestWhyByName: http.listen may be a name of this machine; and what is wrong with it is said of it, not of a flag that nobody gave.
+func TestWhyByName(t *testing.T) {
+	t.Parallel()
+	w := &world{t: t, dir: t.TempDir()}
+	port := closedPort(t)[len("127.0.0.1:"):]
+	file := filepath.Join(w.dir, "gancho.yaml")
+	w.env = []string{"GANCHO_TOKEN=gancho_teste"}
+	if err := os.WriteFile(filepath.Join(w.dir, "rules.yaml"), []byte("rules: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		code int
+		text string
+	}
+	cases := map[string]answer{"192.0.2.1:" + port: {2, `http.listen: "http://192.0.2.1:` + port + `" has no TLS`}}
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := net.DefaultResolver.LookupHost(t.Context(), name); err == nil && slices.ContainsFunc(all, machine.Own) {
+		cases[name+":"+port] = answer{1, "ask gancho run at http://"} // where nobody is
+	} else {
+		t.Logf("%s is no name of this machine: %v, %v", name, all, err)
+	}
+	for listen, want := range cases {
+		text := "source: {dsn: 'host=127.0.0.1 port=1 dbname=a'}\nqueue: {redis: 'redis://127.0.0.1:1/0'}\nrules: [rules.yaml]\nhttp: {listen: '" + listen + "'}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := w.start("why", "--table", "cobrancas", "--key", "1", "--config", file)
+		b.wait(want.code)
+		if !strings.Contains(b.text(), want.text) || strings.Contains(b.text(), "--url: ") {
+			t.Errorf("%s: %s", listen, b.text())
+		}
 	}
 }

@@ -79,6 +79,7 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 // ask asks the bridge at --url, or at http.listen of the configuration.
 func (f *whyFlags) ask(cmd *cobra.Command) error {
 	at, token := cmp.Or(f.url, os.Getenv("GANCHO_URL")), givenToken()
+	from := "--url"
 	var certificate []byte // of the bridge here
 	s := &session{cmd: cmd, json: f.json, place: place{zone: time.Local}}
 	if at == "" || token == "" {
@@ -88,11 +89,10 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 		}
 		defer s.close()
 		if at == "" {
-			bridge, err := bridgeHere(&s.config.HTTP)
-			if err != nil {
+			if certificate, err = certificateHere(&s.config.HTTP); err != nil {
 				return err
 			}
-			at, certificate = bridge.address, bridge.certificate
+			at, from = bridgeHere(cmd.Context(), &s.config.HTTP), "http.listen"
 		}
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), whyTimeout)
@@ -113,7 +113,7 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 	}
 	client, err := remote.New(remote.Options{Address: at, Token: token, Version: version, Certificate: certificate})
 	if err != nil {
-		return usageError{fmt.Errorf("--url: %w", err)}
+		return usageError{fmt.Errorf("%s: %w", from, err)}
 	}
 	defer client.Close()
 	s.operations = client

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/language"
+	"gancho/internal/machine"
 	"gancho/internal/presets"
 	"gancho/internal/state"
 )
@@ -165,7 +165,7 @@ func (c *console) isOurs(host string) bool {
 	if strings.EqualFold(host, c.public.Host) {
 		return true
 	}
-	return isLoopback(c.public.Hostname()) && isLoopback(hostname(host))
+	return machine.Loopback(c.public.Hostname()) && machine.Loopback(hostname(host))
 }
 
 func hostname(host string) string {
@@ -173,11 +173,6 @@ func hostname(host string) string {
 		return name
 	}
 	return strings.Trim(host, "[]")
-}
-
-func isLoopback(name string) bool {
-	ip, err := netip.ParseAddr(name)
-	return strings.EqualFold(name, "localhost") || err == nil && ip.IsLoopback()
 }
 
 // routes are the screens' and those of the frame around them.

@@ -9,12 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
+	"gancho/internal/machine"
 	"gancho/internal/servercert"
 )
 
@@ -107,10 +106,10 @@ func CheckAddress(text string) (string, error) {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return "", &AddressError{alone(text), "is not the address of a gancho run; write such as https://webhooks.example.com:8622"}
 	case u.Hostname() == "":
-		return "", &AddressError{text, "has no host; write such as https://webhooks.example.com:8622"}
+		return "", &AddressError{alone(text), "has no host; write such as https://webhooks.example.com:8622"}
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return "", &AddressError{u.Scheme + "://" + u.Host, "has to stand alone, without a path, a user or a query"}
-	case u.Scheme == "http" && !here(u.Hostname()):
+	case u.Scheme == "http" && !machine.Own(u.Hostname()):
 		return "", &AddressError{text, "has no TLS, and a token would cross the network readable by others; write https:// (http.tls there, or a reverse proxy before http.listen, has the certificate), or go through a tunnel to 127.0.0.1"}
 	}
 	return u.Scheme + "://" + strings.ToLower(u.Host), nil
@@ -118,27 +117,7 @@ func CheckAddress(text string) (string, error) {
 
 // alone is what was given for an address, without the user and the password that may be before its host.
 func alone(text string) string {
-	_, host, with := strings.Cut(text, "@")
-	if !with {
-		return text
-	}
-	return host
-}
-
-// here reports whether a host is this machine: what is sent to an address of its own does not leave it.
-func here(host string) bool {
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return strings.EqualFold(host, "localhost")
-	}
-	if address.IsLoopback() {
-		return true
-	}
-	own, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr() == address.Unmap()
-	})
+	return text[strings.LastIndexByte(text, '@')+1:] // a password may have one, too
 }
 
 // request is one of the API's.

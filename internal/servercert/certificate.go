@@ -17,8 +17,11 @@ import (
 // lookEvery is how often the files are looked at, while there are handshakes.
 const lookEvery = time.Second
 
-// Files are those of a certificate with its chain and of its key, in PEM.
+// Files are those of a certificate with its chain and of its key, in PEM; none: the listener speaks plain HTTP.
 type Files struct{ Certificate, Key string }
+
+// On reports whether the listener speaks TLS.
+func (f Files) On() bool { return f.Certificate != "" }
 
 // Read reads both, and says of a mistake what to do. Its leaf is parsed.
 func (f Files) Read() (*tls.Certificate, error) {
@@ -54,8 +57,9 @@ type Certificate struct {
 
 	mu     sync.Mutex
 	pair   *tls.Certificate
-	seen   state // of the files, when they were read last
+	seen   state // of the files, when they were read last; a read that failed is tried again
 	looked time.Time
+	failed string // why the last read did, which is logged
 }
 
 // Open reads the files.
@@ -68,15 +72,16 @@ func Open(f Files, log zerolog.Logger) (*Certificate, error) {
 func (c *Certificate) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen, _ = c.files.look() // what is not there cannot be read either
+	now, _ := c.files.look() // what is not there cannot be read either
 	c.looked = time.Now()
-	return c.readLocked()
+	return c.readLocked(now)
 }
 
-func (c *Certificate) readLocked() error {
+// readLocked reads the files, whose state was this before.
+func (c *Certificate) readLocked(now state) error {
 	pair, err := c.files.Read()
 	if err == nil {
-		c.pair = pair
+		c.pair, c.seen, c.failed = pair, now, ""
 	}
 	return err
 }
@@ -91,11 +96,14 @@ func (c *Certificate) current() *tls.Certificate {
 	c.looked = time.Now()
 	now, _ := c.files.look() // as above
 	if now == c.seen {
+		c.failed = ""
 		return c.pair
 	}
-	c.seen = now
-	if err := c.readLocked(); err != nil {
-		c.log.Error().Err(err).Msg("certificate not reloaded; the one before stays in use")
+	if err := c.readLocked(now); err != nil {
+		if c.failed != err.Error() {
+			c.failed = err.Error()
+			c.log.Error().Err(err).Msg("certificate not reloaded; the one before stays in use")
+		}
 		return c.pair
 	}
 	c.log.Info().Str("file", c.files.Certificate).Time("expires", c.pair.Leaf.NotAfter).Msg("certificate reloaded")

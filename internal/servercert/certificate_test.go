@@ -3,6 +3,7 @@ package servercert_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -89,6 +90,54 @@ func TestCertificate(t *testing.T) {
 		}
 		if err := os.Remove(key); err != nil {
 			t.Fatal(err)
+		}
+		sees("second")
+		sees("second")
+		if n := strings.Count(log.String(), "the one before stays in use"); n != 2 {
+			t.Errorf("said %d times of two reasons: %s", n, log.String())
+		}
+		replace(t, nextKey, key)
+		sees("second")
+	})
+}
+
+// TestReadAgain: what could not be read is read again, although its time and size stay as they are, as those of a file do whose owner or
+// mode is set after it is written.
+func TestReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certificate, key := testservers.WriteCertificate(t, dir, "first", time.Hour)
+	next, nextKey := testservers.WriteCertificate(t, dir, "second", 2*time.Hour)
+	synctest.Test(t, func(t *testing.T) {
+		c, err := servercert.Open(servercert.Files{Certificate: certificate, Key: key}, zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sees := func(want string) {
+			t.Helper()
+			<-time.After(2 * time.Second) // of the test's own clock
+			hello, err := c.Config().GetCertificate(&tls.ClientHelloInfo{})
+			if err != nil || hello.Leaf.Subject.CommonName != want {
+				t.Errorf("%v, %v; want %s", hello.Leaf.Subject.CommonName, err, want)
+			}
+		}
+		replace(t, next, certificate)
+		text, err := os.ReadFile(nextKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+		for _, text := range [][]byte{bytes.Repeat([]byte{'x'}, len(text)), text} {
+			err := errors.Join(os.WriteFile(key, text, 0o600), os.Chtimes(key, written, written))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text[0] == 'x' {
+				sees("first")
+				if c.Reload() == nil {
+					t.Error("it is reloaded")
+				}
+			}
 		}
 		sees("second")
 	})
