@@ -6,6 +6,7 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FOR         ?=
 FUZZTIME    ?= 10s
+RUNBOOKS    ?=
 PKG         ?= ./...
 TESTFLAGS   ?=
 SERVERS     ?=
@@ -148,6 +149,18 @@ test-chart: $(HELM) ## Lint and render the Helm chart
 
 $(HELM):
 	GOFLAGS= GOBIN=$(@D) $(GO) install helm.sh/helm/v3/cmd/helm@$(HELMVERSION)
+
+.PHONY: monitoring
+monitoring: ## Write packaging/monitoring from internal/monitoring (RUNBOOKS=https://.../ begins the alerts' links)
+	$(GO) test ./internal/monitoring -run TestFiles -count=1 -args -update -runbooks '$(RUNBOOKS)'
+
+.PHONY: test-monitoring
+test-monitoring: ## Test the rules with promtool, and each query of the dashboard in a Prometheus that scrapes a bridge (installs Prometheus)
+	@.ci/deps postgresql redis prometheus
+	promtool check rules packaging/monitoring/gancho.rules.yml
+	promtool test rules packaging/monitoring/gancho.cases.yml
+	promtool check config deploy/prometheus.yml
+	$(GO) test ./cmd/gancho -run TestMonitoring -count=1 -v -args -prometheus "$$(command -v prometheus)"
 
 .PHONY: vuln
 vuln: ## Look up the dependencies in Go's vulnerability database
