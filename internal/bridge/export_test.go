@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
@@ -440,4 +443,24 @@ const (
 // Recent is recent, with webhook-ids as Answer makes them.
 func (v Verdicts) Recent(rule string, n int) (control.RecentChanges, error) {
 	return v.recent(rule, n, testWebhookID)
+}
+
+// Described are the metrics that /metrics may show, by their names, with their labels.
+func Described() map[string][]string {
+	m := newMetrics()
+	m.build("", "")
+	all := make(chan *prometheus.Desc)
+	go func() {
+		m.registry.Describe(all)
+		close(all)
+	}()
+	// A Desc gives its name and labels in its text only.
+	text := regexp.MustCompile(`^Desc\{fqName: "([^"]*)", .*, variableLabels: \{([^}]*)\}\}$`)
+	described := map[string][]string{}
+	for d := range all {
+		if m := text.FindStringSubmatch(d.String()); m != nil {
+			described[m[1]] = strings.Split(m[2], ",")
+		}
+	}
+	return described
 }
