@@ -34,7 +34,7 @@ func TestFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			// They are mounted into containers of other users.
-			if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // see above
+			if err := os.Chmod(path, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -16,7 +16,7 @@ type template struct {
 	Discovery []struct {
 		UUID   string
 		Key    string
-		Items  []item `yaml:"item_prototypes"`
+		Items  []item               `yaml:"item_prototypes"`
 		Master struct{ Key string } `yaml:"master_item"`
 	} `yaml:"discovery_rules"`
 	Macros []struct{ Macro string }
