@@ -10,6 +10,9 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/dispatch"
 	"gancho/delivery/webhook"
+	"gancho/internal/api"
+	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // metrics are what /metrics shows. Durations are in seconds, sizes in bytes.
@@ -127,7 +130,47 @@ func newMetrics() *metrics {
 		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.beginAtZero()
 	return m
+}
+
+// beginAtZero makes the series whose labels are known: the first count of one that begins with it is no increase to who watches.
+func (m *metrics) beginAtZero() {
+	for _, outcome := range []string{"sent", "failed", "dropped"} {
+		m.mails.WithLabelValues(outcome)
+	}
+	for _, kind := range []string{"attempt", "event", "dead_letter"} {
+		m.records.WithLabelValues(kind)
+	}
+	for _, reason := range []string{api.FailedMissing, api.FailedInvalid, api.FailedThrottled, "metrics"} {
+		m.loginFailures.WithLabelValues(reason)
+	}
+	for _, kind := range []state.JobKind{state.Resend, state.Redrive, state.RedriveParked, state.Backfill} {
+		for _, to := range []state.JobState{state.Done, state.Canceled, state.Failed} {
+			m.jobs.WithLabelValues(string(kind), string(to))
+		}
+	}
+}
+
+// rules is beginAtZero for what the rules make.
+func (m *metrics) rules(rules *mapping.Ruleset) {
+	for _, event := range rules.EventNames() {
+		m.parked.WithLabelValues(event)
+	}
+	for _, table := range rules.TableNames() {
+		m.gaps.WithLabelValues(table.String())
+	}
+	for _, identity := range rules.TimerRules() {
+		rule, _ := rules.TimerRule(identity)
+		for _, outcome := range []string{timerFired, timerNone, timerLate, timerFailed} {
+			m.timers.WithLabelValues(rule.Event, outcome)
+		}
+	}
+	for _, s := range rules.Schedules() {
+		for _, outcome := range []string{"done", "failed", "skipped"} {
+			m.scheduleRuns.WithLabelValues(s.Event(), outcome)
+		}
+	}
 }
 
 // build adds what the process was built from.

@@ -194,4 +194,5 @@ func (c *capture) watch(rules *mapping.Ruleset) {
 	c.ruled.Store(&ruled)
 	c.bound.Store(rules)
 	c.tables.want(rules)
+	c.metrics.rules(rules)
 }
