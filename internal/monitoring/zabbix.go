@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // zabbixExport is what Zabbix 7.0 exports and imports: the fields in its order, and only what differs from its defaults.
@@ -102,6 +103,7 @@ type (
 	}
 	zabbixMacro struct {
 		Macro       string `yaml:"macro"`
+		Type        string `yaml:"type,omitempty"`
 		Value       string `yaml:"value,omitempty"`
 		Description string `yaml:"description"`
 	}
@@ -126,8 +128,8 @@ func zabbixTemplateFile() zabbixExport {
 		Description: "Ponte Gancho: captura do PostgreSQL, Redis, endpoints e banco de estado, lidos de /metrics. Configure {$GANCHO.URL} no host.",
 		Tags:        []zabbixTag{{"class", "application"}, {"target", "gancho"}},
 		Macros: []zabbixMacro{
-			{"{$GANCHO.METRICS.TOKEN}", "", "O token de http.metrics_token, se houver."},
-			{"{$GANCHO.URL}", "http://127.0.0.1:8620", "Endereço de http.metrics, ou de http.listen, sem /metrics."},
+			{"{$GANCHO.METRICS.TOKEN}", "SECRET_TEXT", "", "O token de http.metrics_token, se houver."},
+			{"{$GANCHO.URL}", "", "http://127.0.0.1:8620", "Endereço de http.metrics, ou de http.listen, sem /metrics."},
 		},
 	}
 	endpoints := zabbixDiscovery{
@@ -220,7 +222,8 @@ func zabbixExpression(w *Watch, a *Alert) string {
 	}
 	switch {
 	case c.Absent:
-		return fmt.Sprintf("nodata(%s,%s)=1", this, duration(a.For))
+		// The page is read once a minute: one that comes a little late is no silence.
+		return fmt.Sprintf("nodata(%s,%s)=1", this, duration(a.For+time.Minute))
 	case c.Increases:
 		return fmt.Sprintf("max(%s,%s)>0", this, duration(window))
 	case c.Share != "":
