@@ -60,9 +60,10 @@ func (rs *Ruleset) indexTimed() {
 // timers, with their positions and numbers: as if the row were inserted at the time that was due, which is now() and
 // the event's Time. A row that is not there, or for which when is not true, makes none, and neither does a timer whose
 // rule is gone. What cannot be computed is given to Park. The Mapper is one for this alone, with numbered rules and a
-// source. Its errors are those of Resolve, a *SchemaError where the rule no longer fits its table, and ErrTooMuch: the rows
-// are too large for so many timers at once.
+// source. Its errors are those of Resolve, a *SchemaError where the rule no longer fits its table, or a lookup the database or
+// its privileges, under any policy, and ErrTooMuch: the rows are too large for so many timers at once.
 func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
+	m.firing = true
 	rows, err := m.timedRows(ctx, timers, sink)
 	if err != nil {
 		return err
@@ -90,8 +91,12 @@ func (m *Mapper) Fire(ctx context.Context, timers []Timer, sink Sink) error {
 // fireOn applies a rule to the row of a timer that is due.
 func (m *Mapper) fireOn(b *boundRule, t *Timer, row []cdc.Datum, sink Sink) error {
 	c := &cdc.Change{Position: t.Position, Tx: &cdc.Transaction{Commit: t.Commit, Time: t.Due}, Op: cdc.Timer, Relation: b.table.Relation, New: row}
+	plan := m.timedPlan(b)
+	if m.firing && plan.broken != nil {
+		return plan.broken
+	}
 	m.load(c)
-	return m.apply(m.timedPlan(b), t.N, c, sink)
+	return m.apply(plan, t.N, c, sink)
 }
 
 // FireAfter fires a timer on what changes, in order, have made of its row, for who has no table to read it from. The TimerChange is one

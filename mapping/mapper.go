@@ -53,6 +53,8 @@ type Mapper struct {
 	// keeps: parked changes are kept whole. redrives: what is mapped was parked before,
 	// and what no longer fits is parked again under any policy.
 	keeps, redrives bool
+	// firing: timers are fired. A query that no longer fits ends that under any policy: there is no change that could be parked.
+	firing bool
 	// keepsEvents: events have their change with them.
 	keepsEvents bool
 	// unreadParent: what is parked is a parent of which the key alone is known.

@@ -156,6 +156,10 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		if isBroken(err) {
 			err = m.source.explain(ctx, what, err, q.lookup.batch, m.rules.denied)
 		}
+		// Also what fails within a routine, perhaps for some rows only, is to be waited for: see firing.
+		if fault := cdc.FaultOf(err); m.firing && (isBroken(err) || fault == cdc.FaultDenied || fault == cdc.FaultSchema) {
+			return fmt.Errorf("%w: %w", errPermanent, q.lookup.schemaError(err))
+		}
 		deniedWithin := cdc.FaultOf(err) == cdc.FaultDenied && inRoutine(err) // perhaps for some rows only
 		if deniedWithin || q.lookup.expression != nil && ofRow(err, len(sets), attempts) {
 			return fmt.Errorf("%w: %w", errRow, err)
@@ -168,6 +172,9 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 			q.rows[set].reason += "; " + refusalHint(err)
 		}
 	})
+	if broken, is := errors.AsType[*SchemaError](err); is {
+		return broken
+	}
 	if err == nil && !answered {
 		m.source.note(what, denied)
 	} else {
