@@ -104,6 +104,17 @@ func (c *compiler) after(p *program, r *rule, scope *expr.Scope, g group) {
 	}
 }
 
+// tellTimersApart refuses a second rule with after for an event and table: their timers, which Redis has under what Identities has, would be
+// those of the other one once a rule is put before them or removed.
+func (b *binder) tellTimersApart(others []*boundRule, bound *boundRule) {
+	for _, o := range others {
+		if o.after != nil && bound.after != nil && o.event == bound.event {
+			b.mistake(bound.after.value, -1, "give each an event of its own, or write one rule, whose after may be a CASE",
+				"the rule at %s has after, too, for this event and table, and their timers cannot be told apart", o.place())
+		}
+	}
+}
+
 // bindAfter checks what a rule with after needs of its table.
 func (b *binder) bindAfter(bound *boundRule, c *compiler) {
 	r, t := bound.rule, bound.table

@@ -119,6 +119,7 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 		if !rs.addTransactional(bound) {
 			b.mistake(rule.value, -1, "", "there are more than %d rules with collapse, children or root_only", maxRulesPerTable)
 		}
+		b.tellTimersApart(rs.byTable[name], bound)
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
 	}

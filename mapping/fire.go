@@ -5,13 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gancho/cdc"
 )
 
 // Timer is one that is due: the position of the change that has set it, and its rule. That is what Identities has, not a
-// number: numbers are those of an epoch, and a timer may wait into the next one. N is the number that the rule had then.
+// number: numbers are those of an epoch, and a timer may wait into the next one. N is what its event, or what is parked, has as N: whatever its sink tells timers apart by.
 type Timer struct {
 	cdc.Position
 	N    int
@@ -181,8 +182,12 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 		b, found := m.rules.timed[rule], map[string][]cdc.Datum{}
 		what := "rows whose timers are due for " + b.event + " of " + b.place()
 		read := func(part []string) error { return m.readTimed(ctx, b, part, found, &size, len(timers) > 1) }
-		// A value outside of the range of the column: no such row exists.
-		_, err := readInParts(ctx, m.source, what, nil, keys, read, func(string, error) {})
+		refused := map[string]error{}
+		_, err := readInParts(ctx, m.source, what, nil, keys, read, func(key string, err error) {
+			if !noSuchKey(err) {
+				refused[key] = err
+			}
+		})
 		if !errors.Is(err, ErrTooMuch) {
 			m.source.note(what, err)
 		}
@@ -190,8 +195,21 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 			return nil, fmt.Errorf("read %s: %w", what, withoutData(err))
 		}
 		out[rule] = found
+		for i := range timers {
+			t := &timers[i]
+			if failed := refused[string(t.Key)]; t.Rule == rule && failed != nil {
+				if err := m.parkTimer(b, t, sink, "the row cannot be read: "+withoutData(failed).Error()); err != nil {
+					return nil, err
+				}
+			}
+		}
 	}
 	return out, nil
+}
+
+// noSuchKey: the server refuses a key as none that the column's type, as it is now, can have, so that no row has it.
+func noSuchKey(err error) bool {
+	return slices.Contains([]string{"22003", "22007", "22008", "22P02"}, cdc.SQLState(err))
 }
 
 // parkTimer gives a timer whose row is not known to the sink.

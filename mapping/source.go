@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type Source struct {
 	seen snapshot
 	// queries so far; waiting for a transaction counts as one.
 	queries int
+	// waiter is what waits while the source cannot be read; "": capture.
+	waiter string
 	// paused is called before every wait; tests set it.
 	paused func()
 }
@@ -81,6 +84,12 @@ func NewSource(dsn string, encoding cdc.Encoding, log zerolog.Logger) *Source {
 // that the stream comes from, there or on a physical replica.
 func (s *Source) Of(identity cdc.Identity) *Source {
 	s.identity = &identity
+	return s
+}
+
+// For names what waits while the source cannot be read, such as timers, where that is not capture.
+func (s *Source) For(waiter string) *Source {
+	s.waiter = waiter
 	return s
 }
 
@@ -359,7 +368,7 @@ func (s *Source) retry(ctx context.Context, what string, attempt func() error) e
 		s.waiting.Store(&shown)
 		if time.Since(logged) >= logEvery {
 			logged = time.Now()
-			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and retries")
+			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; " + cmp.Or(s.waiter, "capture waits") + " and retries")
 		}
 		if s.paused != nil {
 			s.paused()

@@ -69,7 +69,9 @@ func TestWhyTexts(t *testing.T) {
 	}
 	view.Changes = append(view.Changes, change(9, "update", false, rule(control.WhyTimerCanceled), rule(control.WhyTimerWaits), waits(func(*control.WhyRule) {}),
 		waits(func(r *control.WhyRule) { r.Due = at.Add(time.Hour) }), waits(func(r *control.WhyRule) { r.CanceledBy = at.Add(time.Minute) }),
-		waits(func(r *control.WhyRule) { r.SetAgainBy = at.Add(time.Minute) })))
+		waits(func(r *control.WhyRule) { r.SetAgainBy = at.Add(time.Minute) }), waits(func(r *control.WhyRule) {
+			r.Endpoints = []control.WhyEndpoint{{Endpoint: "crm", Attempts: []state.Attempt{{Time: at.Add(time.Minute), Number: 1, Outcome: "delivered", Status: 200}}}}
+		})))
 	view.Changes = append(view.Changes, control.WhyChange{Time: at.Add(time.Minute), Position: "0/16B3750", Op: "read", Job: 7, Rules: []control.WhyRule{rule(control.WhyEvent, func(r *control.WhyRule) {
 		r.WebhookID, r.Endpoints = "01234567-001-00000000016b3750-000000000000-0000", []control.WhyEndpoint{{Endpoint: "crm"}, {Endpoint: "fila", Refused: control.RefusedBackfill}}
 	})}})

@@ -176,12 +176,14 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: the backfill is for another tenant"
 	case control.WhyTimerSet:
 		switch {
+		case r.Sent():
+			return "the change set the row's timer, which was due: event " + r.WebhookID
 		case !r.Due.IsZero():
 			return fmt.Sprintf("waits until %s: event %s comes then, if no change cancels it", clock(r.Due), r.WebhookID)
 		case !r.CanceledBy.IsZero():
-			return "no event: the change sets the row's timer, and that of " + clock(r.CanceledBy) + " cancels it"
+			return "no event: the change sets the row's timer, and that of " + clock(r.CanceledBy) + " cancels it if it was not due before"
 		case !r.SetAgainBy.IsZero():
-			return "no event: the change sets the row's timer, and that of " + clock(r.SetAgainBy) + " sets it again"
+			return "no event: the change sets the row's timer, and that of " + clock(r.SetAgainBy) + " sets it again if it was not due before"
 		}
 		return "no event yet: the change sets the row's timer; when it is due, and no later change cancels it, event " + r.WebhookID
 	case control.WhyTimerCanceled:

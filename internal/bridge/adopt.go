@@ -43,6 +43,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	c.next.Store(bound)
 	c.typesBound.Store(types)
 	c.watch(bound)
+	signal(c.stage.timers) // some may have lost their rule
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,8 +38,10 @@ type scheduledRun struct {
 	of   state.Schedule
 	due  time.Time
 	part int64 // that was stored last
+	// passed is how many scheduled times before it are not made up.
+	passed int
 
-	queried    time.Duration // how long the source was read
+	queried    time.Duration // how long a query ran that failed
 	rows       int64
 	uncomputed int64
 	reason     string
@@ -52,6 +55,7 @@ func (r *scheduledRun) carryOut(ctx context.Context) error {
 			return err
 		}
 		r.part = 0
+		r.tellPassed(r.rule, &r.of, r.passed)
 	}
 	pending, err := r.store.PendingPart(ctx, r.of.ID, r.due)
 	if err == nil && pending != nil {
@@ -72,9 +76,10 @@ func (r *scheduledRun) carryOut(ctx context.Context) error {
 	source, reading := r.source(), time.Now()
 	err = r.rule.Run(ctx, source, r.due, spool.write)
 	source.Close(ctx)
-	r.queried = time.Since(reading)
 	if err == nil {
 		err = spool.rewind()
+	} else {
+		r.queried = time.Since(reading)
 	}
 	if err != nil {
 		return err
@@ -188,11 +193,11 @@ func (p *scheduledPart) make(ctx context.Context, rows [][]cdc.Datum) (*state.Sc
 
 // Event adds the event of a row.
 func (p *scheduledPart) Event(e *mapping.Event) error {
-	m := state.ScheduledMessage{Payload: append(json.RawMessage{}, e.Data...), Message: webhook.Message{
+	m := state.ScheduledMessage{Payload: slices.Clone(e.Data), Message: webhook.Message{
 		ID: p.webhookID(), Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Op: e.Op.String(), Version: e.Version,
 	}}
 	if len(e.Errors) > 0 {
-		m.Failing = append(json.RawMessage{}, e.Errors...)
+		m.Failing = slices.Clone(e.Errors)
 	}
 	m.Data, m.Errors = m.Payload, m.Failing
 	if len(e.Tags) > 0 {

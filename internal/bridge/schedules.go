@@ -29,8 +29,8 @@ const (
 	scheduleRetire = 24 * time.Hour
 )
 
-// scheduleRetry is the wait between two attempts at a run. It is scheduleRest times as long as the query ran, too: one
-// that fails whenever it is repeated is not what the source works at most.
+// scheduleRetry is the wait between two attempts at a run. It is scheduleRest times as long as a query ran that failed, too:
+// one that fails whenever it is repeated is not what the source works at most.
 var scheduleRetry = retry.Backoff{Min: time.Second, Max: time.Minute}
 
 const scheduleRest = 9
@@ -107,9 +107,10 @@ func (s *schedules) run(ctx context.Context) error {
 
 // dueRun is a run that is due.
 type dueRun struct {
-	rule *mapping.Scheduled
-	of   state.Schedule
-	due  time.Time
+	rule   *mapping.Scheduled
+	of     state.Schedule
+	due    time.Time
+	passed int // scheduled times before it that are not made up
 }
 
 // look begins the runs that are due, those whose last run is longest ago first, and returns when the next one is.
@@ -136,7 +137,7 @@ func (s *schedules) look(ctx context.Context, all []*mapping.Scheduled, running 
 		if of.Last != nil {
 			s.metrics.scheduleLast.WithLabelValues(of.Event).Set(float64(of.Last.Due.Unix()))
 		}
-		at, err := s.when(ctx, rule, &of, now)
+		at, passed, err := s.when(ctx, rule, &of, now)
 		switch {
 		case err != nil:
 			return next, err
@@ -144,7 +145,7 @@ func (s *schedules) look(ctx context.Context, all []*mapping.Scheduled, running 
 		case at.After(now):
 			next = earlier(next, s.now().Add(at.Sub(now)))
 		default:
-			ready = append(ready, dueRun{rule, of, at})
+			ready = append(ready, dueRun{rule, of, at, passed})
 		}
 	}
 	slices.SortStableFunc(ready, func(a, b dueRun) int { return a.of.Since.Compare(b.of.Since) })
@@ -193,16 +194,17 @@ func (s *schedules) retire(ctx context.Context, all []*mapping.Scheduled, now ti
 	return err
 }
 
-// when returns at which time a run of a schedule is to begin, or to go on, which may be past; zero: a run is under way.
-func (s *schedules) when(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (time.Time, error) {
+// when returns at which time a run of a schedule is to begin, or to go on, which may be past; zero: a run is under way. As of due,
+// passed are the times before it that are not made up.
+func (s *schedules) when(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (at time.Time, passed int, err error) {
 	attempt := s.attempt(of.Event)
 	switch {
 	case attempt.running:
-		return time.Time{}, nil
+		return time.Time{}, 0, nil
 	case attempt.next.After(s.now()):
-		return now.Add(attempt.next.Sub(s.now())), nil
+		return now.Add(attempt.next.Sub(s.now())), 0, nil
 	case !of.Due.IsZero():
-		return of.Due, nil
+		return of.Due, 0, nil
 	case of.Since.After(now.Add(clocksApart)):
 		s.clocks.about(fmt.Errorf("the schedule of %s has run for %s, which is to come: a clock was wrong then; it runs for no time before. To have it run sooner: UPDATE gancho.schedules SET since = now() WHERE id = %d; in the state database",
 			of.Event, of.Since.In(s.Location).Format(time.RFC3339), of.ID))
@@ -213,7 +215,7 @@ func (s *schedules) when(ctx context.Context, rule *mapping.Scheduled, of *state
 // begin begins a run, unless as many as may are under way: those are not waited for.
 func (s *schedules) begin(ctx context.Context, due *dueRun, running *errgroup.Group) {
 	event := due.of.Event
-	run := &scheduledRun{schedules: s, rule: due.rule, of: due.of, due: due.due.In(s.Location), part: due.of.Part}
+	run := &scheduledRun{schedules: s, rule: due.rule, of: due.of, due: due.due.In(s.Location), part: due.of.Part, passed: due.passed}
 	s.set(event, func(a *scheduleAttempt) { a.running = true })
 	if !running.TryGo(func() error { s.carryOut(ctx, run); return nil }) {
 		s.set(event, func(a *scheduleAttempt) { a.running = false })
@@ -221,13 +223,12 @@ func (s *schedules) begin(ctx context.Context, due *dueRun, running *errgroup.Gr
 }
 
 // due returns the scheduled time that is to be run next, which may be to come. Those that passed while nothing ran are made
-// up as catch_up says.
-func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (time.Time, error) {
-	due := rule.Timetable().Next(of.Since, s.Location)
+// up as catch_up says; passed are those that are not, which is told once the run has begun.
+func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.Schedule, now time.Time) (due time.Time, passed int, err error) {
+	due = rule.Timetable().Next(of.Since, s.Location)
 	if due.IsZero() || due.After(now) || rule.CatchUp() == mapping.CatchUpAll {
-		return due, nil
+		return due, 0, nil
 	}
-	passed := 0
 	for {
 		later := rule.Timetable().Next(due, s.Location)
 		if later.IsZero() || later.After(now) {
@@ -235,22 +236,24 @@ func (s *schedules) due(ctx context.Context, rule *mapping.Scheduled, of *state.
 		}
 		due, passed = later, passed+1
 	}
-	late := rule.CatchUp() == mapping.CatchUpNone && now.Sub(due) > scheduleLate
-	if late {
-		passed++
-	}
-	if passed > 0 {
-		s.Log.Warn().Str("event", of.Event).Str("rule", rule.Place()).Int("times", passed).Time("since", of.Since).
-			Msg("scheduled times passed while nothing ran; they are not made up, as catch_up of the rule says")
-		s.metrics.scheduleRuns.WithLabelValues(of.Event, "skipped").Add(float64(passed))
-	}
-	if !late {
-		return due, nil
+	if rule.CatchUp() != mapping.CatchUpNone || now.Sub(due) <= scheduleLate {
+		return due, passed, nil
 	}
 	if err := s.store.SkipRuns(ctx, of.ID, due); err != nil {
-		return time.Time{}, ignoreConflict(err)
+		return time.Time{}, 0, ignoreConflict(err)
 	}
-	return rule.Timetable().Next(due, s.Location), nil
+	s.tellPassed(rule, of, passed+1)
+	return rule.Timetable().Next(due, s.Location), 0, nil
+}
+
+// tellPassed logs and counts scheduled times that are not made up.
+func (s *schedules) tellPassed(rule *mapping.Scheduled, of *state.Schedule, passed int) {
+	if passed == 0 {
+		return
+	}
+	s.Log.Warn().Str("event", of.Event).Str("rule", rule.Place()).Int("times", passed).Time("since", of.Since).
+		Msg("scheduled times passed while nothing ran; they are not made up, as catch_up of the rule says")
+	s.metrics.scheduleRuns.WithLabelValues(of.Event, "skipped").Add(float64(passed))
 }
 
 // ignoreConflict: another process was faster, and the next look tells.

@@ -44,7 +44,7 @@ type timerLane struct {
 }
 
 func newTimerLane(t *timers, patience time.Duration) *timerLane {
-	return &timerLane{timers: t, patience: patience, page: timersPage, source: t.newLookup()}
+	return &timerLane{timers: t, patience: patience, page: timersPage, source: t.newLookup().For("timers wait")}
 }
 
 func (l *timerLane) close(ctx context.Context) { l.source.Close(context.WithoutCancel(ctx)) }
@@ -104,9 +104,9 @@ func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.Pending
 	endpoints := l.endpointsNow()
 	round := &firing{
 		timerLane: l, mark: mark, endpoints: endpoints, router: queue.NewRouter(endpoints),
-		due: map[setting]*queue.FiredTimer{}, failed: map[*queue.FiredTimer]bool{},
+		fired: make([]queue.FiredTimer, len(due)), failed: map[*queue.FiredTimer]bool{},
 	}
-	fired, outcomes := make([]queue.FiredTimer, len(due)), map[*queue.FiredTimer]string{}
+	fired, outcomes := round.fired, map[*queue.FiredTimer]string{}
 	wanted := map[string][]mapping.Timer{}
 	for i, d := range due {
 		f := &fired[i]
@@ -123,8 +123,7 @@ func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.Pending
 				return err
 			}
 			f.Message.ID = id
-			round.due[setting{d.ID.Position(), d.ID.N()}] = f
-			wanted[d.Rule] = append(wanted[d.Rule], mapping.Timer{Position: d.ID.Position(), N: d.ID.N(), Rule: d.Rule, Key: d.Key, Due: d.Due})
+			wanted[d.Rule] = append(wanted[d.Rule], mapping.Timer{Position: d.ID.Position(), N: i, Rule: d.Rule, Key: d.Key, Due: d.Due})
 		}
 	}
 	for _, rule := range sortedKeys(wanted) {
@@ -202,19 +201,14 @@ type firing struct {
 	router *queue.Router
 	// endpoints are those of the router.
 	endpoints []endpoint.Endpoint
-	due       map[setting]*queue.FiredTimer
-	failed    map[*queue.FiredTimer]bool
-}
-
-// setting is the change that has set a timer, and the timer's rule.
-type setting struct {
-	cdc.Position
-	n int
+	// fired are the timers, which the mapper knows by their places here: positions repeat in other epochs.
+	fired  []queue.FiredTimer
+	failed map[*queue.FiredTimer]bool
 }
 
 func (f *firing) Event(e *mapping.Event) error {
-	t := f.due[setting{e.Position, e.N}]
-	if f.bytes += len(e.Data) + len(e.Errors); f.bytes > firedBytes && len(f.due) > 1 {
+	t := &f.fired[e.N]
+	if f.bytes += len(e.Data) + len(e.Errors); f.bytes > firedBytes && len(f.fired) > 1 {
 		return errManyBytes
 	}
 	t.Message = webhook.Message{
@@ -253,7 +247,7 @@ func (f *firing) sequence(fired []queue.FiredTimer) error {
 
 // Park implements mapping.Sink: there is no change that could be kept, so that the timer is dropped, and that is told.
 func (f *firing) Park(p *mapping.Parked) error {
-	f.failed[f.due[setting{p.Position, p.N}]] = true
+	f.failed[&f.fired[p.N]] = true
 	f.Log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).Uint64("ordinal", p.Ordinal).
 		Str("reason", p.Reason).Msg("the event of a timer cannot be computed; it is not sent")
 	return nil

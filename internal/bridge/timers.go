@@ -45,14 +45,23 @@ const (
 type timers struct {
 	*capture
 	complaint complaint
-	// clock and shown, the events in the metric of pending timers, are of the lane of all rules.
+	// clock, shown, the events in the metric of pending timers, and gone, the rules of timers that were warned of, are of the lane of
+	// all rules.
 	clock sourceClock
 	shown map[string]int64
+	gone  map[string]bool
 
 	mu       sync.Mutex
-	stuck    map[string]*complaint // the rules of the other lane; guarded by mu
+	stuck    map[string]*stuckRule // the rules of the other lane; guarded by mu
 	sequence uint64                // of the newest event, without its position; guarded by mu
 	sticks   chan struct{}         // capacity 1: a rule was added to stuck
+}
+
+// stuckRule is one whose timers cannot be fired.
+type stuckRule struct {
+	complaint
+	place string
+	err   error // why, when that was last found
 }
 
 // sourceClock estimates the source's clock by the time that has passed since it was read: that does not jump when this machine's clock is set.
@@ -66,7 +75,7 @@ func (c *sourceClock) now() (time.Time, bool) {
 
 // runTimers fires timers while this process captures, until the context ends.
 func (c *capture) runTimers(ctx context.Context) error {
-	t := &timers{capture: c, stuck: map[string]*complaint{}, sticks: make(chan struct{}, 1), complaint: complaint{
+	t := &timers{capture: c, stuck: map[string]*stuckRule{}, sticks: make(chan struct{}, 1), complaint: complaint{
 		log: c.Log, failed: "timers cannot be fired; those that are due are late, and none is lost", again: "timers are fired again",
 	}}
 	group, ctx := errgroup.WithContext(ctx)
@@ -91,6 +100,9 @@ func (t *timers) runDue(ctx context.Context) error {
 		}
 		timer.Stop()
 		if !t.firing() {
+			if !t.capturing() { // who does shows them
+				t.count(nil)
+			}
 			wait = timersAway
 			continue
 		}
@@ -161,16 +173,24 @@ func (t *timers) turn(ctx context.Context, lane *timerLane) (time.Duration, erro
 	return 0, lane.fireUpTo(ctx, mark, queue.WhichTimers{But: stuck})
 }
 
-// count shows how many timers are pending.
+// count shows how many timers are pending, and warns of those whose rule is gone while it can still be put back.
 func (t *timers) count(pending map[string]queue.TimerCount) {
-	rules, counts := t.bound.Load(), map[string]int64{}
+	rules, counts, gone := t.bound.Load(), map[string]int64{}, map[string]bool{}
 	for event := range t.shown {
 		counts[event] = 0
 	}
 	for rule, of := range pending {
-		known, _ := rules.TimerRule(rule)
+		known, is := rules.TimerRule(rule)
 		counts[known.Event] += of.Pending
+		if is {
+			continue
+		}
+		if gone[rule] = true; !t.gone[rule] {
+			t.Log.Warn().Str("of", rule).Int64("timers", of.Pending).Time("next", of.Next).
+				Msg("timers wait whose rule is gone, or has no after any more; they are dropped when they are due, unless it is put back")
+		}
 	}
+	t.gone = gone
 	for event, n := range counts {
 		t.metrics.timersPending.WithLabelValues(event).Set(float64(n))
 	}
@@ -245,41 +265,53 @@ func (t *timers) stuckRules() []string {
 // stick moves a rule to the other lane.
 func (t *timers) stick(rule string, err error) {
 	of, _ := t.bound.Load().TimerRule(rule)
-	c := &complaint{
+	r := &stuckRule{place: of.Place, err: err, complaint: complaint{
 		log:    t.Log.With().Str("rule", of.Place).Str("event", of.Event).Logger(),
 		failed: "the timers of a rule cannot be fired; they are late, none is lost, and those of other rules are fired",
 		again:  "the timers of the rule are fired again",
-	}
+	}}
 	t.mu.Lock()
-	t.stuck[rule] = c
+	t.stuck[rule] = r
+	t.showStuckLocked()
 	t.mu.Unlock()
-	c.about(err)
-	t.timersTrouble.Store(&stuckTimersError{rule: of.Place, err: err})
+	r.about(err)
 	signal(t.sticks)
+}
+
+// showStuckLocked has readiness name one of the rules that are stuck, always the same one.
+func (t *timers) showStuckLocked() {
+	rules := sortedKeys(t.stuck)
+	if len(rules) == 0 {
+		t.timersTrouble.Store(nil)
+		return
+	}
+	first := t.stuck[rules[0]]
+	t.timersTrouble.Store(&stuckTimersError{rule: first.place, err: first.err})
 }
 
 // complain says again that the timers of a rule cannot be fired.
 func (t *timers) complain(rule string, err error) {
 	t.mu.Lock()
-	c := t.stuck[rule]
+	r := t.stuck[rule]
+	if r != nil {
+		r.err = err
+		t.showStuckLocked()
+	}
 	t.mu.Unlock()
-	if c != nil {
-		c.about(err)
+	if r != nil {
+		r.about(err)
 	}
 }
 
 // unstick moves a rule back.
 func (t *timers) unstick(rule string) {
 	t.mu.Lock()
-	c := t.stuck[rule]
+	r := t.stuck[rule]
 	delete(t.stuck, rule)
-	left := len(t.stuck)
+	t.showStuckLocked()
 	t.mu.Unlock()
-	if c != nil {
-		c.over()
-	}
-	if left == 0 {
-		t.timersTrouble.Store(nil)
+	if r != nil {
+		r.over()
 	}
 	signal(t.stage.timers)
 }
@@ -288,18 +320,20 @@ func (t *timers) unstick(rule string) {
 func (t *timers) release() {
 	t.mu.Lock()
 	clear(t.stuck)
+	t.showStuckLocked()
 	t.mu.Unlock()
-	t.timersTrouble.Store(nil)
 }
 
 // runStuck is the lane of the rules whose timers could not be fired.
 func (t *timers) runStuck(ctx context.Context) error {
 	lanes := map[string]*timerLane{}
-	defer func() {
+	closeLanes := func() {
 		for _, lane := range lanes {
 			lane.close(ctx)
 		}
-	}()
+		clear(lanes)
+	}
+	defer closeLanes()
 	backoff := retry.Backoff{Min: stuckSoon, Max: complainEvery}
 	for tries := 0; ; {
 		if len(t.stuckRules()) == 0 {
@@ -317,6 +351,7 @@ func (t *timers) runStuck(ctx context.Context) error {
 		if !t.firing() {
 			if !t.capturing() {
 				t.release()
+				closeLanes()
 			}
 			continue
 		}

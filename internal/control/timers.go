@@ -67,7 +67,7 @@ func (s *Service) timerPlace(event, table, number string) string {
 	return ""
 }
 
-// addTimers adds to the view until when timers wait, and which changes have ended them.
+// addTimers adds to the view until when timers wait.
 func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) error {
 	if q.Key == "" {
 		return nil // it asks about a change, and a row's timers are found by its key
@@ -92,12 +92,25 @@ func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) erro
 					r.Due = t.Due
 				}
 			}
-			if r.Due.IsZero() {
+		}
+	}
+	return nil
+}
+
+// endTimers notes which later changes have ended timers, but of those whose events were sent.
+func (v *WhyView) endTimers() {
+	for i := range v.Changes {
+		for j := range v.Changes[i].Rules {
+			if r := &v.Changes[i].Rules[j]; r.Outcome == WhyTimerSet && r.Due.IsZero() && !r.Sent() {
 				r.endTimer(v.Changes[i+1:])
 			}
 		}
 	}
-	return nil
+}
+
+// Sent reports whether the delivery log has an attempt to send the event.
+func (r *WhyRule) Sent() bool {
+	return slices.ContainsFunc(r.Endpoints, func(e WhyEndpoint) bool { return len(e.Attempts) > 0 })
 }
 
 // endTimer notes which of the later changes has canceled the timer that a change has set, or has set it again.

@@ -114,7 +114,8 @@ type WhyRule struct {
 	Conjunct string `json:"conjunct,omitempty"`
 	// WebhookID is that of the event, of the one that a timer makes when it is due, or the one that the event of a parked change would have.
 	WebhookID string `json:"webhook_id,omitempty"`
-	// Due is until when the timer waits that the change has set. Else it was canceled, or set again, by a later change: of this time.
+	// Due is until when the timer waits that the change has set. Else a later change, of this time, has canceled it or set it
+	// again, unless it was due before: where the log has its event, they are zero.
 	Due        time.Time `json:"due,omitzero"`
 	CanceledBy time.Time `json:"canceled_by,omitzero"`
 	SetAgainBy time.Time `json:"set_again_by,omitzero"`
@@ -182,7 +183,9 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	if err != nil {
 		return WhyView{}, err
 	}
-	return v, s.join(ctx, a, &v)
+	err = s.join(ctx, a, &v)
+	v.endTimers()
+	return v, err
 }
 
 // RecentChanges are the newest changes that the process that captures remembers.

@@ -52,11 +52,11 @@ type ScheduledPart struct {
 	Rows     []RowHash
 }
 
-// ScheduledMessage is an event with all that is sent of it.
+// ScheduledMessage is an event with all that is sent of it, whose bytes are kept as they are: what is sent again after a death is the same.
 type ScheduledMessage struct {
 	webhook.Message
 
-	Payload, Failing json.RawMessage
+	Payload, Failing []byte
 }
 
 const (

@@ -1,7 +1,6 @@
 package state_test
 
 import (
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -63,7 +62,7 @@ func TestSchedules(t *testing.T) {
 				t.Errorf("a run that goes on is %+v", of)
 			}
 			part := &state.ScheduledPart{Number: 1, Rows: []state.RowHash{row(1), row(2)}, Messages: []state.ScheduledMessage{
-				{Message: webhook.Message{ID: "a", Type: event, Key: "é\x00", Op: "schedule", Time: due, Tags: []string{"x=€"}}, Payload: json.RawMessage(`{"nome":"São \u0000 €"}`), Failing: json.RawMessage(`["x"]`)},
+				{Message: webhook.Message{ID: "a", Type: event, Key: "é\x00", Op: "schedule", Time: due, Tags: []string{"x=€"}}, Payload: []byte("{\"nome\": \"São \\u0000 € <a&b>\u2028\"}"), Failing: []byte(`[ "x" ]`)},
 			}}
 			check(nil, s.StorePart(ctx, of.ID, due, part))
 			check(state.ErrConflict, s.StorePart(ctx, of.ID, due, part))
