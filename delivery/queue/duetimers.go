@@ -232,7 +232,11 @@ func (q *Queue) registerAll(ctx context.Context, endpoints []string) error {
 	for i, e := range endpoints {
 		names[i] = e
 	}
-	return q.register(ctx, names...)
+	err := q.register(ctx, names...)
+	if err == nil && q.cluster != nil { // who has taken over may not know one that is new
+		err = q.comparesToken(ctx, q.Token())
+	}
+	return err
 }
 
 // runFire runs the script for those of the endpoints.
@@ -266,6 +270,15 @@ func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTi
 
 func firedMark(f *FiredTimer) string { return "timer " + f.ID.String() }
 
+// fireInSlotScript appends an event to one side stream, once, unless the stream's copy of the token is newer. KEYS: the side stream, the
+// jobs' positions, the copy. ARGV: the mark, how long Redis keeps it, the token; 0: none was taken.
+var fireInSlotScript = redis.NewScript(`
+local newest = tonumber(ARGV[3])
+if newest > 0 and tonumber(redis.call('GET', KEYS[3]) or '0') > newest then return redis.error_reply('FENCED by a newer token') end
+if redis.call('HSETNX', KEYS[2], ARGV[1], '1') == 1 then redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4)) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1`)
+
 // fireInSlots queues the events of timers for the endpoints of a cluster, each once: Redis keeps a mark with it.
 func (q *Queue) fireInSlots(ctx context.Context, endpoints []string, fired []FiredTimer) error {
 	for _, e := range endpoints {
@@ -275,8 +288,12 @@ func (q *Queue) fireInSlots(ctx context.Context, endpoints []string, fired []Fir
 				if !slices.Contains(f.Endpoints, e) {
 					continue
 				}
-				args := append([]any{firedMark(f), jobAge.Milliseconds()}, sideFields(&f.Message, false)...)
-				if err := unparkInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e)}, args...).Err(); err != nil {
+				args := append([]any{firedMark(f), jobAge.Milliseconds(), q.Token()}, sideFields(&f.Message, false)...)
+				err := fireInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e), q.keys.tokenOf(e)}, args...).Err()
+				if err != nil && isReply(err) && refuses(err, "FENCED") {
+					err = ErrFenced
+				}
+				if err != nil {
 					return unreachable(err)
 				}
 			}

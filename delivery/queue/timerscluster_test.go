@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -82,6 +83,12 @@ func TestTimersInCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := open() // takes over
+	if err := q.FireInSlots(t.Context(), endpoints[:5], first[30:]); !errors.Is(err, queue.ErrFenced) {
+		t.Errorf("the former process queues events: %v", err)
+	}
+	if err := q.FireTimers(t.Context(), first[30:]); !errors.Is(err, queue.ErrFenced) {
+		t.Errorf("the former process fires timers: %v", err)
+	}
 	if err := next.FireTimers(t.Context(), due(next)); err != nil {
 		t.Fatal(err)
 	}
