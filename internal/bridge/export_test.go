@@ -431,6 +431,26 @@ func (c *sourceClock) Now() (time.Time, bool) { return c.now() }
 // NewTimers are timers without a source.
 func NewTimers() *timers { return &timers{} }
 
+// NewStuckTimers are timers of no rules, of which some may be stuck.
+func NewStuckTimers() *timers {
+	c := &capture{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), stage: &stage{timers: make(chan struct{}, 1)}}
+	c.bound.Store(&mapping.Ruleset{})
+	return &timers{capture: c, stuck: map[string]*stuckRule{}, sticks: make(chan struct{}, 1)}
+}
+
+// Stick is stick, Unstick is unstick, and Release release.
+func (t *timers) Stick(rule string, err error) { t.stick(rule, err) }
+func (t *timers) Unstick(rule string)          { t.unstick(rule) }
+func (t *timers) Release()                     { t.release() }
+
+// Trouble is what readiness says of the timers.
+func (t *timers) Trouble() error {
+	if stuck := t.timersTrouble.Load(); stuck != nil {
+		return stuck.err
+	}
+	return nil
+}
+
 // Sequences is sequences.
 func (t *timers) Sequences(at time.Time, n int) uint64 { return t.sequences(at, n) }
 

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"gancho/delivery/queue/queuetest"
@@ -91,6 +93,76 @@ func TestScheduleWaitsForRoom(t *testing.T) {
 	queuetest.Eventually(t, "its end", func() bool { return w.known().Last != nil })
 	if of := w.known(); of.Failure != "" || of.Last.Events != 1 || w.Read.Load() != 1 {
 		t.Errorf("the run was %+v, and the source was read %d times", of, w.Read.Load())
+	}
+}
+
+// A fault behind a long query that succeeded does not hold the run up for many times as long: only a query that fails is spared.
+func TestScheduleFaultAfterQuery(t *testing.T) {
+	t.Parallel()
+	w := newScheduleWorld(t, `
+    schedule: daily 08:00
+    query: select id from linhas, pg_sleep(2)
+    columns: [id]
+`)
+	w.exec("insert into linhas values (1, 1)")
+	if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), w.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	do := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("alter table gancho.scheduled_rows rename to elsewhere")
+	var passed atomic.Int64 // by the clock, which stands otherwise
+	w.Now = func() time.Time { return eight.Add(time.Duration(passed.Load())) }
+	stop := w.start()
+	defer stop()
+	queuetest.Eventually(t, "a run that fails", func() bool { return w.known().Failure != "" })
+	do("alter table gancho.elsewhere rename to scheduled_rows")
+	passed.Store(int64(10 * time.Second)) // less than nine times the query, and more than the first wait
+	queuetest.Eventually(t, "its end", func() bool { return w.known().Last != nil })
+}
+
+// Times that passed are told once for each schedule, also of those that wait until others have run.
+func TestSchedulePassedOnce(t *testing.T) {
+	t.Parallel()
+	w := newScheduleWorld(t, everyDay)
+	const schedules = 7 // more than run at once
+	rules := "rules:\n"
+	for i := range schedules {
+		rules += fmt.Sprintf("  - {event: e%d, schedule: daily 08:00, query: 'select 1 as id from pg_sleep(1)', columns: [id]}\n", i)
+		if err := w.Store.AddSchedule(t.Context(), w.Slot, fmt.Sprint("e", i), eight.Add(-3*dayLong)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.bindAll(rules)
+	log := &strings.Builder{}
+	w.Log = zerolog.New(zerolog.SyncWriter(log))
+	w.Now = func() time.Time { return eight }
+	stop := w.start()
+	queuetest.Eventually(t, "the end of all", func() bool {
+		all, err := w.Store.Schedules(t.Context(), w.Slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := 0
+		for _, of := range all {
+			if of.Last != nil {
+				ended++
+			}
+		}
+		return ended == schedules
+	})
+	stop()
+	if n := strings.Count(log.String(), "scheduled times passed while nothing ran"); n != schedules {
+		t.Errorf("it is told %d times:\n%s", n, log)
 	}
 }
 

@@ -31,6 +31,7 @@ type scheduleWorld struct {
 
 	t      testing.TB
 	conn   *pgx.Conn // to the source
+	state  string    // the DSN of the state database
 	client *redis.Client
 }
 
@@ -45,11 +46,11 @@ func newScheduleWorld(t testing.TB, rule string) *scheduleWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.conn.Close(context.Background()) })
-	dsn := pg.Database(t, "")
-	if _, err := migrations.Apply(ctx, dsn); err != nil {
+	w.state = pg.Database(t, "")
+	if _, err := migrations.Apply(ctx, w.state); err != nil {
 		t.Fatal(err)
 	}
-	if w.Store, err = state.Open(ctx, state.Options{DSN: dsn, Logger: zerolog.Nop()}); err != nil {
+	if w.Store, err = state.Open(ctx, state.Options{DSN: w.state, Logger: zerolog.Nop()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Store.Close)

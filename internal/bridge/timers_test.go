@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,4 +43,29 @@ func TestTimerSequences(t *testing.T) {
 	if second < first+500 || third < second+500 || fourth < third+500 || fourth >= 1<<48 {
 		t.Errorf("%d, %d, %d, %d", first, second, third, fourth)
 	}
+}
+
+// TestStuckTimersTrouble: readiness names a rule that is stuck, and none that was.
+func TestStuckTimersTrouble(t *testing.T) {
+	t.Parallel()
+	first, second := errors.New("first"), errors.New("second")
+	timers := bridge.NewStuckTimers()
+	expect := func(want error) {
+		t.Helper()
+		if got := timers.Trouble(); !errors.Is(got, want) || want == nil && got != nil {
+			t.Errorf("readiness says %v, want %v", got, want)
+		}
+	}
+	timers.Stick("a", first)
+	timers.Stick("b", second)
+	timers.Unstick("b")
+	expect(first)
+	timers.Stick("b", second)
+	timers.Unstick("a")
+	expect(second)
+	timers.Unstick("b")
+	expect(nil)
+	timers.Stick("a", first)
+	timers.Release()
+	expect(nil)
 }
