@@ -428,7 +428,7 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}
-	if err := b.checkParents(ctx, bound); err != nil {
+	if err := b.checkRowsRead(ctx, bound); err != nil {
 		return nil, err
 	}
 	if b.denials > denials {

@@ -228,8 +228,11 @@ func (m *Mapper) readParentRows(ctx context.Context, txs []*cdc.Transaction, b *
 		}
 		return err
 	}
-	// A value outside of the range of the parent's column: no such parent exists.
-	refused := func(string, error) {}
+	refused := func(key string, err error) {
+		if !noSuchKey(err) {
+			wanted[key].reason = "its parent cannot be read: " + withoutData(err).Error()
+		}
+	}
 	keys := slices.Sorted(maps.Keys(wanted))
 	rest, err := readInParts(ctx, m.source, what, m.unseen(txs...), keys, read, refused)
 	m.source.note(what, err)
@@ -285,17 +288,32 @@ func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*
 	})
 }
 
-// checkParents has the server check that the rows of the rule's table can be read.
-func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
-	rel := bound.table.Relation
-	keys := columnIndexes(rel, bound.familyKey)
-	if len(bound.children) == 0 || slices.Contains(keys, -1) || b.saved != nil {
-		return nil // a mistake has been reported, or there is no server to ask
+// rowsRead is the query by which the rule reads rows of its table: parents of children that have changed, or rows whose timers are due.
+// false: it reads none, or a mistake has been reported.
+func (b *boundRule) rowsRead() (read ruleQuery, is bool) {
+	keys, columns := columnIndexes(b.table.Relation, b.familyKey), b.familyKey
+	read = ruleQuery{kind: "parents", title: "children", what: "parents of " + b.event + " of " + b.place()}
+	if b.after != nil {
+		keys, columns = columnIndexes(b.table.Relation, b.table.PrimaryKey), b.table.PrimaryKey
+		read.kind, read.title, read.what = "timers", "after", timersOf(b)
 	}
-	sql, _ := parentQuery(bound, rel, keys)
-	err := tryBatch(ctx, b.conn, b.room.path, sql, len(keys))
+	read.value, read.arguments, read.rules = b.rule.tableValue, len(columns), []*boundRule{b}
+	read.sql, _ = parentQuery(b, b.table.Relation, keys)
+	return read, (len(b.children) > 0 || b.after != nil && len(keys) > 0) && !slices.Contains(keys, -1)
+}
+
+// checkRowsRead has the server check that the rows of the rule's table can be read, if it reads them.
+func (b *binder) checkRowsRead(ctx context.Context, bound *boundRule) error {
+	read, is := bound.rowsRead()
+	if !is || b.saved != nil {
+		return nil // or there is no server to ask
+	}
+	err := tryBatch(ctx, b.conn, b.room.path, read.sql, read.arguments)
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	title := "children need to read rows of " + rel.TableName().String()
+	title := "children need to read rows of " + bound.table.Relation.TableName().String()
+	if bound.after != nil {
+		title = "after needs to read rows of " + bound.table.Relation.TableName().String()
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -308,7 +326,7 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 		return nil // another role reads, which Source.Check asks
 	}
 	b.denials++
-	return b.refuseDenied(ctx, "privilege.parents", bound.rule.tableValue, -1, pg, sql, title)
+	return b.refuseDenied(ctx, "privilege."+read.kind, bound.rule.tableValue, -1, pg, read.sql, title)
 }
 
 // keyTexts are the values that appendColumns wrote; nil: of another number of columns.

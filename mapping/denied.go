@@ -97,9 +97,8 @@ func (rs *Ruleset) queries() []ruleQuery {
 			seen[l.id] = len(out)
 			out = append(out, ruleQuery{"lookup", l.title(), l.value, l.session, l.batch, len(l.arguments()), l.path() + " of " + l.place, []*boundRule{b}})
 		}
-		if keys := columnIndexes(b.table.Relation, b.familyKey); len(b.children) > 0 && !slices.Contains(keys, -1) {
-			sql, _ := parentQuery(b, b.table.Relation, keys)
-			out = append(out, ruleQuery{"parents", "children", b.rule.tableValue, "", sql, len(b.familyKey), "parents of " + b.event + " of " + b.place(), []*boundRule{b}})
+		if read, is := b.rowsRead(); is {
+			out = append(out, read)
 		}
 	}
 	return out

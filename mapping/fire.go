@@ -3,7 +3,6 @@ package mapping
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -180,7 +179,7 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 	size := 0
 	for rule, keys := range wanted {
 		b, found := m.rules.timed[rule], map[string][]cdc.Datum{}
-		what := "rows whose timers are due for " + b.event + " of " + b.place()
+		what := timersOf(b)
 		read := func(part []string) error { return m.readTimed(ctx, b, part, found, &size, len(timers) > 1) }
 		refused := map[string]error{}
 		_, err := readInParts(ctx, m.source, what, nil, keys, read, func(key string, err error) {
@@ -188,12 +187,14 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 				refused[key] = err
 			}
 		})
-		if !errors.Is(err, ErrTooMuch) {
-			m.source.note(what, err)
-		}
-		if err != nil {
+		switch {
+		case isDenied(err):
+			m.source.remember(what, err)
+			return nil, fmt.Errorf("read %s: %w; %s", what, withoutData(err), deniedHint(err))
+		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", what, withoutData(err))
 		}
+		m.source.forget(what)
 		out[rule] = found
 		for i := range timers {
 			t := &timers[i]
@@ -205,6 +206,11 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 		}
 	}
 	return out, nil
+}
+
+// timersOf names what is read of a rule with after.
+func timersOf(b *boundRule) string {
+	return "rows whose timers are due for " + b.event + " of " + b.place()
 }
 
 // noSuchKey: the server refuses a key as none that the column's type, as it is now, can have, so that no row has it.
@@ -236,7 +242,8 @@ func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, fo
 	for i := range args {
 		args[i] = append(args[i], '}')
 	}
-	return m.source.Query(ctx, rowsQuery(b.table, rel, keys, columns), args, nil, func(values []cdc.Datum) error {
+	sql := rowsQuery(b.table, rel, keys, columns)
+	err := m.source.Query(ctx, sql, args, nil, func(values []cdc.Datum) error {
 		row := make([]cdc.Datum, len(rel.Columns))
 		for i, column := range columns {
 			row[column] = values[i]
@@ -250,4 +257,8 @@ func (m *Mapper) readTimed(ctx context.Context, b *boundRule, which []string, fo
 		found[string(key)] = row
 		return nil
 	})
+	if isBroken(err) {
+		err = m.source.explain(ctx, timersOf(b), err, sql, m.rules.denied)
+	}
+	return err
 }

@@ -44,6 +44,7 @@ rules:
 			}
 			for _, c := range []struct{ broken, repaired, want string }{
 				{"revoke select on nomes from disparador", "grant select on nomes to disparador", "lacks a privilege"},
+				{"revoke select on vendas from disparador", "grant select on vendas to disparador", "GRANT SELECT ON public.vendas TO disparador"},
 				{"alter table nomes rename nome to apelido", "alter table nomes rename apelido to nome", "no longer fits the database"},
 			} {
 				do(t, conn, c.broken)

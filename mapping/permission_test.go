@@ -24,6 +24,7 @@ rules:
     on: update
     children: {table: itens_venda, parent: venda_id}
     columns: [id, total]
+  - {event: parada, table: vendas, on: update, after: 1h, columns: [id, total]}
   - event: item
     table: itens_venda
     on: insert
@@ -78,7 +79,9 @@ func TestWhatMayNotBeRead(t *testing.T) {
 		if err != nil {
 			text = err.Error()
 		}
-		for place, want := range map[string]string{"children need to read rows of public.vendas": step.parents, "lookup p:": step.lookup} {
+		for place, want := range map[string]string{
+			"children need to read rows of public.vendas": step.parents, "after needs to read rows of public.vendas": step.parents, "lookup p:": step.lookup,
+		} {
 			if has := strings.Contains(text, place); has != (want != "") || has && !strings.Contains(text, "\n"+want) {
 				t.Errorf("after %s: %q has %v, want %q:\n%s", step.sql, place, has, want, text)
 			}

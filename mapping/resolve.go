@@ -158,6 +158,9 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		// Also what fails within a routine, perhaps for some rows only, is to be waited for: see firing.
 		if fault := cdc.FaultOf(err); m.firing && (isBroken(err) || fault == cdc.FaultDenied || fault == cdc.FaultSchema) {
+			if isDenied(err) {
+				m.source.remember(what, err)
+			}
 			return fmt.Errorf("%w: %w", errPermanent, q.lookup.schemaError(err))
 		}
 		deniedWithin := cdc.FaultOf(err) == cdc.FaultDenied && inRoutine(err) // perhaps for some rows only
@@ -175,9 +178,12 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	if broken, is := errors.AsType[*SchemaError](err); is {
 		return broken
 	}
-	if err == nil && !answered {
+	switch {
+	case m.firing: // what is said of a privilege is about changes that are parked
+		m.source.forget(what)
+	case err == nil && !answered:
 		m.source.note(what, denied)
-	} else {
+	default:
 		m.source.note(what, err)
 	}
 	if !isBroken(err) {

@@ -102,7 +102,7 @@ func TestAfterMistakes(t *testing.T) {
 		"rules:\n  - {event: a, table: pedidos, on: [insert, delete], columns: [id], after: 1h}":          "a deleted one is not there",
 		"rules:\n  - {event: a, table: soltos, on: insert, columns: [id], key: id, after: 1h}":            "after needs a primary key",
 		"rules:\n  - {event: a, table: leves, on: insert, columns: [id], when: nome = 'x', after: 1h}":    `after needs the old value of column "nome"`,
-		head + "after: 1h}\n  - {event: a, table: public.pedidos, on: update, columns: [id], after: 2h}": "rules.yaml:2 has after, too, for this event and table",
+		head + "after: 1h}\n  - {event: a, table: public.pedidos, on: update, columns: [id], after: 2h}":  "rules.yaml:2 has after, too, for this event and table",
 		head + "lookup: {c: select nome from clientes where id = new.id}, after: 1h, when: c.nome = 'x'}": "it can name no lookup",
 	} {
 		err := parseAndBind(t, conn, rule)

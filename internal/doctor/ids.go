@@ -12,7 +12,7 @@ var ids = []string{
 	"identity.children", "identity.cost", "identity.deleted", "identity.gigabyte", "identity.large", "identity.missing", "identity.none", "identity.nullable",
 	"inheritance.children", "inheritance.one_table", "inheritance.own_rules",
 	"key.missing", "listener.certificate", "lookup.body", "lookup.refused",
-	"privilege.lookup", "privilege.lost", "privilege.parents",
+	"privilege.lookup", "privilege.lost", "privilege.parents", "privilege.timers",
 	"publication.columns", "publication.denied", "publication.filter", "publication.generated", "publication.missing", "publication.operations", "publication.partition", "publication.partitions",
 	"publication.refused.columns", "publication.refused.filter", "publication.refused.generated", "publication.refused.identity",
 	"publication.standby", "publication.table", "publication.unread", "publication.unsafe", "publication.unused", "publication.whole",
