@@ -112,3 +112,24 @@ func TestSchedule(t *testing.T) {
 		t.Errorf("what is sent again has %d webhook-ids, want %d", distinct(again), events)
 	}
 }
+
+// TestSimulateFailingSchedule: a query that fails leaves the report of the others, of whose equal rows one makes an event.
+func TestSimulateFailingSchedule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, empresa_id int)", "insert into clientes values (1, 7), (2, 7), (3, 8)")
+	w.rules = `rules:
+  - {event: quebra, schedule: daily 08:00, query: select 1 / (id - 2) as n from clientes, columns: [n]}
+  - {event: empresa, schedule: daily 08:00, query: select empresa_id from clientes, columns: [empresa_id]}
+`
+	w.extra = "state: {key: '" + stateKey + "'}"
+	w.endpoint("crm", newReceiver(t, nil).url())
+	s := &session{world: w, path: w.write()}
+	code, stdout, stderr := s.gancho("simulate", "--schedules", "--json")
+	var report simulate.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatalf("%v: %s%s", err, stdout, stderr)
+	}
+	if code != 1 || !strings.Contains(stderr, "run the query of quebra") || len(report.Rules) != 1 || report.Rules[0].Event != "empresa" || report.Rules[0].Events != 2 {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+}

@@ -190,7 +190,8 @@ func TestTimersLate(t *testing.T) {
 	w.rules = strings.Split(w.rules, "  - {event: some")[0]
 	b = w.run()
 	all := timerEvents(t, r.waitCount(20))
-	b.waitLog("whose rule is gone")
+	b.waitLog("timers wait whose rule is gone")
+	b.waitLog("timers were due whose rule is gone")
 	b.waitLog("longer than max_late")
 	b.stop()
 	for i, e := range all {

@@ -2,7 +2,9 @@ package simulate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 	"time"
@@ -29,16 +31,22 @@ type RunReport struct {
 const averagedDays = 28
 
 // Schedules runs the query of each rule with schedule for the next time at which it is due, in the zone, and makes its events
-// of the rows as they are now: what the run sends if nothing changes until then.
+// of the rows as they are now: what the run sends if nothing changes until then. With the errors of queries that fail, the report is over the
+// other rules.
 func (s *Simulation) Schedules(ctx context.Context, now time.Time, zone *time.Location) (*Report, error) {
+	var failed []error
 	rules := s.main.rules.Schedules()
 	for _, rule := range rules {
 		r := s.tally.add(mapping.RuleName{Place: rule.Place(), Event: rule.Event()}, s.main.rules.Title(rule.Event()))
 		r.On = cdc.Schedule.String()
 		s.tally.masks[rule.Place()] = &masks{names: rule.ShownNames(), off: s.options.Unmasked}
 		run, err := s.run(ctx, rule, now, zone)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
-			return nil, err
+			failed = append(failed, err)
+			continue
 		}
 		r.Run = run
 		s.tally.rows += run.Rows
@@ -51,7 +59,7 @@ func (s *Simulation) Schedules(ctx context.Context, now time.Time, zone *time.Lo
 		}
 	}
 	out.Tables = []TableReport{}
-	return out, nil
+	return out, errors.Join(failed...)
 }
 
 // run makes the events of a rule's next run.
@@ -66,17 +74,22 @@ func (s *Simulation) run(ctx context.Context, rule *mapping.Scheduled, now time.
 		runs++
 	}
 	out.PerDay = math.Round(float64(runs)/averagedDays*100) / 100
-	mapper, seen, sink := rule.NewMapper(at), map[string]bool{}, &runSink{tally: s.tally}
+	// Of rows that made an event hashes are known, 8 bytes each: there may be millions, and that two are the same by chance changes a count by 1.
+	mapper, seen, seed, sink := rule.NewMapper(at), map[uint64]struct{}{}, maphash.MakeSeed(), &runSink{tally: s.tally}
+	var identity []byte
 	began := time.Now()
 	err := rule.Run(ctx, s.main.source, at, func(row []cdc.Datum) error {
 		out.Rows++
-		identity := string(rule.AppendIdentity(nil, row))
-		if seen[identity] {
+		identity = rule.AppendIdentity(identity[:0], row)
+		hash := maphash.Bytes(seed, identity)
+		if _, is := seen[hash]; is {
 			return nil
 		}
 		before := sink.events
 		err := mapper.Map(row, sink)
-		seen[identity] = sink.events > before
+		if sink.events > before {
+			seen[hash] = struct{}{}
+		}
 		return err
 	})
 	out.Seconds = time.Since(began).Round(time.Millisecond).Seconds()
