@@ -67,7 +67,7 @@ type Source struct {
 	seen snapshot
 	// queries so far; waiting for a transaction counts as one.
 	queries int
-	// waiter is what waits while the source cannot be read; "": capture.
+	// waiter is what the log says that waits while the source cannot be read; "": capture.
 	waiter string
 	// paused is called before every wait; tests set it.
 	paused func()
@@ -87,7 +87,7 @@ func (s *Source) Of(identity cdc.Identity) *Source {
 	return s
 }
 
-// For names what waits while the source cannot be read, such as timers, where that is not capture.
+// For has the log say, where it is not capture that waits while the source cannot be read, what does: timers wait for it.
 func (s *Source) For(waiter string) *Source {
 	s.waiter = waiter
 	return s
@@ -368,7 +368,7 @@ func (s *Source) retry(ctx context.Context, what string, attempt func() error) e
 		s.waiting.Store(&shown)
 		if time.Since(logged) >= logEvery {
 			logged = time.Now()
-			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; " + cmp.Or(s.waiter, "capture waits") + " and retries")
+			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; " + cmp.Or(s.waiter, "capture waits and retries"))
 		}
 		if s.paused != nil {
 			s.paused()

@@ -44,7 +44,7 @@ type timerLane struct {
 }
 
 func newTimerLane(t *timers, patience time.Duration) *timerLane {
-	return &timerLane{timers: t, patience: patience, page: timersPage, source: t.newLookup().For("timers wait")}
+	return &timerLane{timers: t, patience: patience, page: timersPage, source: t.newLookup().For("timers wait for it")}
 }
 
 func (l *timerLane) close(ctx context.Context) { l.source.Close(context.WithoutCancel(ctx)) }
