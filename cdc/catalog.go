@@ -111,7 +111,7 @@ func PartitionTree(root string) string {
 // that is partitioned itself, is partitioned. Columns within expressions are left out.
 func PartitionKey(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Table) ([]string, error) {
 	rows, _ := conn.Query(ctx, `
-		select distinct `+encoding.sql("a.attname::text")+`
+		select distinct `+encoding.SQL("a.attname::text")+`
 		from `+PartitionTree("$1::oid")+` tree join pg_catalog.pg_partitioned_table p on p.partrelid = tree.oid
 		join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any(p.partattrs::int2[]) order by 1`, t.Relation.OID)
 	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
@@ -125,7 +125,7 @@ func PartitionKey(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Tab
 // order, for suggesting a close name. The catalogue's names have the encoding.
 func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name, error) {
 	rows, _ := conn.Query(ctx, `
-		select `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`
+		select `+encoding.SQL("n.nspname::text")+`, `+encoding.SQL("c.relname::text")+`
 		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 		order by 1, 2`) // CollectRows returns its error, here and elsewhere

@@ -62,7 +62,7 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 			left join pg_catalog.pg_namespace s on s.nspname = w.schema
 			left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
 		), members as materialized (
-			select m.*, `+o.Encoding.sql("format('%I.%I', n.nspname, c.relname)")+` as tablename
+			select m.*, `+o.Encoding.SQL("format('%I.%I', n.nspname, c.relname)")+` as tablename
 			from `+o.Encoding.memberships(version, "select oid from wanted union select a.relid from wanted w, pg_catalog.pg_partition_ancestors(w.oid) a where w.is_partition")+` m
 			join pg_catalog.pg_class c on c.oid = m.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 			where m.name = any($3))

@@ -114,17 +114,14 @@ func (e Encoding) name(text string) string {
 	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
 }
 
-// sql makes the server convert an SQL expression, a name in its catalogue, which a
+// SQL makes the server convert an SQL expression, a name in its catalogue, which a
 // session in UTF-8 cannot read under SQL_ASCII. Such a server does convert bytes.
-func (e Encoding) sql(text string) string {
+func (e Encoding) SQL(text string) string {
 	if e != Latin1 && e != Win1252 {
 		return text
 	}
 	return fmt.Sprintf("pg_catalog.convert_from(pg_catalog.convert(pg_catalog.convert_to(%s, 'SQL_ASCII'), '%s', 'UTF8'), 'UTF8')", text, databaseNames[e])
 }
-
-// SQL is an SQL expression that reads another one, a name in the catalogue, as UTF-8.
-func (e Encoding) SQL(text string) string { return e.sql(text) }
 
 // unreadable adds to an error of a query of the catalogue what to do about a name
 // that is no text in the session's encoding.

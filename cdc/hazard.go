@@ -434,9 +434,9 @@ func hazardsQuery(version int, e Encoding) string {
 			where c.relkind in ('r', 'f') and cardinality($9) = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
 				or cardinality($13) > 0 and h.oid not in (select oid from ruled))
 		)
-		select ` + e.sql("n.nspname::text") + `, ` + e.sql("c.relname::text") + `, h.reason, ` + e.sql("h.publication") + `, h.updates, h.deletes,
-			array(select ` + e.sql("column_name") + ` from unnest(h.columns) with ordinality u(column_name, n) order by u.n),
-			` + e.sql("coalesce(pn.nspname, '')::text") + `, ` + e.sql("coalesce(pc.relname, '')::text") + `, h.is_full, h.keyed, h.full_is_safe, h.default_is_safe, h.virtual, coalesce(part.root, 0)
+		select ` + e.SQL("n.nspname::text") + `, ` + e.SQL("c.relname::text") + `, h.reason, ` + e.SQL("h.publication") + `, h.updates, h.deletes,
+			array(select ` + e.SQL("column_name") + ` from unnest(h.columns) with ordinality u(column_name, n) order by u.n),
+			` + e.SQL("coalesce(pn.nspname, '')::text") + `, ` + e.SQL("coalesce(pc.relname, '')::text") + `, h.is_full, h.keyed, h.full_is_safe, h.default_is_safe, h.virtual, coalesce(part.root, 0)
 		from hazard h left join part on part.oid = h.oid join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
 		order by 1, 2, 4, 3`

@@ -252,7 +252,7 @@ func uniqueIndexes(ctx context.Context, conn *pgx.Conn, encoding Encoding, table
 	var oid uint32
 	var index uniqueIndex
 	rows, _ := conn.Query(ctx, `
-		select i.indrelid, `+encoding.sql("c.relname::text")+`, i.indisprimary, array_agg(`+encoding.sql("a.attname::text")+` order by k.n)
+		select i.indrelid, `+encoding.SQL("c.relname::text")+`, i.indisprimary, array_agg(`+encoding.SQL("a.attname::text")+` order by k.n)
 		from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
 		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
 		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum

@@ -24,8 +24,8 @@ type LargeRow struct {
 const LargeRowBytes = 32 << 20
 
 // LargeRows returns those among the tables and their partitions. It is one query, which opens their TOAST tables, and so
-// waits for whoever rewrites one of them.
-func LargeRows(ctx context.Context, q querier, encoding Encoding, tables []Name) ([]LargeRow, error) {
+// waits for whoever rewrites one of them (VACUUM FULL), as long as the transaction's lock_timeout allows: then the error's SQLState is CodeLockNotAvailable.
+func LargeRows(ctx context.Context, q pgx.Tx, encoding Encoding, tables []Name) ([]LargeRow, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
@@ -45,7 +45,7 @@ func LargeRows(ctx context.Context, q querier, encoding Encoding, tables []Name)
 			where c.relkind = 'r' and c.reltoastrelid <> 0
 				and (select count(*) from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attlen = -1 and a.attstorage <> 'p') > 1
 		)
-		select `+encoding.sql("nspname::text")+`, `+encoding.sql("relname::text")+`, (bytes / tuples)::int8, is_full
+		select `+encoding.SQL("nspname::text")+`, `+encoding.SQL("relname::text")+`, (bytes / tuples)::int8, is_full
 		from large where tuples > 0 and bytes / tuples >= $3 order by 1, 2`, pgx.QueryExecModeExec, schemas, names, int64(LargeRowBytes)) // CollectRows returns its error
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l LargeRow, err error) {
 		return l, row.Scan(&l.Table.Schema, &l.Table.Name, &l.Bytes, &l.Full)

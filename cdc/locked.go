@@ -101,9 +101,9 @@ func lockHolders(ctx context.Context, conn *pgx.Conn, encoding Encoding, oid uin
 	// Whoever waits for such a lock keeps out those behind it, too. Nobody waits for a temporary
 	// table, nor for one that is not committed yet, which pg_class does not have.
 	rows, _ := conn.Query(ctx, `
-		select distinct on (c.oid) `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`,
+		select distinct on (c.oid) `+encoding.SQL("n.nspname::text")+`, `+encoding.SQL("c.relname::text")+`,
 			c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'pg_toast', l.virtualtransaction, coalesce(l.pid, 0),
-			coalesce(`+encoding.sql("a.usename::text")+`, ''), coalesce(`+encoding.sql("a.application_name")+`, ''), a.xact_start
+			coalesce(`+encoding.SQL("a.usename::text")+`, ''), coalesce(`+encoding.SQL("a.application_name")+`, ''), a.xact_start
 		from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 		where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
@@ -125,7 +125,7 @@ func loadFormulas(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Tab
 	var column, formula string
 	err := briefly(ctx, conn, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `
-			select `+encoding.sql("a.attname::text")+`, `+encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+`
+			select `+encoding.SQL("a.attname::text")+`, `+encoding.SQL("pg_get_expr(d.adbin, d.adrelid)")+`
 			from pg_catalog.pg_attribute a join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 			where a.attrelid = $1 and a.attgenerated <> '' and not a.attisdropped`, t.Relation.OID)
 		_, err := pgx.ForEachRow(rows, []any{&column, &formula}, func() error {

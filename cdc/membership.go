@@ -31,11 +31,11 @@ func (e Encoding) memberships(version int, tables string) string {
 	inSchema, columns, filtered, filter := "false", "null::text[]", "''", "''"
 	if version >= 150000 { // these came with it
 		inSchema = "exists (select from pg_catalog.pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = %s.relnamespace)"
-		columns = "case when r.prattrs is not null then array(select " + e.sql("a.attname::text") + ` from pg_catalog.pg_attribute a
+		columns = "case when r.prattrs is not null then array(select " + e.SQL("a.attname::text") + ` from pg_catalog.pg_attribute a
 			where a.attrelid = c.oid and a.attnum = any(r.prattrs) order by a.attnum) end`
 		// Where in the text of a statement a part of the filter stood is not what it says.
 		filter = "coalesce(hashtextextended(regexp_replace(r.prqual::text, ':\\w*location -?\\d+', '', 'g'), 0)::text, '')"
-		filtered = "coalesce((select string_agg(" + e.sql("a.attname::text") + `, ', ' order by a.attnum) from pg_catalog.pg_attribute a where a.attrelid = c.oid
+		filtered = "coalesce((select string_agg(" + e.SQL("a.attname::text") + `, ', ' order by a.attnum) from pg_catalog.pg_attribute a where a.attrelid = c.oid
 			and a.attnum in (select m[1]::int2 from regexp_matches(r.prqual::text, ':varattno (\d+)', 'g') m)), '')`
 	}
 	of := func(alias string) string { return strings.ReplaceAll(inSchema, "%s", alias) }

@@ -21,7 +21,7 @@ func nullableIdentities(ctx context.Context, conn *pgx.Conn, encoding Encoding) 
 		return nil, nil
 	}
 	rows, _ := conn.Query(ctx, `
-		select `+encoding.sql("ns.nspname::text")+`, `+encoding.sql("c.relname::text")+`, `+encoding.sql("n.conname::text")+`
+		select `+encoding.SQL("ns.nspname::text")+`, `+encoding.SQL("c.relname::text")+`, `+encoding.SQL("n.conname::text")+`
 		from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indrelid and c.relreplident = 'i' join pg_catalog.pg_namespace ns on ns.oid = c.relnamespace
 		join pg_catalog.pg_constraint n on n.conrelid = c.oid and n.contype = 'n' and not n.convalidated and n.conkey[1] = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
 		where i.indisreplident order by 1, 2, 3`)

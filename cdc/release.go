@@ -44,7 +44,7 @@ type Member struct {
 // Members returns the tables that Gancho's publications list by their names.
 func Members(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string) ([]Member, error) {
 	rows, _ := conn.Query(ctx, `
-		select p.pubname::text, `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`
+		select p.pubname::text, `+encoding.SQL("n.nspname::text")+`, `+encoding.SQL("c.relname::text")+`
 		from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid
 		join pg_catalog.pg_class c on c.oid = r.prrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where p.pubname = any($1) order by 1, 2, 3`, []string{publication, InsertPublication(publication)})
@@ -70,7 +70,7 @@ func Family(ctx context.Context, conn *pgx.Conn, encoding Encoding, tables []Nam
 			union
 			select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
 		)
-		select `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`
+		select `+encoding.SQL("n.nspname::text")+`, `+encoding.SQL("c.relname::text")+`
 		from family join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace`, schemas, names)
 	family := map[Name]bool{}
 	var name Name

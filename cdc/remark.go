@@ -17,7 +17,7 @@ func Remarks(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication
 		with += ", publish_generated_columns = stored"
 	}
 	if version >= 150000 {
-		schemas = `(select string_agg(` + encoding.sql("quote_ident(s.nspname)") + `, ', ' order by s.nspname) from pg_catalog.pg_publication_namespace n
+		schemas = `(select string_agg(` + encoding.SQL("quote_ident(s.nspname)") + `, ', ' order by s.nspname) from pg_catalog.pg_publication_namespace n
 			join pg_catalog.pg_namespace s on s.oid = n.pnnspid where n.pnpubid = p.oid)`
 	}
 	rows, _ := conn.Query(ctx, `

@@ -272,8 +272,8 @@ func readOwners(ctx context.Context, conn *pgx.Conn, encoding Encoding, all []ob
 		kinds, schemas, names, oids = append(kinds, string(o.kind)), append(schemas, encoding.Encode(o.schema)), append(names, encoding.Encode(o.name)), append(oids, strconv.FormatUint(uint64(o.oid), 10))
 	}
 	rows, _ := conn.Query(ctx, `
-		select coalesce(`+encoding.sql("r.rolname::text")+`, ''), coalesce(r.rolsuper, false), coalesce(has_database_privilege(r.oid, current_database(), 'CREATE'), false),
-			coalesce(c.relreplident::text, ''), coalesce(`+encoding.sql("ix.relname::text")+`, ''),
+		select coalesce(`+encoding.SQL("r.rolname::text")+`, ''), coalesce(r.rolsuper, false), coalesce(has_database_privilege(r.oid, current_database(), 'CREATE'), false),
+			coalesce(c.relreplident::text, ''), coalesce(`+encoding.SQL("ix.relname::text")+`, ''),
 			coalesce(pg_has_role(r.oid, 'USAGE'), false), has_database_privilege(current_database(), 'CREATE')
 		from unnest($1::text[], $2::text[], $3::text[], $4::text[]::oid[]) with ordinality o(kind, space, name, oid, n)
 		join pg_catalog.pg_database d on d.datname = current_database()

@@ -137,7 +137,7 @@ func (l *tableLoader) loadKeys(ctx context.Context) (map[uint32][]string, error)
 	var primary, identity, immediate bool // a deferrable primary key is no replica identity
 	var columns []string
 	err := l.each(ctx, `
-		select i.indrelid, i.indisprimary, i.indisreplident, i.indimmediate, array_agg(`+l.encoding.sql("a.attname::text")+` order by k.n)
+		select i.indrelid, i.indisprimary, i.indisreplident, i.indimmediate, array_agg(`+l.encoding.SQL("a.attname::text")+` order by k.n)
 		from pg_catalog.pg_index i
 		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
 		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
@@ -172,7 +172,7 @@ func (l *tableLoader) loadColumns(ctx context.Context) error {
 	types := map[uint32][]uint32{} // of the columns, by table
 	formulas := map[uint32]bool{}
 	err = l.each(ctx, `
-		select a.attrelid, `+l.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
+		select a.attrelid, `+l.encoding.SQL("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
 			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true),
 			`+columnNotNull+`
 		from pg_catalog.pg_attribute a
@@ -225,7 +225,7 @@ func (l *tableLoader) loadStorage(ctx context.Context) error {
 			union all
 			select part.root, i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid
 			join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition)
-		select p.root, `+l.encoding.sql("a.attname::text")+`, a.attstorage::text, 0
+		select p.root, `+l.encoding.SQL("a.attname::text")+`, a.attstorage::text, 0
 		from part p join pg_catalog.pg_attribute a on a.attrelid = p.oid join pg_catalog.pg_type t on t.oid = a.atttypid
 		where a.attnum > 0 and not a.attisdropped and a.attstorage <> t.typstorage
 		union
@@ -252,8 +252,8 @@ func (l *tableLoader) loadChecks(ctx context.Context) error {
 		with recursive of(attrelid, attname, typ) as (
 			select a.attrelid, a.attname, a.atttypid from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 			union all select of.attrelid, of.attname, t.typbasetype from of join pg_catalog.pg_type t on t.oid = of.typ where t.typtype = 'd')
-		select conrelid, '', conname::text, `+l.encoding.sql("pg_get_constraintdef(oid)")+` from pg_catalog.pg_constraint where conrelid = any($1) and contype = 'c' and convalidated
-		union all select of.attrelid, `+l.encoding.sql("of.attname::text")+`, conname::text, `+l.encoding.sql("pg_get_expr(conbin, 0)")+`
+		select conrelid, '', conname::text, `+l.encoding.SQL("pg_get_constraintdef(oid)")+` from pg_catalog.pg_constraint where conrelid = any($1) and contype = 'c' and convalidated
+		union all select of.attrelid, `+l.encoding.SQL("of.attname::text")+`, conname::text, `+l.encoding.SQL("pg_get_expr(conbin, 0)")+`
 		from of join pg_catalog.pg_constraint on contypid = of.typ where contype = 'c' and convalidated order by 1, 2, 3`,
 		[]any{&oid, &column, &name, &condition}, func() {
 			t := l.byOID[oid]
@@ -303,7 +303,7 @@ func (l *tableLoader) loadWeak(ctx context.Context) error {
 			union all
 			select part.root, i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid
 			join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition)
-		select p.root, `+l.encoding.sql("n.nspname::text")+`, `+l.encoding.sql("c.relname::text")+`, array_agg(`+l.encoding.sql("k.name")+` order by k.n)
+		select p.root, `+l.encoding.SQL("n.nspname::text")+`, `+l.encoding.SQL("c.relname::text")+`, array_agg(`+l.encoding.SQL("k.name")+` order by k.n)
 		from part p join pg_catalog.pg_class c on c.oid = p.oid and c.relkind = 'r' and c.relreplident <> 'f' join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		join unnest($1::oid[], $2::text[]) with ordinality k(root, name, n) on k.root = p.root
 		where not exists (

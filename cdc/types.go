@@ -283,16 +283,16 @@ func (r typeRow) references() []uint32 {
 // domain over one prints by it, too, and is a domain.
 func queryTypes(ctx context.Context, q querier, e Encoding, condition string, args ...any) (map[uint32]typeRow, error) {
 	rows, _ := q.Query(ctx, `
-		select t.oid, `+e.sql("n.nspname::text")+`, `+e.sql("t.typname::text")+`, t.typtype::text, t.typtype <> 'd' and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
+		select t.oid, `+e.SQL("n.nspname::text")+`, `+e.SQL("t.typname::text")+`, t.typtype::text, t.typtype <> 'd' and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
 			case when t.typtype = 'd' then t.typbasetype
 				when t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then t.typelem
 				when t.typtype in ('r', 'm') then coalesce((select r.rngsubtype from pg_catalog.pg_range r
 					where r.rngtypid = t.oid or r.rngmultitypid = t.oid), 0)
 				else 0 end,
 			t.typtypmod, t.typdelim::text,
-			case when t.typtype = 'e' then (select array_agg(`+e.sql("e.enumlabel::text")+` order by e.enumsortorder)
+			case when t.typtype = 'e' then (select array_agg(`+e.SQL("e.enumlabel::text")+` order by e.enumsortorder)
 				from pg_catalog.pg_enum e where e.enumtypid = t.oid) end,
-			case when t.typtype = 'c' then (select array_agg(`+e.sql("a.attname::text")+` order by a.attnum) from pg_catalog.pg_attribute a
+			case when t.typtype = 'c' then (select array_agg(`+e.SQL("a.attname::text")+` order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
 			case when t.typtype = 'c' then (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,

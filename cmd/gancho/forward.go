@@ -123,15 +123,13 @@ func (f *listenFlags) forwarding(cmd *cobra.Command, client *remote.Client, secr
 	}
 	cmd.PrintErrln(said(l, fmt.Sprintf("forwarding from %s to %s; Ctrl-C ends it", client.Address(), f.forward)))
 	cmd.PrintErrln(signed)
-	out, show := cmd.OutOrStdout(), forward.Print
-	if f.json {
-		show = forward.PrintJSON
-	}
+	out := cmd.OutOrStdout()
 	o.Show = func(e *forward.Exchange) error {
-		if !f.json {
-			e.Error = said(l, e.Error)
+		if f.json {
+			return forward.PrintJSON(out, e)
 		}
-		return show(out, e)
+		e.Error = said(l, e.Error)
+		return forward.Print(out, e, func(text string) string { return said(l, text) })
 	}
 	o.Note = func(text string) { cmd.PrintErrln(said(l, text)) }
 	forwarder := forward.New(o)

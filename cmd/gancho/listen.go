@@ -114,15 +114,16 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
+	out, l := cmd.OutOrStdout(), speech(cmd)
+	say := func(text string) string { return said(l, text) }
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
 	options.Handle = func(d receiver.Delivery) {
-		show := receiver.Print
+		show := func() error { return receiver.Print(out, d, say) }
 		if f.json {
-			show = receiver.PrintJSON
+			show = func() error { return receiver.PrintJSON(out, d) }
 		}
-		if err := show(out, d); err != nil {
+		if err := show(); err != nil {
 			stop(fmt.Errorf("print webhook: %w", err))
 		}
 	}
@@ -131,14 +132,13 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; choose another address with --addr", f.addr, err)
 	}
-	l := speech(cmd)
-	cmd.PrintErrln(said(l, fmt.Sprintf("listening on http://%s; Ctrl-C ends it", listener.Addr())))
+	cmd.PrintErrln(say(fmt.Sprintf("listening on http://%s; Ctrl-C ends it", listener.Addr())))
 	if len(options.Secrets) == 0 {
-		cmd.PrintErrln(said(l, "signatures are not checked: give --secret or $"+secretVariable))
+		cmd.PrintErrln(say("signatures are not checked: give --secret or $" + secretVariable))
 	}
 	err = serve(ctx, listener, r)
 	s := r.Summary()
-	cmd.PrintErrln(said(l, s.String()))
+	cmd.PrintErrln(s.Text(say))
 	if cmd.Context().Err() == nil && err == nil {
 		err = context.Cause(ctx)
 	}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -90,5 +91,18 @@ func TestPlanWarnsOfLargeRows(t *testing.T) {
 	}
 	if text, _ := w.plan(3, "--script"); !strings.Contains(text, "-- "+warning) {
 		t.Errorf("the ticket:\n%s", text)
+	}
+	// While a table is rewritten, its rows cannot be seen, and the plan does not wait for that.
+	rewriting := w.connect()
+	tx, err := rewriting.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), "truncate arquivos"); err != nil { // locks what VACUUM FULL does
+		t.Fatal(err)
+	}
+	if text, _ := w.plan(3); strings.Count(text, "warning: it is not known whether rows are too large for it: a table is locked") != 2 {
+		t.Errorf("the plan while a table is locked:\n%s", text)
 	}
 }

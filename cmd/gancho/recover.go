@@ -94,7 +94,7 @@ func (f *recoverFlags) step(ctx context.Context, s *session, at cdc.LSN) error {
 		}
 		return findingsError{fmt.Errorf("the transaction at %s would be stepped over, and recorded as a gap: a change of it, %s: %s", at, reached.Stuck.Where, reached.Stuck.Why)}
 	}
-	if ok, err := f.confirm(s, fmt.Sprintf("Of the transaction at %s, the changes before the one that cannot be sent have made their events; that one and those after it will make none.", at)); !ok || err != nil {
+	if ok, err := f.confirm(s, fmt.Sprintf("Of the transaction at %s, the changes before the one that cannot be sent have made their events, except of rules that wait for the commit (collapse, children, root_only); that one and those after it will make none.", at)); !ok || err != nil {
 		return err
 	}
 	gap, err := s.local.Queue.Skip(ctx, at)

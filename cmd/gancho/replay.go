@@ -114,7 +114,7 @@ func (s *session) replayTo(ctx context.Context, of state.Job) ([]string, error) 
 // leftOut says which endpoints a replay to all leaves out.
 func (s *session) leftOut(left []control.LeftOut) error {
 	for _, l := range left {
-		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+l.Endpoint+" is left out: "+l.Reason)); err != nil {
+		if _, err := fmt.Fprintln(s.cmd.ErrOrStderr(), s.said("endpoint "+l.Endpoint+" is left out: "+reasonText(speech(s.cmd), l.Reason))); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,12 @@ var reasonMakers = []struct {
 	{"../../delivery/dispatch/schedule.go", nil, []string{"scheduleLocked"}, ""},
 	{"../../internal/bridge/jobs.go", nil, []string{"fit", "receives"}, ""},
 	{"../../internal/bridge/pace.go", nil, []string{"load", "servers"}, ""},
+	{"../../internal/bridge/schedulerun.go", map[string]int{"FailRun": 3, "Errorf": 0}, nil, ""},
+	{"../../internal/bridge/schedulespool.go", map[string]int{"Errorf": 0}, nil, ""},
+	{"../../mapping/scheduled.go", nil, []string{"Run"}, ""},
+	{"../../internal/control/schedule.go", nil, []string{"Trouble"}, ""},
+	{"../../internal/control/replay.go", nil, []string{"leftOutReason"}, ""},
+	{"../../internal/state/keyring.go", nil, []string{"Error"}, ""},
 	{"../../internal/control/quota.go", nil, []string{"Error", "String"}, ""},
 }
 

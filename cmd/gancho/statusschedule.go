@@ -35,7 +35,7 @@ func (s *session) scheduleText(schedules []control.ScheduleView) error {
 			last, rows, events = when(r.Scheduled), count(r.Rows), count(r.Events)
 			took = time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond).String()
 		}
-		t.row(v.Rule, v.Schedule, when(v.Next), last, rows, events, took, orDash(trouble))
+		t.row(v.Rule, v.Schedule, when(v.Next), last, rows, events, took, orDash(reasonText(l, trouble)))
 	}
 	return t.end()
 }

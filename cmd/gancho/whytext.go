@@ -30,6 +30,9 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	if !v.Capturing {
 		w.line(0, "The process does not capture at the moment: of what was changed since it lost the slot it knows nothing.")
 	}
+	if v.QueueUnread {
+		w.line(0, "Redis is unreachable: until when timers wait, and why changes are parked, is missing.")
+	}
 	if len(v.KeyColumns) == 0 {
 		w.line(0, "The table has no primary key, so no row of it can be recognized.")
 	}

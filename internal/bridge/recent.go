@@ -102,7 +102,7 @@ func (v *verdicts) rowOf(table uint32, change string) (key uint64, err error) {
 		return 0, &control.InvalidError{Problems: []control.Problem{{Pointer: "/change", Message: "this names no change", Hint: "write position-ordinal, as the list of recent changes has it, such as 16/B374D848-0"}}}
 	}
 	v.each(&v.changes, func(r *verdictRecord) {
-		if r.table == table && r.commit == uint64(commit) && r.ordinal == ordinal && r.key != 0 {
+		if r.table == table && r.commit == uint64(commit) && r.ordinal == ordinal && key == 0 { // an update that changed the key has a record with the old one behind it
 			key = r.key
 		}
 	})

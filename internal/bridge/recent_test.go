@@ -73,11 +73,22 @@ func TestRecentChanges(t *testing.T) {
 			t.Errorf("change %q: %v", wrong, err)
 		}
 	}
+	// A change of the key leads to the row as it is now.
+	moved := update(rel, 4, "5", "1", "P", "P")
+	moved.Old, moved.New = charge("5", "1", "P"), charge("8", "1", "P")
+	if err := m.Map(moved, nowhere{}); err != nil {
+		t.Fatal(err)
+	}
+	change(5, "8", "P", "L")
+	found, _ = v.Recent(paid, 2)
+	if view, err := v.Answer(control.WhyQuestion{Table: "cobrancas", Change: found.Changes[1].ID()}); err != nil || len(view.Changes) != 2 || view.Changes[1].ID() != found.Changes[0].ID() {
+		t.Errorf("the row of the change of the key: %+v, %v", view.Changes, err)
+	}
 	// Room is made, and much of one row pushes nothing out of the list but what is older.
 	for n := range kept {
-		change(4+n, "7", "P", "P")
+		change(6+n, "7", "P", "P")
 	}
-	if got := recent(paid, 3); len(got) != 3 || !strings.HasPrefix(got[0], fmt.Sprint(3+kept)) {
+	if got := recent(paid, 3); len(got) != 3 || !strings.HasPrefix(got[0], fmt.Sprint(5+kept)) {
 		t.Errorf("the newest of many are %q", got)
 	}
 	if _, err := v.Answer(control.WhyQuestion{Table: "cobrancas", Change: of}); err == nil || !strings.Contains(err.Error(), "not remembered any more") {

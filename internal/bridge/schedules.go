@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
 	"sync"
 	"time"
 
@@ -60,14 +59,12 @@ type scheduleAttempt struct {
 }
 
 func (b *bridge) schedulesOf(rules func() []*mapping.Scheduled, source func() *mapping.Source, leads func() bool) *schedules {
-	s := &schedules{
-		bridge: b, rules: rules, source: source, leads: leads,
+	return &schedules{
+		bridge: b, rules: rules, source: source, leads: leads, now: time.Now,
 		clocks:   complaint{log: b.Log, failed: "scheduled runs wait for a clock", again: "scheduled runs wait for no clock any more"},
 		full:     complaint{log: b.Log, failed: "scheduled runs wait for redis", again: "scheduled runs go on"},
 		attempts: map[string]*scheduleAttempt{}, ended: make(chan struct{}, 1),
 	}
-	s.now = time.Now
-	return s
 }
 
 // errScheduleState: without a state nobody knows what has run.

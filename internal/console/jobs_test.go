@@ -80,6 +80,11 @@ func TestReplay(t *testing.T) {
 	b.submit("Simular", "Endpoint", "", "Até", "2020-01-02T00:00").shows(http.StatusOK, "Nenhum evento guardado corresponde")
 	b.submit("Simular", "Até", "").shows(http.StatusOK, "crm: 2 eventos seriam enviados", "erp: 1 evento seria enviado")
 	b.submit("Enviar de novo", "Endpoint", "crm").shows(http.StatusOK, "Reenvio → crm", "0 de 2")
+	// What is left out is said before it begins, and when it does.
+	w.endpoint("antigo", "")
+	w.exec(`update gancho.endpoints set sealed = '\x00' where name = 'antigo'`)
+	b.open("/console/jobs/replay").submit("Simular", "Desde", "2020-01-01T00:00").shows(http.StatusOK, "erp: 1 evento seria enviado", "antigo fica de fora: decifrar")
+	b.submit("Enviar de novo").shows(http.StatusOK, "O reenvio começou.", "antigo fica de fora: decifrar")
 
 	tenant := w.as(state.Operator, "2")
 	tenant.open("/console/jobs/replay").submit("Simular", "Desde", "2020-01-01T00:00").shows(http.StatusOK, "erp: 1 evento seria enviado")

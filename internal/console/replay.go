@@ -14,7 +14,8 @@ import (
 type replayPage struct {
 	Form    form
 	Tenants bool                // the visitor may choose one
-	Found   *control.ReplayView // of a dry run, or of one that found nothing
+	Found   *control.ReplayView // of a dry run, of one that found nothing, or of one that leaves out endpoints
+	Started bool
 }
 
 // replayFields are the fields of its form.
@@ -40,7 +41,10 @@ func (v *visit) replay() (reply, error) {
 	case err != nil:
 		return reply{}, err
 	case len(made.Jobs) > 0 && values.Get("do") != "dry_run":
-		return goTo("jobs", "resend_started")
+		if len(made.LeftOut) == 0 {
+			return goTo("jobs", "resend_started")
+		}
+		p.Started, p.Form = true, form{} // sent once more it would begin once more
 	}
 	p.Found = &made
 	return reply{status: http.StatusOK, template: "replay", data: p}, nil

@@ -53,7 +53,7 @@ func TestScheduledRule(t *testing.T) {
 	if err := w.store.EndRun(ctx, id, true, &state.ScheduledRun{Due: due, Took: 1500 * time.Millisecond, Rows: 1234, Uncomputed: 3, Reason: "division by zero"}); err != nil {
 		t.Fatal(err)
 	}
-	b.open(page).shows(http.StatusOK, "PROBLEMA", "division by zero", "02/03/2026 08:00", "03/03/2026 08:00", "1.234")
+	b.open(page).shows(http.StatusOK, "PROBLEMA", "linhas sem evento na última execução: 3; a primeira por causa de: divisão por zero", "02/03/2026 08:00", "03/03/2026 08:00", "1.234")
 	if err := w.store.BeginRun(ctx, id, due.Add(24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}

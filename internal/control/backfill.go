@@ -76,10 +76,10 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 		if d, err := s.delivered(to); err != nil {
 			return BackfillView{}, err
 		} else if d.State == endpoint.Inactive {
-			return BackfillView{}, invalid("/endpoint", "activate it first", "endpoint %q is inactive: nothing is queued for it", r.Endpoint)
+			return BackfillView{}, inactive(r.Endpoint)
 		}
 	}
-	if err := s.checkJobRoom(ctx, &r, to); err != nil {
+	if err := s.checkJobRoom(&r, s.usage(ctx), to); err != nil {
 		return BackfillView{}, err
 	}
 	plan, err := s.Backfill(ctx, f, r.DryRun)

@@ -116,7 +116,7 @@ type Resends struct {
 	// Total is how many events they send.
 	Total int64 `json:"total"`
 	// Unsent are deliveries that the filter chooses and that are not sent again: their event is no longer kept (state.keep_events), or
-	// its endpoint is gone, another tenant's too, or no longer for it.
+	// its endpoint is gone, another tenant's too, inactive, no longer for it, or has settings that state.key cannot decrypt.
 	Unsent int64 `json:"unsent"`
 }
 
@@ -137,10 +137,11 @@ func (s *Service) ResendDeliveries(ctx context.Context, a Actor, r state.Job) (R
 	if err != nil {
 		return out, err
 	}
+	used := s.usage(ctx)
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
 		for some := range slices.Chunk(ids[name], missingInJob) {
-			one, err := s.resendOf(ctx, a, state.Job{Endpoint: name, Rate: r.Rate, DryRun: r.DryRun, Filter: state.Filter{Webhooks: some}})
-			if errors.Is(err, state.ErrNotFound) && r.Endpoint == "" {
+			one, err := s.resendOf(ctx, a, state.Job{Endpoint: name, Rate: r.Rate, DryRun: r.DryRun, Filter: state.Filter{Webhooks: some}}, used)
+			if r.Endpoint == "" && unusable(err) {
 				out.Unsent += int64(len(some))
 				continue
 			}

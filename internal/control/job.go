@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
+	"sync"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
@@ -34,7 +36,7 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkJobRoom(ctx, &r, endpoints...); err != nil {
+	if err := s.checkJobRoom(&r, s.usage(ctx), endpoints...); err != nil {
 		return nil, err
 	}
 	jobs := []state.Job{}
@@ -75,7 +77,7 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 // kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
 // again. Needs Operator.
 func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
-	j, err := s.resendOf(ctx, a, r)
+	j, err := s.resendOf(ctx, a, r, s.usage(ctx))
 	if err == nil {
 		j.Total, err = s.Store.CountEvents(ctx, j.Filter)
 	}
@@ -87,17 +89,17 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 
 // CheckResend returns why CreateResend would refuse a resend, and creates none.
 func (s *Service) CheckResend(ctx context.Context, a Actor, r state.Job) error {
-	_, err := s.resendOf(ctx, a, r)
+	_, err := s.resendOf(ctx, a, r, s.usage(ctx))
 	return err
 }
 
 // CreateResends creates the resends of which CreateResend would create each, all or none, and those alone that have something
 // to send. What they send may be kept first, together with them. Needs Operator.
 func (s *Service) CreateResends(ctx context.Context, a Actor, resends []state.Job, keep []webhook.Message) ([]state.Job, error) {
-	jobs := make([]state.Job, len(resends))
+	jobs, used := make([]state.Job, len(resends)), s.usage(ctx)
 	for i := range resends {
 		var err error
-		if jobs[i], err = s.resendOf(ctx, a, resends[i]); err != nil {
+		if jobs[i], err = s.resendOf(ctx, a, resends[i], used); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +108,7 @@ func (s *Service) CreateResends(ctx context.Context, a Actor, resends []state.Jo
 }
 
 // resendOf checks a resend, and limits its filter to what the endpoint may have.
-func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
+func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job, used usage) (state.Job, error) {
 	if _, err := s.stored(a, state.Operator); err != nil {
 		return state.Job{}, err
 	}
@@ -131,7 +133,7 @@ func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job
 		return state.Job{}, err
 	}
 	if d.State == endpoint.Inactive {
-		return state.Job{}, invalid("/endpoint", "activate it first", "endpoint %q is inactive: nothing is queued for it", r.Endpoint)
+		return state.Job{}, inactive(r.Endpoint)
 	}
 	if f, err = s.tagged(f); err != nil {
 		return state.Job{}, err
@@ -144,7 +146,7 @@ func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job) (state.Job
 		f.Events = d.Events
 	}
 	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Tenant: a.Tenant}
-	if err := s.checkJobRoom(ctx, &r, e); err != nil {
+	if err := s.checkJobRoom(&r, used, e); err != nil {
 		return state.Job{}, err
 	}
 	return j, nil
@@ -174,18 +176,41 @@ const (
 	minRate = 0.01
 )
 
+// inactiveError is the InvalidError of what is to be sent to an inactive endpoint.
+type inactiveError struct{ error }
+
+func (e inactiveError) Unwrap() error { return e.error }
+
+func inactive(endpointName string) error {
+	return inactiveError{invalid("/endpoint", "activate it first", "endpoint %q is inactive: nothing is queued for it", endpointName)}
+}
+
+// unusable reports whether an error is that of one endpoint to which nothing can be sent: it is gone, inactive, or state.key
+// cannot decrypt its settings.
+func unusable(err error) bool {
+	_, idle := errors.AsType[inactiveError](err)
+	return idle || errors.Is(err, state.ErrNotFound) || isSealed(err)
+}
+
+// usage is what tenants use, read when it is asked for first.
+type usage func() (map[string]*use, error)
+
+func (s *Service) usage(ctx context.Context) usage {
+	return sync.OnceValues(func() (map[string]*use, error) { return s.used(ctx) })
+}
+
 // checkJobRoom refuses a job whose events would make a backlog longer that is over its
 // quota, at any of its endpoints.
-func (s *Service) checkJobRoom(ctx context.Context, j *state.Job, to ...found) error {
+func (s *Service) checkJobRoom(j *state.Job, used usage, to ...found) error {
 	if j.DryRun {
 		return nil
 	}
-	used, err := s.used(ctx)
+	now, err := used()
 	if err != nil {
 		return err
 	}
 	for _, e := range to {
-		if err := s.Quotas.checkRoom(used, e.Tenants, false); err != nil {
+		if err := s.Quotas.checkRoom(now, e.Tenants, false); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,7 @@ const (
 // Filter chooses for r's Endpoint and which the receiver does not have; has is called with their
 // webhook-ids. All jobs or none are created; none is missing: there are no jobs. Needs Operator.
 func (s *Service) ResendMissing(ctx context.Context, a Actor, r state.Job, has func(webhookID string) bool) ([]state.Job, error) {
-	j, err := s.resendOf(ctx, a, r)
+	j, err := s.resendOf(ctx, a, r, s.usage(ctx))
 	if err != nil {
 		return nil, err
 	}

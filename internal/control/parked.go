@@ -148,7 +148,7 @@ func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all b
 	if err := checkChoice(r.Filter, all); err != nil {
 		return nil, err
 	}
-	if err := s.checkJobRoom(ctx, &r, found{}); err != nil { // which tenants' they are is not known yet
+	if err := s.checkJobRoom(&r, s.usage(ctx), found{}); err != nil { // which tenants' they are is not known yet
 		return nil, err
 	}
 	n, err := s.CountParked(ctx, a, r.Filter)

@@ -55,30 +55,36 @@ func (s *Service) CreateReplay(ctx context.Context, a Actor, r state.Job) (Repla
 // ReplayTo are the endpoints that a replay would be sent to: the one that is named, which must be usable, or all but those
 // that are inactive and those that are left out. When none is left, the error says why. Needs Operator.
 func (s *Service) ReplayTo(ctx context.Context, a Actor, r state.Job) (names []string, left []LeftOut, err error) {
+	r.DryRun = false // it shows what would be refused
 	if r.Endpoint != "" {
 		return []string{r.Endpoint}, nil, s.CheckResend(ctx, a, r)
 	}
 	if _, err := s.stored(a, state.Operator); err != nil {
 		return nil, nil, err
 	}
+	if _, err := a.scope(r.Filter); err != nil {
+		return nil, nil, err
+	}
 	known, err := s.known(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
+	used := s.usage(ctx)
 	for i := range known {
 		r.Endpoint = known[i].Name
 		if known[i].State == endpoint.Inactive {
 			continue // nothing is queued for it
 		}
-		err := s.CheckResend(ctx, a, r)
+		_, err := s.resendOf(ctx, a, r, used)
 		if err == nil {
 			names = append(names, r.Endpoint)
 			continue
 		}
-		if _, invalid := errors.AsType[*InvalidError](err); invalid {
-			return nil, nil, err // the filter or the rate, for all of them
+		reason := leftOutReason(a, err)
+		if reason == "" {
+			return nil, nil, err
 		}
-		left = append(left, LeftOut{r.Endpoint, err.Error(), err})
+		left = append(left, LeftOut{r.Endpoint, reason, err})
 	}
 	if len(names) > 0 || len(left) == 0 {
 		return names, left, nil
@@ -87,4 +93,19 @@ func (s *Service) ReplayTo(ctx context.Context, a Actor, r state.Job) (names []s
 		err = errors.Join(err, left[i].err)
 	}
 	return nil, left, err
+}
+
+// leftOutReason is why a replay leaves out one endpoint, as the actor may read it. It is empty where the error is no endpoint's alone: it is
+// wrong what is asked for, or something cannot be read.
+func leftOutReason(a Actor, err error) string {
+	_, over := errors.AsType[*QuotaError](err)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		return "it does not exist any more"
+	case isSealed(err) && a.Tenant != "":
+		return "its settings cannot be decrypted; ask the operator of Gancho"
+	case over || unusable(err):
+		return err.Error()
+	}
+	return ""
 }

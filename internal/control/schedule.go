@@ -22,12 +22,16 @@ type ScheduleView struct {
 	Running time.Time `json:"running,omitzero"`
 	Failed  time.Time `json:"failed,omitzero"`
 	Failure string    `json:"failure,omitempty"`
-	Last    *RunView  `json:"last,omitempty"`
+	// Unread is why nothing of its runs is known: the state cannot be read.
+	Unread string   `json:"unread,omitempty"`
+	Last   *RunView `json:"last,omitempty"`
 }
 
 // Trouble is what is not in order with it; empty: nothing.
 func (v *ScheduleView) Trouble() string {
 	switch l := v.Last; {
+	case v.Unread != "":
+		return "when it ran and runs is not known: " + v.Unread
 	case v.Failure != "":
 		return v.Failure
 	case l != nil && l.Uncomputed > 0:
@@ -52,30 +56,31 @@ func (r *RunView) Took() webhook.Milliseconds {
 	return webhook.Milliseconds(r.Seconds * float64(time.Second))
 }
 
-// schedules are the rules with schedule.
+// schedules are the rules with schedule. With the error, which is that of the state, nothing of their runs is known.
 func (s *Service) schedules(ctx context.Context) ([]ScheduleView, error) {
 	var out []ScheduleView
 	var known map[string]state.Schedule
+	var unread error
 	for _, t := range s.Catalogue() {
 		for i := range t.Rules {
 			r := &t.Rules[i]
 			if r.Schedule == "" {
 				continue
 			}
-			if known == nil && s.Store != nil {
-				var err error
-				if known, err = s.Store.Schedules(ctx, s.SourceSlot); err != nil {
-					return nil, err
-				}
+			if known == nil && unread == nil && s.Store != nil {
+				known, unread = s.Store.Schedules(ctx, s.SourceSlot)
 			}
 			v := ScheduleView{Rule: r.Place, Event: t.Name, Schedule: r.Schedule}
+			if unread != nil {
+				v.Unread = unread.Error()
+			}
 			if of, found := known[t.Name]; found {
 				v.add(&of, cmp.Or(s.Zone, time.UTC))
 			}
 			out = append(out, v)
 		}
 	}
-	return out, nil
+	return out, unread
 }
 
 // add adds what is known of the schedule.

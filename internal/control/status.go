@@ -97,8 +97,9 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		return v, nil
 	}
 	if s.Store != nil && s.Catalogue != nil {
-		v.Schedules, err = s.schedules(ctx)
-		note("state", err)
+		if schedules, err := s.schedules(ctx); note("state", err) {
+			v.Schedules = schedules
+		}
 	}
 	if s.Queue != nil {
 		var m MemoryView

@@ -78,6 +78,8 @@ type WhyView struct {
 	// is why it could not be read.
 	Row       *mapping.RowJudgement `json:"row,omitempty"`
 	RowUnread string                `json:"row_unread,omitempty"`
+	// QueueUnread: Redis does not answer, and until when timers wait, and why changes are parked, is missing.
+	QueueUnread bool `json:"queue_unread,omitempty"`
 }
 
 // WhyTableRule is a rule for a table.
@@ -178,7 +180,7 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 		err = s.readRow(ctx, a, q, &v)
 	}
 	if err == nil {
-		err = s.addTimers(ctx, q, &v)
+		err = v.withoutQueue(s.addTimers(ctx, q, &v))
 	}
 	if err != nil {
 		return WhyView{}, err
@@ -186,6 +188,15 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	err = s.join(ctx, a, &v)
 	v.endTimers()
 	return v, err
+}
+
+// withoutQueue notes that Redis does not answer, which does not keep back the rest, or returns another error.
+func (v *WhyView) withoutQueue(err error) error {
+	if errors.Is(err, queue.ErrUnreachable) {
+		v.QueueUnread = true
+		return nil
+	}
+	return err
 }
 
 // RecentChanges are the newest changes that the process that captures remembers.
@@ -289,7 +300,7 @@ func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
 			rules[r.WebhookID] = r
 		}
 	}
-	if err := s.addReasons(ctx, parked, rules); err != nil {
+	if err := v.withoutQueue(s.addReasons(ctx, parked, rules)); err != nil {
 		return err
 	}
 	return s.addAttempts(ctx, a, events, rules)

@@ -32,7 +32,11 @@ func (x *examination) source(ctx context.Context) {
 	e.all(ctx, e.server, e.settings, e.role, e.slot)
 	tables := <-checking // which waits for the source, too
 	e.hazards(ctx)
-	e.all(ctx, func(ctx context.Context, tx pgx.Tx) error { return e.identities(ctx, tx, tables) }, func(ctx context.Context, tx pgx.Tx) error { return e.unused(ctx, tx, tables) })
+	var looks []func(context.Context, pgx.Tx) error
+	for _, look := range []func(context.Context, pgx.Tx, []cdc.TableNeed) error{e.identities, e.largeRows, e.unused} {
+		looks = append(looks, func(ctx context.Context, tx pgx.Tx) error { return look(ctx, tx, tables) })
+	}
+	e.all(ctx, looks...)
 }
 
 // all looks at one thing after the other, and goes on where one cannot be read.

@@ -3,6 +3,7 @@ package draft
 import (
 	"context"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -34,13 +35,47 @@ func GuessEncoding(ctx context.Context, conn *pgx.Conn) (guess cdc.Encoding, unk
 	if err != nil {
 		return "", false, fmt.Errorf("read names for the database's encoding: %w", err)
 	}
+	guess = guessed(texts)
+	return guess, guess == "", nil
+}
+
+// guessed is what most texts are written in: some may be from another client. "": none has a letter outside of ASCII.
+func guessed(texts [][]byte) cdc.Encoding {
+	valid, invalid := 0, 0
 	for _, text := range texts {
-		if !utf8.Valid(text) {
-			return cdc.Win1252, false, nil // latin1 has no letter that it lacks
+		text = whole(text)
+		switch outside := func(b byte) bool { return b >= utf8.RuneSelf }; {
+		case !slices.ContainsFunc(text, outside):
+		case utf8.Valid(text):
+			valid++
+		default:
+			invalid++
 		}
 	}
-	if len(texts) == 0 {
-		return "", true, nil
+	switch {
+	case invalid > valid:
+		return cdc.Win1252 // latin1 has no letter that it lacks
+	case valid > 0:
+		return cdc.UTF8
 	}
-	return cdc.UTF8, false, nil
+	return ""
+}
+
+// longestName is NAMEDATALEN - 1, in bytes. Under SQL_ASCII the server cuts a longer name between any two of them.
+const longestName = 63
+
+// whole is a text without the part of a letter that may be left at the end of a name.
+func whole(text []byte) []byte {
+	if len(text) != longestName {
+		return text
+	}
+	for i := longestName - 1; i > longestName-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRune(text[i:]) {
+				return text[:i]
+			}
+			break
+		}
+	}
+	return text
 }

@@ -49,3 +49,6 @@ func Leaf(name, kind string) string {
 
 // Options are those that the Drafter was made with.
 func (d *Drafter) Options() mapping.Options { return d.options }
+
+// Guessed is what most texts are written in.
+func Guessed(texts [][]byte) cdc.Encoding { return guessed(texts) }

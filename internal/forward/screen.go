@@ -164,7 +164,7 @@ func (s *Screen) draw(width, height int) string {
 	}
 	for i := max(first, 0); i < len(s.list) && len(lines) < list; i++ {
 		e := s.list[i]
-		line := pad(fmt.Sprintf("%s  %s  %-16s  %-28s  %s%s", e.Time.Format("15:04:05"), status(e), receiver.Printable(e.Endpoint), receiver.Printable(e.Event), marks(e), receiver.Printable(e.WebhookID)), width)
+		line := pad(fmt.Sprintf("%s  %s  %-16s  %-28s  %s%s", e.Time.Format("15:04:05"), status(e), receiver.Printable(e.Endpoint), receiver.Printable(e.Event), marks(e, s.words), receiver.Printable(e.WebhookID)), width)
 		switch {
 		case i == len(s.list)-1-s.chosen:
 			line = "\x1b[7m" + line + "\x1b[0m"
@@ -203,7 +203,7 @@ func (s *Screen) detail() (lines []string) {
 		lines = append(lines, headerLines(r)...)
 		lines = append(lines, "", receiver.Printable(r.Body))
 	}
-	lines = append(lines, "", outcome(e))
+	lines = append(lines, "", outcome(e, s.words))
 	if e.Answer != nil && e.Error != "" {
 		lines = append(lines, receiver.Printable(e.Error))
 	}

@@ -91,7 +91,18 @@ func (p *Plan) warn(ctx context.Context, conn *pgx.Conn) error {
 			tables = append(tables, c.Statement.Tables()...)
 		}
 	}
-	found, err := cdc.LargeRows(ctx, conn, p.options.Encoding, tables)
+	if len(tables) == 0 {
+		return nil
+	}
+	found, err := p.largeRows(ctx, conn, tables)
+	if cdc.SQLState(err) == cdc.CodeLockNotAvailable {
+		for i := range p.Changes {
+			if c := &p.Changes[i]; c.WritesWholeRows() {
+				c.Warning = "it is not known whether rows are too large for it: a table is locked, as by VACUUM FULL; plan again later"
+			}
+		}
+		return nil
+	}
 	for _, l := range found {
 		for i := range p.Changes {
 			if c := &p.Changes[i]; c.WritesWholeRows() && slices.Contains(c.Tables, l.Table.String()) {
@@ -100,6 +111,19 @@ func (p *Plan) warn(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return err
+}
+
+// largeRows waits for no lock for long: a plan is to be had while a table is rewritten.
+func (p *Plan) largeRows(ctx context.Context, conn *pgx.Conn, tables []cdc.Name) ([]cdc.LargeRow, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read how large rows are: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only reads
+	if _, err := tx.Exec(ctx, "set local lock_timeout = '2s'"); err != nil {
+		return nil, fmt.Errorf("bound the wait for locks: %w", err)
+	}
+	return cdc.LargeRows(ctx, tx, p.options.Encoding, tables)
 }
 
 func (c *Count) add(a cdc.Action) {

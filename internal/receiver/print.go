@@ -17,8 +17,8 @@ const maxShown = 100
 
 // Print writes one aligned line about the delivery, in colour when w is a
 // terminal and NO_COLOR is not set. Characters that could steer a terminal are
-// replaced.
-func Print(w io.Writer, d Delivery) error {
+// replaced. say is a text in the reader's language, from its English.
+func Print(w io.Writer, d Delivery, say func(string) string) error {
 	p := palette(w)
 	status := p.green
 	if !d.Accepted() {
@@ -29,14 +29,14 @@ func Print(w io.Writer, d Delivery) error {
 		delay = Short(d.CommitToArrival)
 	}
 	_, err := fmt.Fprintf(w, "%s  %s%d%s  %9s  %s%-28s%s  %-6s  %s%s  %s%s%s\n",
-		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, Printable(cmp.Or(d.Type, "(bare)")), p.reset,
-		Printable(d.Tenant), notes(&d, p), Printable(d.ID), p.dim, Clip(Printable(string(d.Data)), maxShown), p.reset)
+		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, Printable(cmp.Or(d.Type, say("(bare)"))), p.reset,
+		Printable(d.Tenant), notes(&d, p, say), Printable(d.ID), p.dim, Clip(Printable(string(d.Data)), maxShown), p.reset)
 	return err
 }
 
-func notes(d *Delivery, p colours) string {
+func notes(d *Delivery, p colours, say func(string) string) string {
 	var b strings.Builder
-	note := func(colour, text string) { b.WriteString(colour + "[" + text + "]" + p.reset + " ") }
+	note := func(colour, text string) { b.WriteString(colour + "[" + say(text) + "]" + p.reset + " ") }
 	switch {
 	case errors.Is(d.Verified, ErrNotChecked):
 		note(p.dim, "unchecked")

@@ -320,6 +320,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+func english(text string) string { return text }
+
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	arrived := time.Date(2026, 3, 1, 12, 30, 15, 1e6, time.Local)
@@ -350,7 +352,7 @@ func TestPrint(t *testing.T) {
 		d := base
 		c.change(&d)
 		var out bytes.Buffer
-		if err := receiver.Print(&out, d); err != nil {
+		if err := receiver.Print(&out, d, english); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(c.want, out.String()); diff != "" {
@@ -426,7 +428,7 @@ func TestAnswer(t *testing.T) {
 		t.Errorf("replay %v, out of order %v", d.Replay, d.OutOfOrder)
 	}
 	var out bytes.Buffer
-	if err := receiver.Print(&out, d); err != nil || !strings.Contains(out.String(), "[replay] id-0004") {
+	if err := receiver.Print(&out, d, english); err != nil || !strings.Contains(out.String(), "[replay] id-0004") {
 		t.Errorf("%v: %s", err, out.String())
 	}
 	w = newWorld(t, receiver.Options{Answer: `{"status":200}`, FailRate: 1})

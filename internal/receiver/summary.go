@@ -45,19 +45,22 @@ func (s *Summary) add(d *Delivery) {
 func (s *Summary) Quantile(q float64) time.Duration { return s.latencies.Quantile(q) }
 
 // String is a line for people.
-func (s *Summary) String() string {
+func (s *Summary) String() string { return s.Text(func(text string) string { return text }) }
+
+// Text is String of texts in the reader's language, which say makes of their English.
+func (s *Summary) Text(say func(string) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d received, %d accepted", s.Received, s.Accepted)
+	b.WriteString(say(fmt.Sprintf("%d received", s.Received)) + ", " + say(fmt.Sprintf("%d accepted", s.Accepted)))
 	for _, c := range []struct {
 		n    int
 		what string
 	}{{s.Failed, "answered with failure"}, {s.Unverified, "with a wrong signature"}, {s.Duplicates, "seen before"}, {s.OutOfOrder, "out of order"}} {
 		if c.n > 0 {
-			fmt.Fprintf(&b, ", %d %s", c.n, c.what)
+			b.WriteString(", " + say(fmt.Sprintf("%d %s", c.n, c.what)))
 		}
 	}
 	if s.latencies.Count() > 0 {
-		fmt.Fprintf(&b, "; commit to arrival: p50 %s, p99 %s", Short(s.Quantile(0.5)), Short(s.Quantile(0.99)))
+		b.WriteString("; " + say(fmt.Sprintf("commit to arrival: p50 %s, p99 %s", Short(s.Quantile(0.5)), Short(s.Quantile(0.99)))))
 	}
 	return b.String()
 }
