@@ -44,6 +44,29 @@ func ParseName(s string) (Name, error) {
 	return Name{}, fmt.Errorf("read table name %q: it has %d parts; write schema.table or table", s, len(parts))
 }
 
+// MatchNames returns the names that somebody means by s, who types it at a shell, which
+// takes the quotes away: those that s names as SQL reads it, whose schema it may leave out,
+// or else those that are spelt like it. Its errors are those of [ParseName], where s is neither.
+func MatchNames(s string, names []Name) ([]Name, error) {
+	var read, spelt []Name
+	asked, err := ParseName(s)
+	for _, n := range names {
+		if err == nil && n.Name == asked.Name && (asked.Schema == "" || asked.Schema == n.Schema) {
+			read = append(read, n)
+		}
+		if n.Name == s || n.Schema+"."+n.Name == s {
+			spelt = append(spelt, n)
+		}
+	}
+	if len(read) > 0 {
+		return read, nil
+	}
+	if len(spelt) > 0 {
+		return spelt, nil
+	}
+	return nil, err
+}
+
 // parseIdentifier splits the identifier off that s begins with.
 func parseIdentifier(s string) (identifier, rest string, err error) {
 	if strings.HasPrefix(s, `"`) {

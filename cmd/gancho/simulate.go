@@ -147,6 +147,9 @@ func (f *simulateFlags) run(cmd *cobra.Command) error {
 		report, err = s.Schedules(ctx, time.Now(), c.Source.Location)
 	case f.rows != "":
 		table, wrong := cdc.ParseName(f.table)
+		if meant, err := cdc.MatchNames(f.table, rules.TableNames()); err == nil && len(meant) == 1 {
+			table, wrong = meant[0], nil
+		}
 		if wrong != nil {
 			return usageError{wrong}
 		}

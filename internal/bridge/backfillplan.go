@@ -41,16 +41,17 @@ func readTables(rules *mapping.Ruleset, f *state.Filter) ([]mapping.ReadTable, e
 		return nil, badChoice("events", "see gancho events; a rule takes rows that are there already if it is on insert, has no after and does not say backfill: never", "no rule that makes these events takes rows that are there already")
 	}
 	if f.Table != "" {
-		name, err := cdc.ParseName(f.Table)
+		var names []cdc.Name
+		for i := range tables {
+			names = append(names, tables[i].Table.Relation.TableName())
+		}
+		meant, err := cdc.MatchNames(f.Table, names)
 		if err != nil {
 			return nil, badChoice("table", "write it as in the rules", "%v", err)
 		}
-		tables = slices.DeleteFunc(tables, func(t mapping.ReadTable) bool {
-			is := t.Table.Relation.TableName()
-			return is.Name != name.Name || name.Schema != "" && is.Schema != name.Schema
-		})
+		tables = slices.DeleteFunc(tables, func(t mapping.ReadTable) bool { return !slices.Contains(meant, t.Table.Relation.TableName()) })
 		if len(tables) == 0 {
-			return nil, badChoice("table", "see the tables of the rules: gancho events", "no rule on insert that is chosen is for the table %s", name)
+			return nil, badChoice("table", "see the tables of the rules: gancho events", "no rule on insert that is chosen is for the table %s", f.Table)
 		}
 	}
 	if f.Where != "" && len(tables) > 1 {

@@ -202,32 +202,31 @@ func tableOf(texts []mapping.RuleText, name string) (cdc.Name, uint32, error) {
 	wrong := func(hint, message string) error {
 		return &control.InvalidError{Problems: []control.Problem{{Pointer: "/table", Message: message, Hint: hint}}}
 	}
-	asked, err := cdc.ParseName(name)
-	if err != nil {
-		return cdc.Name{}, 0, wrong("write it as in the rules", err.Error())
-	}
+	var all []cdc.Name
 	var names []string
 	found := map[cdc.Name]uint32{}
 	for i := range texts {
 		t := &texts[i]
-		if t.Table.Name == asked.Name && (asked.Schema == "" || t.Table.Schema == asked.Schema) {
+		if _, again := found[t.Table]; !again {
 			found[t.Table] = t.OID
+			all = append(all, t.Table)
+			names = append(names, t.Table.Name, t.Table.Schema+"."+t.Table.Name)
 		}
-		names = append(names, t.Table.Name, t.Table.String())
 	}
-	switch len(found) {
-	case 1:
-		for table, oid := range found {
-			return table, oid, nil
-		}
-	case 0:
+	meant, err := cdc.MatchNames(name, all)
+	switch {
+	case err != nil:
+		return cdc.Name{}, 0, wrong("write it as in the rules", err.Error())
+	case len(meant) == 1:
+		return meant[0], found[meant[0]], nil
+	case len(meant) == 0:
 		hint := "write a rule for it, or see the tables of the rules: gancho events"
 		if near := strictyaml.Closest(name, names); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		return cdc.Name{}, 0, wrong(hint, "no rule is for the table "+asked.String()+", so its changes make no events")
+		return cdc.Name{}, 0, wrong(hint, "no rule is for the table "+name+", so its changes make no events")
 	}
-	return cdc.Name{}, 0, wrong("write its schema, too", "several tables of the rules have the name "+asked.String())
+	return cdc.Name{}, 0, wrong("write its schema, too", "several tables of the rules have the name "+name)
 }
 
 // tell says what became of one change. The last verdict of a rule counts: those before it
