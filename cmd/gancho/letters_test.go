@@ -288,17 +288,17 @@ func TestManyDeadLetters(t *testing.T) {
 			t.Errorf("exit %d, %d lines", code, lines)
 		}
 	})
-	const bound = 19 << 20 // the data alone are 20 MB
+	const bound = 10 << 20 // the data alone are 20 MB
 	if peak > bound {
 		t.Errorf("redrive, drop and a whole list take %d MB, more than %d", peak>>20, bound>>20)
 	}
 	t.Logf("at most %d MB more", peak>>20)
 }
 
-// peakMemory is how much more heap is in use at most while f runs, with the garbage
-// collector as users have it.
+// peakMemory is how much more heap is in use at most while f runs. The garbage collector
+// runs often: how much it would leave lie depends on what other tests have left in the heap.
 func peakMemory(f func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
