@@ -73,7 +73,12 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 		// Two bridges that were started on an empty queue at once: the slot of this one would hold WAL for ever.
 		return 0, errors.Join(err, cdc.DropSlot(ctx, c.Source))
 	}
-	return 0, c.refusalOf(ctx, err)
+	refused := c.refusalOf(ctx, err)
+	// Whoever begins an epoch after the attempt and before the look at what it depends on is not seen by comparing looks.
+	if now, failed := c.queue.Reached(ctx); failed == nil && now != nil && reached != nil && now.Epoch != reached.Epoch {
+		return 0, errSourceMoved
+	}
+	return 0, refused
 }
 
 // compareWAL finds out whether the server's WAL has the newest transaction that was confirmed where it was read. Another
