@@ -1,13 +1,11 @@
 package examples_test
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -105,7 +103,7 @@ func (k kit) prepared(t *testing.T) string {
 type process struct {
 	url  string
 	cmd  *exec.Cmd
-	said *transcript
+	said *testservers.Transcript
 }
 
 // start runs the kit with these keys until the test ends, or kill.
@@ -124,7 +122,7 @@ func (k kit) start(t *testing.T, dir, keys string, env ...string) *process {
 		t.Fatal(err)
 	}
 	words := k.run(port)
-	p := &process{url: "http://" + address + "/hooks", cmd: exec.CommandContext(t.Context(), words[0], words[1:]...), said: &transcript{}}
+	p := &process{url: "http://" + address + "/hooks", cmd: exec.CommandContext(t.Context(), words[0], words[1:]...), said: &testservers.Transcript{}}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.said, p.said
 	p.cmd.Env = append(os.Environ(), append(env, "PORT="+port, "WEBHOOK_KEY="+keys, "STORE="+filepath.Join(dir, "store"))...)
 	// Workers of PHP's server outlive it unless the whole group is killed.
@@ -157,22 +155,4 @@ func (p *process) kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = p.cmd.Wait()
-}
-
-// transcript is what a process prints.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (t *transcript) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(b)
-}
-
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
 }

@@ -10,11 +10,11 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	main "gancho/cmd/gancho-demo"
 	"gancho/internal/demo"
+	"gancho/internal/testservers"
 )
 
 // buildGancho builds the command as this test was built, with the race detector or
@@ -36,18 +36,6 @@ func buildGancho(t *testing.T) string {
 	return path
 }
 
-// transcript gathers what is written by this process and by its child.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *transcript) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
 // The tour shows each event of the presets with its SQL and its webhook, from
 // a bridge that is a process of its own.
 func TestTour(t *testing.T) {
@@ -57,10 +45,10 @@ func TestTour(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	var errs transcript
+	var errs testservers.Transcript
 	bridge := demo.Command(buildGancho(t), &errs)
 	if code := main.Main(context.Background(), []string{"--tour"}, &out, &errs, bridge); code != 0 {
-		t.Fatalf("gancho-demo --tour ends with %d:\n%s\n%s", code, out.String(), errs.text.String())
+		t.Fatalf("gancho-demo --tour ends with %d:\n%s\n%s", code, out.String(), errs.String())
 	}
 	lines := strings.Split(out.String(), "\n")
 	events := 0
@@ -89,10 +77,10 @@ func TestTour(t *testing.T) {
 func TestBridgeThatFails(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	var errs transcript
+	var errs testservers.Transcript
 	code := main.Main(context.Background(), []string{"--for=1s"}, &out, &errs, demo.Command("/bin/false", &errs))
-	if code != 1 || !strings.Contains(errs.text.String(), "gancho-demo: run the bridge: exit status 1") {
-		t.Errorf("it ends with %d:\n%s", code, errs.text.String())
+	if code != 1 || !strings.Contains(errs.String(), "gancho-demo: run the bridge: exit status 1") {
+		t.Errorf("it ends with %d:\n%s", code, errs.String())
 	}
 }
 

@@ -155,7 +155,7 @@ func freeAddress(t *testing.T) string {
 func startFront(t *testing.T, address string, words []string) {
 	t.Helper()
 	run := exec.CommandContext(t.Context(), words[0], words[1:]...)
-	said := &transcript{}
+	said := &testservers.Transcript{}
 	run.Stdout, run.Stderr = said, said
 	run.SysProcAttr = testservers.ChildAttr(syscall.SIGTERM, nil)
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }

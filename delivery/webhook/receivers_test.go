@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -307,7 +306,7 @@ func startReceiver(t *testing.T, dir string, command func(dir, port string) []st
 	}
 	words := command(dir, port)
 	run := exec.CommandContext(t.Context(), words[0], words[1:]...)
-	said := &transcript{}
+	said := &testservers.Transcript{}
 	run.Dir, run.Stdout, run.Stderr = dir, said, said
 	run.Env = append(os.Environ(), "PORT="+port, "WEBHOOK_KEY="+key, "TMPDIR="+dir)
 	run.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
@@ -338,24 +337,6 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited for %s", what)
 		}
 	}
-}
-
-// transcript gathers what a program says.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *transcript) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *transcript) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // postOld sends what was signed ten minutes ago.

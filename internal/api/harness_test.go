@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,14 +39,14 @@ type world struct {
 	store  *state.Store
 	queue  *queue.Queue
 	redis  *testservers.Redis
-	log    *safeBuffer
+	log    *testservers.Transcript
 	tokens map[string]string
 	about  description
 	client *http.Client
 	// files are the endpoints of gancho.yaml.
 	files []endpoint.Endpoint
 	// answers are all that came, for what must be in none of them.
-	answers *safeBuffer
+	answers *testservers.Transcript
 }
 
 // reply is an answer.
@@ -73,7 +71,7 @@ func migrate(ctx context.Context, dsn string) error {
 func newWorldOn(t *testing.T, dsn string) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, dsn: dsn, log: &safeBuffer{}, answers: &safeBuffer{}, tokens: map[string]string{}, about: describe(t)}
+	w := &world{t: t, dsn: dsn, log: &testservers.Transcript{}, answers: &testservers.Transcript{}, tokens: map[string]string{}, about: describe(t)}
 	if err := migrate(ctx, w.dsn); err != nil {
 		t.Fatal(err)
 	}
@@ -405,30 +403,6 @@ func asJSON(v any) string {
 		panic(err)
 	}
 	return string(src)
-}
-
-// safeBuffer is a log.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-func (s *safeBuffer) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.b.Reset()
 }
 
 // fixed returns an Authenticate that knows some tokens, for what is tested

@@ -199,7 +199,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 	if a := w.do("POST", "/endpoints/crm/rotate", "root", fmt.Sprintf(`{"secret":%q}`, given.Reveal())); strings.Contains(string(a.body), given.Reveal()) {
 		t.Error("a secret that was given is shown")
 	}
-	w.answers.reset()
+	w.answers.Reset()
 	for _, path := range []string{"/endpoints", "/endpoints/crm", "/endpoints/crm/keys", "/audit", "/tokens", "/status"} {
 		must[object](w, http.StatusOK, "GET", path, "root", "")
 	}

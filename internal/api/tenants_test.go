@@ -144,7 +144,7 @@ func TestTenants(t *testing.T) {
 		{method: "DELETE", path: "/tokens/{}", foreign: []string{"root", "admin-1", "eyes-1"}, absent: none, status: 404, route: "/tokens/{name}"},
 	}
 	before := w.snapshot()
-	w.answers.reset()
+	w.answers.Reset()
 	tried := map[string]bool{}
 	for _, a := range attempts {
 		if a.route == "" {

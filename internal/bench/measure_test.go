@@ -419,6 +419,17 @@ func (l *lab) arrive(ctx context.Context, perSecond int) (r tally, err error) {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
+// live inserts n rows at the given rate, and returns what has come of them to the receiver at url.
+func (l *lab) live(ctx context.Context, url string, n, perSecond int) (t tally, err error) {
+	if err := reset(ctx, url); err != nil {
+		return t, err
+	}
+	if err := l.insertPaced(ctx, n, perSecond); err != nil {
+		return t, err
+	}
+	return received(ctx, url, n)
+}
+
 // insertPaced inserts n rows one by one at the given rate.
 func (l *lab) insertPaced(ctx context.Context, n, perSecond int) error {
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))

@@ -103,15 +103,7 @@ func (l *lab) timersDue(ctx context.Context) (r row, err error) {
 	if _, err := bridge.waitLine("bridge is ready"); err != nil {
 		return r, err
 	}
-	live := func(n int) (t tally, err error) {
-		if err := reset(ctx, url); err != nil {
-			return t, err
-		}
-		if err := l.insertPaced(ctx, n, perSecond); err != nil {
-			return t, err
-		}
-		return received(ctx, url, n)
-	}
+	live := func(n int) (tally, error) { return l.live(ctx, url, n, perSecond) }
 	if _, err := live(perSecond); err != nil { // it warms connections up and is not counted
 		return r, err
 	}
