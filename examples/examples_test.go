@@ -232,7 +232,7 @@ func (d delivery) orders() {
 	d.wants("a key that is a text", "applied", d.message(15, "cobranca.liquidada", "4-2/ç"))
 	ordered := d.message(16, "relatorio.pronto", nil)
 	ordered.Data = []byte(`[1]`)
-	d.wants("an event of no row", "taken", ordered)
+	d.wants("an event of no row", "applied", ordered)
 	d.wants("on demand, the last event of its row", "applied", replayed(d.message(20, "cobranca.liquidada", 42)))
 	d.wants("on demand, an older event", "older", replayed(d.message(10, "cobranca.liquidada", 42)))
 	d.wants("a list", "repeated\napplied\nolder", d.message(20, "cobranca.liquidada", 42), d.message(21, "cobranca.liquidada", 42), d.message(18, "cobranca.liquidada", 42))
@@ -326,6 +326,24 @@ func TestReceiversPublicKey(t *testing.T) {
 			d.wants("v1a", "applied", d.message(1, "cobranca.liquidada", 42))
 			d.signedBy(endpoint.GenerateSigningKey()).refused("another's v1a", http.StatusUnauthorized, d.message(2, "cobranca.liquidada", 42))
 			d.signedBy(endpoint.GenerateSecret()).refused("another's v1", http.StatusUnauthorized, d.message(2, "cobranca.liquidada", 42))
+		})
+	}
+}
+
+// TestReceiversForgery: who knows the public key signs nothing with it, in no kit.
+func TestReceiversForgery(t *testing.T) {
+	t.Parallel()
+	for _, k := range kits() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			public, secret := endpoint.GenerateSigningKey().Public(), endpoint.GenerateSecret()
+			d := newDelivery(t, k.start(t, k.prepared(t), public+" "+secret.Reveal()), secret)
+			d.wants("the secret beside a public key", "applied", d.message(1, "cobranca.liquidada", 42))
+			forged, err := endpoint.ParseSecret("whsec_" + strings.Replace(public, "_", "", 1)) // what a lenient decoder reads
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.signedBy(forged).refused("a v1 of the public key", http.StatusUnauthorized, d.message(2, "cobranca.liquidada", 42))
 		})
 	}
 }

@@ -51,7 +51,7 @@ public static class Receiver
             return false;
         byte[] signed = Encoding.UTF8.GetBytes(id + "." + stamp + ".").Concat(body).ToArray();
         bool valid = false;
-        foreach (string key in keys.Where(k => k.StartsWith("whsec_", StringComparison.Ordinal)))
+        foreach (string key in keys.Where(k => k.StartsWith("whsec_", StringComparison.Ordinal) && k.Length > "whsec_".Length))
         {
             using (var mac = new HMACSHA256(Convert.FromBase64String(key.Substring("whsec_".Length))))
             {
@@ -157,7 +157,7 @@ public static class Receiver
             }
         }
 
-        // Returns what the event is: repeated, older, applied, taken (it has no order) or how a closing compares.
+        // Returns what the event is: repeated, older, applied, taken (a ping, a notice) or how a closing compares.
         string Take(Event e, bool replay)
         {
             Receipt known;
@@ -167,8 +167,8 @@ public static class Receiver
             if (e.Type == "gancho.closing")
                 return Compare(e.Data);
             string row = e.Row(), last;
-            if (row == null)
-                return "taken";
+            if (row == null) // it has no order
+                return e.Type == "ping" || e.Type.StartsWith("gancho.", StringComparison.Ordinal) ? "taken" : "applied";
             if (sequences.TryGetValue(row, out last) && string.CompareOrdinal(e.Sequence, last) < 0)
                 return "older";
             sequences[row] = e.Sequence;

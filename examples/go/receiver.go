@@ -34,7 +34,7 @@ func apply(e event) {
 // row names what the event is about: of one row, an older event is not applied after a newer one. Empty: it has no order.
 func (e event) row() string {
 	var data struct{ ID json.RawMessage }
-	if e.Sequence == "" || json.Unmarshal(e.Data, &data) != nil || data.ID == nil {
+	if e.Sequence == "" || json.Unmarshal(e.Data, &data) != nil || data.ID == nil || string(data.ID) == "null" {
 		return ""
 	}
 	object, _, _ := strings.Cut(e.Type, ".") // cobranca of cobranca.liquidada
@@ -158,7 +158,7 @@ func (s *store) take(events []event, replay bool, body []byte) (string, error) {
 	return said.String(), s.file.Sync()
 }
 
-// takeLocked returns what the event is: repeated, older, applied, taken (it has no order) or how a closing compares.
+// takeLocked returns what the event is: repeated, older, applied, taken (a ping, a notice) or how a closing compares.
 func (s *store) takeLocked(e event, replay bool) string {
 	known, repeated := s.received[e.ID]
 	if repeated && !replay { // who asks for an event again wants it applied again
@@ -170,8 +170,10 @@ func (s *store) takeLocked(e event, replay bool) string {
 	}
 	row := e.row()
 	switch {
-	case row == "":
+	case row == "" && (e.Type == "ping" || strings.HasPrefix(e.Type, "gancho.")):
 		return "taken"
+	case row == "": // it has no order
+		return "applied"
 	case e.Sequence < s.sequences[row]:
 		return "older"
 	}

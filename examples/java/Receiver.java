@@ -150,7 +150,7 @@ public class Receiver {
             return said.toString();
         }
 
-        /** Returns what the event is: repeated, older, applied, taken (it has no order) or how a closing compares. */
+        /** Returns what the event is: repeated, older, applied, taken (a ping, a notice) or how a closing compares. */
         private String take(Event event, boolean replay) {
             Receipt known = received.get(event.id);
             if (known != null && !replay) {
@@ -161,8 +161,8 @@ public class Receiver {
                 return compare((Map<?, ?>) event.data);
             }
             String row = event.row();
-            if (row == null) {
-                return "taken";
+            if (row == null) { // it has no order
+                return event.type.equals("ping") || event.type.startsWith("gancho.") ? "taken" : "applied";
             }
             if (event.sequence.compareTo(sequences.getOrDefault(row, "")) < 0) {
                 return "older";

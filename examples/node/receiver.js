@@ -92,7 +92,7 @@ class Store {
     return outcomes.join("\n") + "\n";
   }
 
-  // Returns what the event is: repeated, older, applied, taken (it has no order) or how a closing compares.
+  // Returns what the event is: repeated, older, applied, taken (a ping, a notice) or how a closing compares.
   #take(event, replay) {
     const known = this.received.get(event.id);
     if (known && !replay) return "repeated"; // who asks for an event again wants it applied again
@@ -103,7 +103,7 @@ class Store {
     });
     if (event.type === "gancho.closing") return this.#compare(event.data);
     const row = rowOf(event);
-    if (!row) return "taken";
+    if (!row) return event.type === "ping" || event.type.startsWith("gancho.") ? "taken" : "applied"; // it has no order
     if (event.sequence < (this.sequences.get(row) || "")) return "older";
     this.sequences.set(row, event.sequence);
     return "applied";

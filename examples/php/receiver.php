@@ -91,7 +91,7 @@ function take(array $events, bool $replay, string $body): string
     return $said;
 }
 
-/** Returns what the event is: repeated, older, applied, taken (it has no order) or how a closing compares. */
+/** Returns what the event is: repeated, older, applied, taken (a ping, a notice) or how a closing compares. */
 function take_one(PDO $db, array $event, bool $replay, string $body): string
 {
     $insert = $db->prepare('insert into received values (?, ?, ?, ?, ?) on conflict do nothing');
@@ -103,8 +103,12 @@ function take_one(PDO $db, array $event, bool $replay, string $body): string
         return compare($db, $event['data']);
     }
     $row = row_of($event);
-    if ($row === null) {
+    if ($row === null && ($event['type'] === 'ping' || str_starts_with($event['type'], 'gancho.'))) {
         return 'taken';
+    }
+    if ($row === null) { // it has no order
+        apply($db, $event);
+        return 'applied';
     }
     $newer = $db->prepare('insert into row_sequences values (?, ?)'
         . ' on conflict (row) do update set sequence = excluded.sequence where excluded.sequence >= row_sequences.sequence');
