@@ -150,6 +150,7 @@ func TestFaultOfPausedBackfill(t *testing.T) {
 // rows are in the stream, and the tables are still on record.
 func TestBackfillKilledAtItsEnds(t *testing.T) {
 	t.Parallel()
+	testservers.Whole(t)
 	random, rows := seeded(t), 300
 	s := newBackfillWorld(t, rows)
 	r := newReceiver(t, nil)
@@ -209,6 +210,7 @@ func (s *session) queuedEvents(name string) (all []arrival) {
 // killed and sessions are cut.
 func TestBackfillReadsAhead(t *testing.T) {
 	t.Parallel()
+	testservers.Whole(t)
 	random, rows := seeded(t), testservers.Cases(4*backfillRows(t))
 	s := newBackfillWorld(t, rows)
 	s.endpoint("a", "http://"+closedPort(t), "state: paused")

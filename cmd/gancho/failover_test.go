@@ -135,6 +135,7 @@ func TestClusterRestarts(t *testing.T) {
 // worker delivers beside the two.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
+	testservers.Whole(t)
 	w, s := sentinelWorld(t, loadTable)
 	w.rules = loadRules
 	receivers := w.receivers("a", "b")
