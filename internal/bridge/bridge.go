@@ -307,7 +307,7 @@ func (b *bridge) senderOptions() webhook.Options {
 }
 
 func (b *bridge) dispatcherOptions() dispatch.Options {
-	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
+	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Superseded: b.metrics.supersede, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0

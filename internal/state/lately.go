@@ -31,7 +31,7 @@ func (s *Store) Lately(ctx context.Context, endpoints []string, since time.Time,
 	}
 	rows, err := collectMany(ctx, s, "read the newest attempts of endpoints", `
 		select e.name, array(select outcome = 'delivered' from gancho.attempts
-			where endpoint = e.name and time > $2 and ($3 = '' or tenant = $3) order by time desc, entry desc, number desc limit $4)
+			where endpoint = e.name and time > $2 and outcome <> 'superseded' and ($3 = '' or tenant = $3) order by time desc, entry desc, number desc limit $4)
 		from unnest($1::text[]) e (name)`, []any{s.text.encodeAll(endpoints), since, s.text.encode(tenant), LatelyAttempts}, func(r pgx.CollectableRow) (row, error) {
 		var v row
 		err := r.Scan(&v.endpoint, &v.outcomes)

@@ -133,7 +133,7 @@ func TestOverflowKeepsTheWholeEvent(t *testing.T) {
 	id, at := all[0].ID, time.UnixMicro(1).UTC()
 	died := queue.DeadResult{ID: id, Reason: "refused"}
 	died.First, died.Last = at, at
-	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.DeadResult{died}))
+	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, nil, []queue.DeadResult{died}))
 	dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10))
 	want := *all[0].Msg
 	want.ID, want.Sequence = id.WebhookID("0123abcd"), id.Sequence()
