@@ -122,7 +122,7 @@ type Resends struct {
 }
 
 // ResendDeliveries creates jobs, or with DryRun only counts, that send again the events of the deliveries that r's Filter chooses: each to
-// the endpoint that it was for, or all of them to r's Endpoint; superseded ones only with that outcome. All jobs or none are created. Needs Operator.
+// the endpoint that it was for, or all of them to r's Endpoint; superseded ones only with that outcome, or by their ids. All jobs or none are created. Needs Operator.
 func (s *Service) ResendDeliveries(ctx context.Context, a Actor, r state.Job) (Resends, error) {
 	out := Resends{Jobs: []state.Job{}}
 	if _, err := s.stored(a, state.Operator); err != nil {
@@ -177,7 +177,7 @@ func (s *Service) deliveredTo(ctx context.Context, a Actor, r state.Job) (map[st
 		}
 		for i := range found.Items {
 			at := &found.Items[i]
-			if at.Outcome == queue.OutcomeSuperseded && f.Outcome == "" {
+			if at.Outcome == queue.OutcomeSuperseded && f.Outcome == "" && len(f.Webhooks) == 0 {
 				continue // it was left out on purpose; whoever wants it asks for this outcome
 			}
 			to := at.Endpoint

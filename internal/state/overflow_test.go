@@ -265,3 +265,20 @@ func TestOverflowCountsItsRows(t *testing.T) {
 	execute(t, dsn, `delete from gancho.overflow_heads`)
 	same(t, "bytes", before.Bytes, moveEntries(t, s.Overflow(), "a", "2", []queue.Entry{all[0], all[3]}).Bytes)
 }
+
+// What is superseded leaves the overflow, and counts apart from what is delivered.
+func TestOverflowCountsSuperseded(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	o, all := s.Overflow(), entries(t, 3)
+	moveEntries(t, o, "a", "1", all)
+	h := must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", []queue.ID{all[2].ID}, []queue.ID{all[0].ID, all[1].ID}, nil))
+	if h.Events != 0 {
+		t.Errorf("%d events are left", h.Events)
+	}
+	sums := map[queue.Fate]int64{}
+	for key, n := range must[map[queue.EventKey]int64](t)(s.OverflowFates(t.Context(), "a", 0, 1)) {
+		sums[key.Fate] += n
+	}
+	same(t, "fates", map[queue.Fate]int64{queue.FateDelivered: 1, queue.FateSuperseded: 2}, sums)
+}
