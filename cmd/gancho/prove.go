@@ -29,8 +29,8 @@ func newProveCommand() *cobra.Command {
 		Long: `Account for every change and every event whose commit is in a span: of each rule how many
 changes it has seen, and how many of them matched, were filtered (watch, when, root_only),
 collapsed into another one's event, or were parked; and of each endpoint how many events
-were appended, delivered, made dead letters, wait, or were dropped (gancho forget,
-a removed endpoint). The sums have to agree; what does not is named, and the exit code is 3.
+were appended, delivered, superseded (compact), made dead letters, wait, or were dropped
+(gancho forget, a removed endpoint). The sums have to agree; what does not is named, and the exit code is 3.
 
 Counts are kept for 14 days, by hours of the commits' times, and move with the
 events themselves: a crash of anything counts nothing twice and leaves nothing out. The span
@@ -110,14 +110,14 @@ func (s *session) proveText(v *control.ProveView, zone *time.Location) error {
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	out := s.cmd.OutOrStdout()
 	rules := newTable(out, headings(speech(s.cmd), "RULE", "SEEN", "MATCHED", "FILTERED", "COLLAPSED", "PARKED", "REPEATED", "BACKFILL")...)
-	endpoints := newTable(out, headings(speech(s.cmd), "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "DEAD", "WAITING", "DROPPED")...)
+	endpoints := newTable(out, headings(speech(s.cmd), "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "SUPERSEDED", "DEAD", "WAITING", "DROPPED")...)
 	given := 0
 	for i := range v.Rules {
 		r := &v.Rules[i]
 		rules.row(r.Rule, n(r.Seen), n(r.Matched), n(r.Filtered), n(r.Collapsed), n(r.Parked), n(r.Repeated), n(r.Backfill))
 		for _, e := range r.Endpoints {
 			given++
-			endpoints.row(r.Rule, e.Endpoint, n(e.Appended), n(e.Delivered), n(e.Dead), n(e.Waiting), n(e.Dropped))
+			endpoints.row(r.Rule, e.Endpoint, n(e.Appended), n(e.Delivered), n(e.Superseded), n(e.Dead), n(e.Waiting), n(e.Dropped))
 		}
 	}
 	if err := rules.end(); err != nil {

@@ -19,6 +19,7 @@ const proveRules = loadRules + `
     table: eventos
     on: insert
     when: seq % 2 = 0
+    key: cliente_id
     columns: [id, seq]
   - event: evento.falha
     table: eventos
@@ -46,6 +47,7 @@ type proof struct {
 type proofOf struct {
 	Endpoint                                    string
 	Appended, Delivered, Dead, Waiting, Dropped int
+	Superseded                                  int
 }
 
 // prove runs gancho prove, which finds differences or not.
@@ -132,10 +134,10 @@ func TestProveAfterKills(t *testing.T) {
 		"evento.lote":   {rows, batches, 0, rows - batches, 0, 0},
 	}
 	wantOf := map[string][]proofOf{
-		"evento.criado": {{"a", rows, rows, 0, 0, 0}},
-		"evento.par":    {{"b", even, even - refused, refused, 0, 0}, {"c", even, 0, 0, even, 0}},
-		"evento.falha":  {{"b", rows - parked, rows - parked - lost, lost, 0, 0}},
-		"evento.lote":   {{"a", batches, batches, 0, 0, 0}},
+		"evento.criado": {{"a", rows, rows, 0, 0, 0, 0}},
+		"evento.par":    {{"b", even, even - refused, refused, 0, 0, 0}, {"c", even, 0, 0, even, 0, 0}},
+		"evento.falha":  {{"b", rows - parked, rows - parked - lost, lost, 0, 0, 0}},
+		"evento.lote":   {{"a", batches, batches, 0, 0, 0, 0}},
 	}
 	got, gotOf := map[string][]int{}, map[string][]proofOf{}
 	for _, r := range p.Rules {

@@ -99,7 +99,7 @@ func TestWrongInput(t *testing.T) {
 		{"deliveries|--limit=5|--all", "leave out --limit"},
 		{"deliveries|--cursor=x", "cursor"},
 		{"deliveries|--key=", "--key has an empty value"},
-		{"deliveries|--outcome=lost", "write one of delivered, retry, refused, gone, dead"},
+		{"deliveries|--outcome=lost", "write one of delivered, retry, refused, gone, dead, superseded"},
 		{"dead|drp", `did you mean "drop"?`},
 		{"dead|list|--from=x", "is not a time"},
 		{"dead|list|--cursor=x", "cursor"},

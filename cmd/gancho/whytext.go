@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/language"
 	"gancho/internal/state"
@@ -233,6 +234,9 @@ func (w *whyWriter) endpoint(e *control.WhyEndpoint) {
 
 // attempt is an attempt in one line.
 func (w *whyWriter) attempt(a *state.Attempt) string {
+	if a.Outcome == queue.OutcomeSuperseded {
+		return w.said("not sent: a newer event of its key had come by " + clock(a.Time))
+	}
 	out := w.said(fmt.Sprintf("%s at %s, attempt %d", a.Outcome, clock(a.Time), a.Number))
 	if a.Replay {
 		out += ", " + w.said("sent again")

@@ -64,7 +64,7 @@ func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint
 	writes, abandon := context.WithCancel(background)
 	c := &courier{
 		name: ep.Name, owner: owner, sender: d.sender, o: &d.o, log: d.log, abort: abort, abandon: abandon, ep: ep, lease: l,
-		reading: newReading(), lanes: newLaneSet(ep.Order), failures: failures{}, notices: newNoticeQueue(d.o.Notify != nil),
+		reading: newReading(), lanes: newLaneSet(ep), failures: failures{}, notices: newNoticeQueue(d.o.Notify != nil),
 	}
 	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
 	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }

@@ -38,6 +38,9 @@ type Options struct {
 	Log, KeepEvents bool
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
+	// Superseded, when not nil, is called for each event of an endpoint that is superseded (endpoint.Endpoint.Compact), by
+	// many goroutines, and must not wait.
+	Superseded func(endpoint string)
 	// Notify, when not nil, is called with what somebody should know of an
 	// endpoint, in order for each endpoint, and again after an error. Deliveries
 	// do not wait for it. Its context ends when the endpoint's lease is given back.

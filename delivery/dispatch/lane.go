@@ -23,6 +23,9 @@ type lane struct {
 	head   int
 	state  laneState
 	due    time.Time // when waiting
+	place  int       // in the heap of those that wait
+
+	classes []class // of ids, where events are superseded; else empty
 
 	plan *listPlan // nil unless the endpoint takes lists
 }
@@ -107,10 +110,16 @@ type laneHeap []*lane
 // Len implements heap.Interface, as do the other methods.
 func (h laneHeap) Len() int           { return len(h) }
 func (h laneHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Swap keeps each lane's place, by which Fix finds it.
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
 
 func (h *laneHeap) Push(x any) {
 	l, _ := x.(*lane)
+	l.place = len(*h)
 	*h = append(*h, l)
 }
 

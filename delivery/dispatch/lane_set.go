@@ -17,6 +17,7 @@ import (
 type laneSet struct {
 	order   endpoint.Order
 	seed    maphash.Seed
+	classes *classes // nil: no event is superseded
 	lanes   map[uint64]*lane
 	delayed laneHeap
 	free    []*lane
@@ -41,8 +42,13 @@ func (s *laneSet) of(side bool) *laneStream {
 	return &s.main
 }
 
-func newLaneSet(order endpoint.Order) laneSet {
-	return laneSet{order: order, seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}}
+func newLaneSet(ep *endpoint.Endpoint) laneSet {
+	return laneSet{order: ep.Order, seed: maphash.MakeSeed(), classes: newClasses(ep.Compact), lanes: map[uint64]*lane{}}
+}
+
+// fits reports whether the lanes are those that the endpoint needs.
+func (s *laneSet) fits(ep *endpoint.Endpoint) bool {
+	return s.order == ep.Order && (s.classes != nil) == ep.Compact
 }
 
 // sideLane is the bit that the lanes of the side stream have in their keys.
@@ -87,6 +93,9 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 		t.bodyBytes += sizeOf(m)
 	}
 	l.ids = append(l.ids, id)
+	if s.classes != nil && !l.side {
+		l.classes = append(l.classes, s.classes.of(id, m))
+	}
 	t.events++
 	if !known {
 		s.push(l)
@@ -180,6 +189,9 @@ func (s *laneSet) advance(l *lane, n int) {
 	}
 	if l.head >= 32 && l.head > len(l.ids)/2 {
 		l.ids = l.ids[:copy(l.ids, l.ids[l.head:])]
+		if len(l.classes) > 0 {
+			l.classes = l.classes[:copy(l.classes, l.classes[l.head:])]
+		}
 		l.head = 0
 	}
 	s.push(l)
@@ -190,7 +202,7 @@ func (s *laneSet) remove(l *lane) {
 	const keep = 256
 	if len(s.free) < keep && cap(l.ids) <= keep {
 		clear(l.bodies[:cap(l.bodies)])
-		*l = lane{ids: l.ids[:0], bodies: l.bodies[:0]}
+		*l = lane{ids: l.ids[:0], bodies: l.bodies[:0], classes: l.classes[:0]}
 		s.free = append(s.free, l)
 	}
 }
@@ -297,6 +309,7 @@ func (s *laneSet) keepInFlight() {
 		}
 		s.of(l.side).events -= l.waiting() - inFlight
 		l.ids = l.ids[:l.head+inFlight]
+		l.classes = l.classes[:min(len(l.classes), len(l.ids))]
 	}
 }
 

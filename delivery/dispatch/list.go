@@ -30,7 +30,10 @@ import (
 
 type list struct {
 	ids  []queue.ID
-	msgs []*webhook.Message // nil: to be read; nil elements: not found in their stream
+	msgs []*webhook.Message // nil: to be read; nil elements: not found in their stream, or superseded
+
+	passes []bool             // which ids are of superseded events; nil: none
+	left   []*webhook.Message // those of superseded events, once they are read
 }
 
 // listPlan is how a lane's next events are divided into lists. The parts come first,
@@ -101,6 +104,7 @@ func (l *lane) nextList(n int) *list {
 		next.msgs = slices.Clone(l.bodies[:n])
 	}
 	next.ids = slices.Clone(l.ids[l.head : l.head+n]) // the lane clears its own with the answer
+	next.passes = l.passes(n)
 	p.inFlight = n
 	return next
 }
@@ -172,6 +176,7 @@ func (c *courier) sendList(ctx context.Context, j *job) webhook.Outcome {
 			return webhook.Outcome{}
 		}
 	}
+	l.leaveOut()
 	l.trim(j.ep.Batch.PerTransaction, c.o.WindowBytes/2)
 	found := slices.DeleteFunc(slices.Clone(l.msgs), func(m *webhook.Message) bool { return m == nil })
 	if len(found) == 0 {

@@ -21,9 +21,11 @@ type model struct {
 
 	mu     sync.Mutex
 	random *rand.Rand
-	kind   bool              // it answers everything with success
-	taken  map[string]int    // by webhook-id
-	last   map[string]string // the last one taken, by stream and key
+	// compact: events are superseded at times.
+	compact bool
+	kind    bool              // it answers everything with success
+	taken   map[string]int    // by webhook-id
+	last    map[string]string // the last one taken, by stream and key
 }
 
 func (m *model) answer(ms []*webhook.Message) webhook.Outcome {
@@ -87,6 +89,9 @@ func (m *model) settings() endpoint.Endpoint {
 	if pick(3) == 0 {
 		ep.Batch = endpoint.Batching{Max: 2 + pick(9), Wait: time.Duration(pick(3)) * time.Millisecond, PerTransaction: pick(4) == 0}
 	}
+	if m.compact {
+		ep.Compact = pick(3) > 0
+	}
 	return ep
 }
 
@@ -101,10 +106,20 @@ func (m *model) calm() {
 // dead letter, once, in the order of its key; and the log says the same.
 func TestEveryEventHasOneEnd(t *testing.T) {
 	t.Parallel()
+	for name, compact := range map[string]bool{"all are sent": false, "some are superseded": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			everyEventHasOneEnd(t, compact)
+		})
+	}
+}
+
+func everyEventHasOneEnd(t *testing.T, compact bool) {
+	t.Helper()
 	r := queuetest.StartRedis(t)
 	plain := endpoint.Endpoint{Name: "a", Retry: ms(1, 1, 1)}
 	q := queuetest.Open(t, r, plain)
-	m := &model{t: t, random: random(t), taken: map[string]int{}, last: map[string]string{}}
+	m := &model{t: t, random: random(t), compact: compact, taken: map[string]int{}, last: map[string]string{}}
 	sink := newReceiver()
 	sink.answer = func(_ context.Context, _ *endpoint.Endpoint, e *webhook.Message, _ int) webhook.Outcome {
 		return m.answer([]*webhook.Message{e})
@@ -181,13 +196,32 @@ func (m *model) compare(q *queue.Queue, total int) {
 	}
 	records, _ := logged(t, q, "a", total)
 	said := map[string][]string{}
+	last, superseded := map[string]string{}, map[string]string{} // by key
 	for _, l := range records {
-		if l.Outcome == "delivered" || l.Outcome == queue.OutcomeDead {
+		if !l.Replay {
+			last[l.Key] = max(last[l.Key], l.WebhookID)
+		}
+		if l.Outcome == queue.OutcomeSuperseded {
+			ends[l.WebhookID] = append(ends[l.WebhookID], queue.OutcomeSuperseded)
+			superseded[l.Key] = max(superseded[l.Key], l.WebhookID)
+			if l.Replay {
+				t.Errorf("%s was to be sent again, and is superseded", l.WebhookID)
+			}
+		}
+		if l.Outcome == "delivered" || l.Outcome == queue.OutcomeDead || l.Outcome == queue.OutcomeSuperseded {
 			said[l.WebhookID] = append(said[l.WebhookID], l.Outcome)
 			if (l.Kept == nil) != l.Replay {
 				t.Errorf("%s, entry %s, %s: kept %t", l.WebhookID, l.Entry, l.Outcome, l.Kept != nil)
 			}
 		}
+	}
+	for key, id := range superseded {
+		if id == last[key] {
+			t.Errorf("%s: its newest event %s is superseded", key, id)
+		}
+	}
+	if (len(superseded) > 0) != m.compact {
+		t.Errorf("events of %d keys are superseded; compact %t", len(superseded), m.compact)
 	}
 	if len(ends) != total {
 		t.Errorf("%d events have ended, want %d", len(ends), total)

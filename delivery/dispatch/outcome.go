@@ -25,7 +25,11 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.lanes.requeue(j.lane)
 		return 0
 	case j.msg == nil:
-		c.dropMissingLocked(j)
+		c.dropMissingLocked(j, now)
+		return 0
+	case j.passed:
+		c.supersedeLocked(j.id, j.msg, now)
+		c.lanes.advance(j.lane, 1)
 		return 0
 	case o.Class == webhook.ClassCanceled: // this process stops
 		c.lanes.requeue(j.lane)
@@ -35,7 +39,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	number, dead := j.prior.N+1, len(c.writing.results.Dead)
 	if o.Kind == webhook.Delivered {
 		c.endpointAnsweredLocked(now)
-		c.acknowledgeLocked(j)
+		c.acknowledgeLocked(j, now)
 		c.health.Undelivered, c.health.ShutOut = 0, 0
 		c.applySuccessLocked()
 	} else {
@@ -86,13 +90,14 @@ func goneReason(o *webhook.Outcome) string {
 // dropMissingLocked removes events from memory that are no longer in their
 // stream: somebody deleted them, or Redis has lost them. Lost ones are appended
 // again, at a place that may have been read already; so they must not be deleted.
-func (c *courier) dropMissingLocked(j *job) {
+func (c *courier) dropMissingLocked(j *job, now time.Time) {
+	missing := c.supersedeListedLocked(j, now) < j.size()
 	for id := range j.events {
 		c.forgetLocked(id)
 	}
 	c.lanes.advance(j.lane, j.size())
 	c.startWritingLocked()
-	if !c.reloadAfterRestartLocked() && c.reading.restarted {
+	if !c.reloadAfterRestartLocked() && c.reading.restarted && missing {
 		c.reloadLocked()
 	}
 }
@@ -105,7 +110,8 @@ func (c *courier) forgetLocked(id queue.ID) {
 	delete(c.reading.skip, id)
 }
 
-func (c *courier) acknowledgeLocked(j *job) {
+func (c *courier) acknowledgeLocked(j *job, now time.Time) {
+	c.supersedeListedLocked(j, now)
 	for id, m := range j.events {
 		_, failed := c.failures[id]
 		switch {
@@ -119,7 +125,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 			c.writing.results.Done = append(c.writing.results.Done, id)
 		}
 		c.writing.results.Committed(id, m.Time)
-		c.reading.delivered(id)
+		c.reading.delivered(id, c.lanes.classes.of(id, m))
 	}
 	c.lanes.advance(j.lane, j.size())
 }
@@ -174,6 +180,7 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.endpointAnsweredLocked(now)
 	}
 	a := j.prior.After(o, now, c.health.IdledFor(now))
+	passed := c.markSupersededLocked(j)
 	switch several := j.size() > 1; {
 	case o.Wish == webhook.WishAbort && several:
 		c.splitListLocked(j, a.OffSchedule(j.prior), 0, aborted, now)
@@ -184,12 +191,21 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 	case o.Kind == webhook.Refused && several && o.Class != webhook.ClassLogin: // that says nothing about events
 		c.splitListLocked(j, a.OffSchedule(j.prior), 0, "the receiver has refused it", now)
 	default:
-		c.retryLocked(j, a, now)
+		c.retryLocked(j, a, passed, now)
 	}
 }
 
-func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
+// retryLocked has the job's events sent again, or ends them. passed: they are superseded, and only keep the next
+// ones waiting for a moment.
+func (c *courier) retryLocked(j *job, a queue.Attempts, passed bool, now time.Time) {
 	why := c.scheduleLocked(&a, now)
+	if passed {
+		wait, _ := nextWait(c.ep, &queue.Attempts{N: 1})
+		if due := now.Add(wait); why != "" || due.Before(a.Due) {
+			a.Due = due
+		}
+		why = ""
+	}
 	_, suspends := c.health.failingSince(now, c.ep.PauseAfter)
 	if why != "" && !suspends && c.misconfigured(j.id, &a) {
 		suspends, a.Suspended = true, shutOut(&a)

@@ -123,7 +123,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		switch ep, l := d.holding(c, newcomers); {
 		case l.lost:
 			d.retire(background, c, false)
-		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
+		case ep == nil || !c.lanes.fits(ep): // another order needs other lanes
 			d.retire(background, c, true)
 		case l.elsewhere:
 			d.log.Warn().Str("endpoint", c.name).Msg("endpoint not delivered by this process any more: " + queue.ErrNoOverflow.Error())

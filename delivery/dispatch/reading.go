@@ -18,13 +18,14 @@ type reading struct {
 	page       *feed // whose page is being read; nil: none
 	loaded     bool  // what Redis keeps of the endpoint is known
 	generation uint64
-	restarted  bool              // the generation has risen since the lease was acquired
-	skip       map[queue.ID]bool // true: delivered; nil: there was no restart, or it is over
-	recent     recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again
-	rewinds    int               // a page that was read before the last one is not admitted
-	forgotten  string            // how often somebody has removed events
-	prune      bool              // failures may be of removed events
-	retries                      // of Redis
+	restarted  bool               // the generation has risen since the lease was acquired
+	skip       map[queue.ID]bool  // true: delivered; nil: there was no restart, or it is over
+	newest     map[class]queue.ID // while skip is not nil: the newest in flight or just delivered of each class
+	recent     recentIDs          // so that an event whose acknowledgement Redis has lost is not sent again
+	rewinds    int                // a page that was read before the last one is not admitted
+	forgotten  string             // how often somebody has removed events
+	prune      bool               // failures may be of removed events
+	retries                       // of Redis
 }
 
 // feed is one of the endpoint's streams, as far as it has been read.
@@ -83,7 +84,7 @@ func (r *reading) endPage(f *feed, end bool) {
 		f.target = queue.ID{} // nothing is appended to it again at an older place
 	}
 	if r.skip != nil && r.main.cursor.Compare(r.main.target) >= 0 && r.side.cursor.Compare(r.side.target) >= 0 {
-		r.skip = nil // from here on events are new
+		r.skip, r.newest = nil, nil // from here on events are new
 	}
 }
 
@@ -96,34 +97,61 @@ func (r *reading) rewind() {
 		f.cursor = queue.ID{}
 		r.markUnread(f)
 	}
-	r.skip = map[queue.ID]bool{}
-	for _, id := range r.recent.ids {
+	r.skip, r.newest = map[queue.ID]bool{}, nil
+	for i, id := range r.recent.ids {
 		r.skip[id] = true
+		if r.recent.classes != nil {
+			r.noteNewest(id, r.recent.classes[i])
+		}
 	}
 }
 
-func (r *reading) delivered(id queue.ID) {
-	r.recent.add(id)
+func (r *reading) delivered(id queue.ID, of class) {
+	r.recent.add(id, of)
 	if r.skip != nil {
 		r.skip[id] = true
+		r.noteNewest(id, of)
 	}
+}
+
+// noteNewest notes that an event need not be followed by older ones of its class.
+func (r *reading) noteNewest(id queue.ID, of class) {
+	if of == (class{}) || of == passedOver || r.newest[of].Compare(id) >= 0 {
+		return
+	}
+	if r.newest == nil {
+		r.newest = map[class]queue.ID{}
+	}
+	r.newest[of] = id
+}
+
+// outdated reports whether an event that Redis has restored was superseded.
+func (r *reading) outdated(id queue.ID, of class) bool {
+	return r.newest != nil && of != (class{}) && r.newest[of].Compare(id) > 0
 }
 
 type recentIDs struct {
-	ids  []queue.ID
-	next int
+	ids     []queue.ID
+	classes []class // of ids; nil: none has one
+	next    int
 }
 
 // recentLimit bounds them: 64 KiB for each busy endpoint.
 const recentLimit = 4096
 
-func (r *recentIDs) add(id queue.ID) {
+func (r *recentIDs) add(id queue.ID, of class) {
+	at := r.next
 	if len(r.ids) < recentLimit {
-		r.ids = append(r.ids, id)
-		return
+		at, r.ids = len(r.ids), append(r.ids, id)
+	} else {
+		r.ids[at], r.next = id, (at+1)%recentLimit
 	}
-	r.ids[r.next] = id
-	r.next = (r.next + 1) % recentLimit
+	if r.classes == nil && of != (class{}) {
+		r.classes = make([]class, recentLimit)
+	}
+	if r.classes != nil {
+		r.classes[at] = of
+	}
 }
 
 // What an endpoint keeps in memory of events that wait behind failing ones: so
@@ -162,7 +190,7 @@ func (c *courier) budgetLocked(f *feed) (events, bytes int) {
 func (c *courier) roomLocked(f *feed) bool {
 	events, bytes := c.windowLocked(f)
 	t := c.lanes.of(f.side)
-	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < maxWaiting/f.part && t.lanes < maxLanes/f.part
+	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < c.maxWaitingLocked()/f.part && t.lanes < maxLanes/f.part
 }
 
 // readableLocked returns the stream of which a page should be read, or nil. An
@@ -257,11 +285,14 @@ func (c *courier) readFailedLocked(err error, now time.Time) {
 }
 
 func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
+	now := time.Now()
 	for _, e := range page {
-		deliver, lost := c.reading.pass(f, e.ID)
-		if deliver {
-			c.lanes.add(e.ID, e.Msg)
-		} else if lost {
+		switch deliver, lost := c.reading.pass(f, e.ID); {
+		case deliver && c.reading.outdated(e.ID, c.lanes.classes.of(e.ID, e.Msg)):
+			c.supersedeLocked(e.ID, e.Msg, now)
+		case deliver:
+			c.admitLocked(e.ID, e.Msg, now)
+		case lost:
 			c.writing.results.Done = append(c.writing.results.Done, e.ID)
 			c.writing.results.Committed(e.ID, e.Msg.Time)
 		}
@@ -272,7 +303,7 @@ func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 		c.pruneFailuresLocked()
 	}
 	c.startWritingLocked()
-	c.resumeLocked(time.Now())
+	c.resumeLocked(now)
 }
 
 // pruneFailuresLocked forgets the failures of events that somebody has removed: everything
@@ -320,8 +351,11 @@ func (c *courier) reloadLocked() {
 	c.writing.results.Mark(c.reading.skip)
 	c.writing.outgoing.Mark(c.reading.skip)
 	for _, l := range c.lanes.lanes {
-		for _, id := range l.ids[l.head:] { // in flight
+		for i, id := range l.ids[l.head:] { // in flight
 			c.reading.skip[id] = false
+			if l.head+i < len(l.classes) {
+				c.reading.noteNewest(id, l.classes[l.head+i])
+			}
 		}
 	}
 	c.resumeLocked(time.Now())
@@ -345,7 +379,7 @@ func (c *courier) offer(a *queue.Appended) {
 			break
 		}
 		f.cursor = id
-		c.lanes.add(id, m)
+		c.admitLocked(id, m, now)
 	}
 	c.startWorkersLocked()
 }

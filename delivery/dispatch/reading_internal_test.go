@@ -27,7 +27,7 @@ func TestReadingAfterARestart(t *testing.T) {
 		}
 	}
 	r.endPage(&r.main, true)
-	r.delivered(at(t, 2))
+	r.delivered(at(t, 2), class{})
 	r.rewind()
 	r.skip[at(t, 4)] = false // in flight
 	if r.main.end || !r.main.cursor.IsZero() {
@@ -85,7 +85,7 @@ func TestRecentIDsAreBounded(t *testing.T) {
 	t.Parallel()
 	var r recentIDs
 	for n := 1; n <= recentLimit+2; n++ {
-		r.add(at(t, n))
+		r.add(at(t, n), class{})
 	}
 	if len(r.ids) != recentLimit || r.ids[0] != at(t, recentLimit+1) || r.ids[2] != at(t, 3) {
 		t.Errorf("%d ids, the first %s, the third %s", len(r.ids), r.ids[0], r.ids[2])

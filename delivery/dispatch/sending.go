@@ -48,10 +48,12 @@ type job struct {
 	list  *list            // nil: the endpoint takes single events
 	ep    *endpoint.Endpoint
 	probe bool
-	prior queue.Attempts
-	again bool  // it was read again
-	dead  bool  // its event is a dead letter now
-	err   error // of that
+	// passed: the event is superseded; it is read and not sent. A list's are left out of it.
+	passed bool
+	prior  queue.Attempts
+	again  bool  // it was read again
+	dead   bool  // its event is a dead letter now
+	err    error // of that
 }
 
 // events yields the job's events; the message is nil of one not found in its stream.
@@ -123,6 +125,9 @@ func (c *courier) attempt(ctx context.Context, j *job) webhook.Outcome {
 			return webhook.Outcome{}
 		}
 	}
+	if j.passed {
+		return webhook.Outcome{}
+	}
 	return c.sender.Send(ctx, j.ep, j.msg)
 }
 
@@ -133,8 +138,8 @@ func (c *courier) nextJobLocked(now time.Time) (job, bool) {
 		c.sending.workers--
 		return job{}, false
 	}
-	j := job{lane: l, id: l.first(), ep: c.ep, probe: c.breaker.open}
-	if j.probe {
+	j := job{lane: l, id: l.first(), ep: c.ep, passed: c.passesLocked(l)}
+	if j.probe = c.breaker.open && !j.passed; j.probe {
 		c.breaker.probing = true
 	}
 	known := false
@@ -179,6 +184,9 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	if l == nil {
 		return nil
 	}
+	if c.passesLocked(l) { // that is no request
+		return l
+	}
 	if wait := c.sending.reserve(now); wait > 0 {
 		c.alarm.set(now.Add(wait))
 		c.lanes.putBack(l)
@@ -186,6 +194,9 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	}
 	return l
 }
+
+// passesLocked reports whether the lane's first event is superseded, and there is none to be sent with it.
+func (c *courier) passesLocked(l *lane) bool { return l.passed(0) && !takesLists(c.ep) }
 
 // pickLaneLocked makes busy whose turn it is of the lanes that wait for no retry.
 func (c *courier) pickLaneLocked(now time.Time) *lane {
@@ -207,7 +218,7 @@ func (c *courier) delayLocked(l *lane, now time.Time) bool {
 	}
 	a, failed := c.failures[l.first()]
 	switch {
-	case !failed || !a.Blocked && !now.Before(a.Due):
+	case !failed || l.passed(0) || !a.Blocked && !now.Before(a.Due):
 		return false
 	case a.Blocked:
 		c.lanes.block(l)

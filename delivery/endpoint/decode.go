@@ -78,7 +78,7 @@ func decode(v value, dir string) Endpoint {
 func decodeFields(v value, dir string, name, where func(string, func(value)) strictyaml.Field) Endpoint {
 	var e Endpoint
 	var secret, secrets bool
-	var address, headers, extra, batch, order, tls, signatures, auth, media, format, fields value
+	var address, headers, extra, batch, order, compact, tls, signatures, auth, media, format, fields value
 	e.decodeStyle(v)
 	v.Map(
 		name("name", func(v value) {
@@ -114,6 +114,7 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		strictyaml.Optional("batch", func(v value) { batch = v; e.Batch.decode(v) }),
 		strictyaml.Optional("success", func(v value) { e.Success = decodeSuccess(v) }),
 		strictyaml.Optional("order", func(v value) { order = v; e.Order = choice[Order](v, orderNames) }),
+		strictyaml.Optional("compact", func(v value) { compact = v; e.Compact = v.Choice("none", compactKey) == compactKey }),
 		strictyaml.Optional("state", func(v value) { e.State = choice[State](v, stateNames) }),
 		strictyaml.Optional("on_exhausted", func(v value) { e.OnExhausted = choice[Exhausted](v, exhaustedNames) }),
 		strictyaml.Optional("concurrency", func(v value) { e.Concurrency = v.Int(1, maxConcurrency) }),
@@ -178,6 +179,9 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		if order.Valid() && e.Order != OrderEndpoint && order.Choice(orderNames...) != "" {
 			order.Errorf("remove it, or remove batch", "lists are sent one after the other: with batch the order is endpoint, not %s", e.Order)
 		}
+	}
+	if compact.Valid() {
+		e.checkCompact().at(compact)
 	}
 	return e.WithDefaults()
 }

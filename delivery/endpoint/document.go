@@ -86,6 +86,7 @@ func (e *Endpoint) encode(show func(Hidden) string, where func(address string) s
 	d.add("batch", e.Batch.document(), e.Batch.Max > 1)
 	d.add("success", e.Success.document(), !e.Success.equal(base.Success))
 	d.add("order", full.Order.String(), full.Order != base.Order)
+	d.add("compact", compactKey, e.Compact)
 	d.add("on_exhausted", e.OnExhausted.String(), e.OnExhausted != base.OnExhausted)
 	d.add("concurrency", full.Concurrency, full.Concurrency != base.Concurrency)
 	d.add("timeout", durationText(full.Timeout), full.Timeout != base.Timeout)

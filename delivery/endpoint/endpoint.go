@@ -190,6 +190,10 @@ type Endpoint struct {
 	// OrderEndpoint has one in flight, whatever it says.
 	Concurrency int
 	Order       Order
+	// Compact leaves out what is not news any more: of a key's events of one name that wait, only the newest is
+	// sent, and the others are superseded. It is for receivers of states, not of histories; what CheckCompact
+	// refuses contradicts it.
+	Compact bool
 	// Timeout covers an attempt from the dial to the end of the answer's body;
 	// 0: DefaultTimeout.
 	Timeout time.Duration

@@ -15,12 +15,14 @@ import (
 type Results struct {
 	Done      []ID // delivered
 	Clean     []ID // delivered, after failures, whose attempts are kept in rt and at
-	Forgotten []ID // no longer in their stream, though their attempts are kept
-	Retries   []RetryResult
-	Dead      []DeadResult
-	state     []any // fields and values of the endpoint's state
-	log       attemptLog
-	committed map[ID]int64 // the intervals of their commits, for the counts
+	Forgotten []ID // no longer in their stream, or among Superseded, though their attempts are kept
+	// Superseded were not sent, because a newer event of their key and name was there.
+	Superseded []ID
+	Retries    []RetryResult
+	Dead       []DeadResult
+	state      []any // fields and values of the endpoint's state
+	log        attemptLog
+	committed  map[ID]int64 // the intervals of their commits, for the counts
 }
 
 // Committed says when an event was committed that is among the results: it is counted then.
@@ -44,9 +46,9 @@ type DeadResult struct {
 	Attempts
 }
 
-// Len is the number of events, each counted once.
+// Len is the number of events; one that was superseded after failures is among two of the kinds.
 func (r *Results) Len() int {
-	return len(r.Done) + len(r.Clean) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
+	return len(r.Done) + len(r.Clean) + len(r.Superseded) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
 }
 
 // LogBytes is how much of the log the results have, the events that it keeps included.
@@ -62,6 +64,7 @@ func (r *Results) Reset() {
 	clear(r.state)
 	clear(r.committed)
 	r.Done, r.Clean, r.Forgotten = r.Done[:0], r.Clean[:0], r.Forgotten[:0]
+	r.Superseded = r.Superseded[:0]
 	r.Retries, r.Dead, r.state = r.Retries[:0], r.Dead[:0], r.state[:0]
 	r.log.reset()
 }
@@ -90,13 +93,16 @@ func (r *Results) SetHealth(h *Health) {
 // ChangesState reports whether the endpoint's state is among the results.
 func (r *Results) ChangesState() bool { return len(r.state) > 0 }
 
-// Mark sets true for events that were delivered, and false for dead letters.
+// Mark sets true for events that were delivered, and false for dead letters and superseded ones.
 func (r *Results) Mark(of map[ID]bool) {
 	for _, id := range slices.Concat(r.Done, r.Clean) {
 		of[id] = true
 	}
 	for i := range r.Dead {
 		of[r.Dead[i].ID] = false
+	}
+	for _, id := range r.Superseded {
+		of[id] = false
 	}
 }
 
@@ -204,7 +210,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		k.side(endpoint), k.log(endpoint),
 	}
 	interval := func(n int64) string { return k.endpointTally(endpoint, n) }
-	args := make([]any, 0, 16+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+6*len(r.Dead)+len(r.state))
+	args := make([]any, 0, 16+len(r.Done)+len(r.Superseded)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+6*len(r.Dead)+len(r.state))
 	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, TallyAge.Milliseconds(), len(r.Retries))
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())

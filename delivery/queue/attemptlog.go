@@ -20,6 +20,10 @@ import (
 // dead letter. The other outcomes are what OutcomeKind.String returns.
 const OutcomeDead = "dead"
 
+// OutcomeSuperseded is LogRecord.Outcome of an event that was not sent, because a newer one of its key and name
+// was there: no attempt, but the event's end. Its Number is that of the attempts before, from 0.
+const OutcomeSuperseded = "superseded"
+
 // The bounds of an endpoint's log in Redis, beyond which its oldest entries
 // are lost. A log that is stored and trimmed every second stays far below them.
 const (
@@ -41,7 +45,7 @@ type LogRecord struct {
 	Key       string               `json:"key,omitempty"`
 	Committed time.Time            `json:"committed"`
 	Number    int                  `json:"attempt"` // from 1; a probe of a dead endpoint does not count up
-	Outcome   string               `json:"outcome"` // delivered, retry, gone, refused; OutcomeDead
+	Outcome   string               `json:"outcome"` // delivered, retry, gone, refused; OutcomeDead, OutcomeSuperseded
 	Class     string               `json:"class"`
 	Status    int                  `json:"status,omitempty"` // 0: none came
 	Error     string               `json:"error,omitempty"`  // empty when delivered
@@ -132,6 +136,19 @@ func (l *attemptLog) reset() {
 // It is written by hand, without what follows from the rest, because the courier's lock
 // is held meanwhile, and because it goes through Redis and its append-only file.
 func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
+	outcome := o.Kind.String()
+	if dead {
+		outcome = OutcomeDead
+	}
+	r.record(id, m, o, number, outcome, keep && (dead || o.Kind == webhook.Delivered), now)
+}
+
+// RecordSuperseded adds the end of an event that was not sent, or not again after a number of attempts; keep: with the event.
+func (r *Results) RecordSuperseded(id ID, m *webhook.Message, number int, keep bool, now time.Time) {
+	r.record(id, m, &webhook.Outcome{}, number, OutcomeSuperseded, keep, now)
+}
+
+func (r *Results) record(id ID, m *webhook.Message, o *webhook.Outcome, number int, outcome string, keep bool, now time.Time) {
 	b := strconv.AppendInt(append(r.log.lines, `{"at":`...), now.UnixMicro(), 10)
 	b = append(id.append(append(b, `,"e":"`...)), '"')
 	if id.FromSide() {
@@ -144,10 +161,6 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	b = appendNumber(b, `,"i":`, int64(number))
 	b = appendNumber(b, `,"s":`, int64(o.Status))
 	b = appendNumber(b, `,"took":`, int64(o.Duration))
-	outcome := o.Kind.String()
-	if dead {
-		outcome = OutcomeDead
-	}
 	b = appendText(b, `,"o":`, outcome)
 	b = appendText(b, `,"class":`, o.Class)
 	if o.Err != nil {
@@ -162,7 +175,7 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	if o.Detail != nil {
 		b = append(append(b, `,"x":`...), o.Detail...)
 	}
-	if keep && (!id.FromSide() || m.OfTime() && !m.Replay) && (dead || o.Kind == webhook.Delivered) {
+	if keep && (!id.FromSide() || m.OfTime() && !m.Replay) {
 		b = jsontext.AppendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gancho/delivery/webhook"
@@ -28,9 +29,9 @@ type Overflow interface {
 	// Page returns events after an id, up to the end, at most count of them and
 	// about budget bytes.
 	Page(ctx context.Context, endpoint string, after, end ID, count, budget int) ([]Entry, error)
-	// Acknowledge deletes events, and makes dead letters of others; those that do not exist
-	// are ignored.
-	Acknowledge(ctx context.Context, endpoint, claim string, done []ID, dead []DeadResult) (Head, error)
+	// Acknowledge deletes events that were delivered or superseded, and makes dead letters of others; those that
+	// do not exist are ignored.
+	Acknowledge(ctx context.Context, endpoint, claim string, done, superseded []ID, dead []DeadResult) (Head, error)
 	// End removes a head of the claim's that has no events.
 	End(ctx context.Context, endpoint, claim string) error
 	// Drop deletes the endpoint's head and events.
@@ -230,14 +231,7 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 		}
 		return true, nil, nil
 	}
-	var done []ID
-	for _, ids := range [][]ID{r.Done, r.Clean} {
-		for _, id := range ids {
-			if !o.InStream(id) {
-				done = append(done, id)
-			}
-		}
-	}
+	done, superseded := slices.DeleteFunc(slices.Concat(r.Done, r.Clean), o.InStream), slices.DeleteFunc(slices.Clone(r.Superseded), o.InStream)
 	var dead []DeadResult
 	for i := range r.Dead {
 		if o.InStream(r.Dead[i].ID) {
@@ -245,10 +239,10 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 		}
 		dead = append(dead, r.Dead[i])
 	}
-	if len(done)+len(dead) == 0 {
+	if len(done)+len(superseded)+len(dead) == 0 {
 		return true, nil, nil
 	}
-	h, err = o.q.overflow.Acknowledge(ctx, o.endpoint, o.claim, done, dead)
+	h, err = o.q.overflow.Acknowledge(ctx, o.endpoint, o.claim, done, superseded, dead)
 	if errors.Is(err, ErrStale) {
 		return false, nil, nil
 	}

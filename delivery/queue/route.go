@@ -13,9 +13,17 @@ const maxRoutes = 1 << 16
 // router says which endpoints get an event. It remembers its answers, and one
 // that it remembers costs no allocation. It belongs to one goroutine.
 type router struct {
-	endpoints []endpoint.Endpoint
+	endpoints []routed
+	of        map[string][]int // the endpoints with this tenant among theirs, in order
 	types     map[string]*route
 	size      int // lists remembered
+}
+
+// routed is what routing needs to know of an endpoint: there may be ten thousand.
+type routed struct {
+	events   []string
+	limited  bool // to tenants
+	inactive bool
 }
 
 // routes are the endpoints as Add sees them. The router is the batch builder's.
@@ -25,15 +33,25 @@ type routes struct {
 }
 
 type route struct {
-	// candidates get the event, as far as its name says.
-	candidates []int
-	// byTenant narrows them; nil when none of them cares for the tenant.
+	// everyone are those that get the event whatever its tenant.
+	everyone []int
+	// byTenant are they and those of the tenant; nil when nobody cares for the tenant.
 	byTenant map[string][]int
 }
 
 // newRouter returns a router. Inactive endpoints get nothing, paused ones do.
 func newRouter(eps []endpoint.Endpoint) *router {
-	return &router{endpoints: slices.Clone(eps), types: map[string]*route{}}
+	r := &router{endpoints: make([]routed, len(eps)), of: map[string][]int{}, types: map[string]*route{}}
+	for i := range eps {
+		e := &eps[i]
+		r.endpoints[i] = routed{events: e.Events, limited: len(e.Tenants) > 0, inactive: e.State == endpoint.Inactive}
+		for _, t := range e.Tenants {
+			if of := r.of[t]; len(of) == 0 || of[len(of)-1] != i { // one may be named twice
+				r.of[t] = append(of, i)
+			}
+		}
+	}
+	return r
 }
 
 // match returns the indices, in newRouter's slice, of the endpoints that get
@@ -42,7 +60,7 @@ func newRouter(eps []endpoint.Endpoint) *router {
 func (r *router) match(eventType string, tenant []byte) []int {
 	if known := r.types[eventType]; known != nil {
 		if known.byTenant == nil {
-			return known.candidates
+			return known.everyone
 		}
 		if list, ok := known.byTenant[string(tenant)]; ok {
 			return list
@@ -57,14 +75,15 @@ func (r *router) match(eventType string, tenant []byte) []int {
 		known = r.route(eventType)
 	}
 	if known.byTenant == nil {
-		return known.candidates
+		return known.everyone
 	}
-	var list []int
-	for _, i := range known.candidates {
-		if t := r.endpoints[i].Tenants; len(t) == 0 || slices.Contains(t, string(tenant)) {
+	list := slices.Clone(known.everyone)
+	for _, i := range r.of[string(tenant)] {
+		if r.endpoints[i].refuses(eventType) == "" {
 			list = append(list, i)
 		}
 	}
+	slices.Sort(list)
 	known.byTenant[string(tenant)] = list
 	r.size++
 	return list
@@ -74,11 +93,11 @@ func (r *router) route(eventType string) *route {
 	known := &route{}
 	for i := range r.endpoints {
 		e := &r.endpoints[i]
-		if Refuses(e, eventType) != "" {
-			continue
-		}
-		known.candidates = append(known.candidates, i)
-		if len(e.Tenants) > 0 && known.byTenant == nil {
+		switch {
+		case e.refuses(eventType) != "":
+		case !e.limited:
+			known.everyone = append(known.everyone, i)
+		case known.byTenant == nil:
 			known.byTenant = map[string][]int{}
 		}
 	}
@@ -97,10 +116,15 @@ const (
 // Refuses is why the endpoint gets no events of the type, whatever their tenant:
 // RefusedInactive or RefusedEvent; "": it gets them.
 func Refuses(e *endpoint.Endpoint, eventType string) string {
+	r := routed{events: e.Events, inactive: e.State == endpoint.Inactive}
+	return r.refuses(eventType)
+}
+
+func (r *routed) refuses(eventType string) string {
 	switch {
-	case !Chooses(e.Events, eventType):
+	case !Chooses(r.events, eventType):
 		return RefusedEvent
-	case e.State == endpoint.Inactive:
+	case r.inactive:
 		return RefusedInactive
 	}
 	return ""

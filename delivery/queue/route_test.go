@@ -1,6 +1,9 @@
 package queue_test
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 	"gancho/delivery/queue"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestRouter(t *testing.T) {
@@ -79,6 +83,46 @@ func TestRouterMemory(t *testing.T) {
 		}
 		if router.Size() > queue.MaxRoutes+1 {
 			t.Fatalf("%d lists remembered", router.Size())
+		}
+	}
+}
+
+// Whatever was asked before, the answer is what asking each endpoint gives.
+func TestRouterAsksNobodyInVain(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(14, 5))
+	patterns := [][]string{nil, {"a.*"}, {"b.c", "a.b"}, {"*"}}
+	tenants := [][]string{nil, {"1"}, {"2", "1", "2"}, {"3"}}
+	eps := make([]endpoint.Endpoint, 200)
+	for i := range eps {
+		eps[i] = endpoint.Endpoint{Name: fmt.Sprint(i), Events: patterns[random.IntN(len(patterns))], Tenants: tenants[random.IntN(len(tenants))]}
+		eps[i].State = []endpoint.State{endpoint.Active, endpoint.Paused, endpoint.Inactive}[random.IntN(3)]
+	}
+	router := queue.NewRouter(eps)
+	for range 200 {
+		event, tenant := []string{"a.b", "b.c", "c.d"}[random.IntN(3)], []string{"", "1", "2", "3", "4"}[random.IntN(5)]
+		var want []int
+		for i := range eps {
+			if queue.Refuses(&eps[i], event) == "" && (len(eps[i].Tenants) == 0 || slices.Contains(eps[i].Tenants, tenant)) {
+				want = append(want, i)
+			}
+		}
+		if diff := cmp.Diff(want, router.Match(event, []byte(tenant)), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("%s of tenant %q: %s", event, tenant, diff)
+		}
+	}
+}
+
+// BenchmarkRouterBegins is what the first event of each of ten thousand tenants costs, each with an endpoint of its own, after every change of the endpoints.
+func BenchmarkRouterBegins(b *testing.B) {
+	eps := make([]endpoint.Endpoint, 10_000)
+	for i := range eps {
+		eps[i] = endpoint.Endpoint{Name: fmt.Sprint("u", i), Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*"}}
+	}
+	for b.Loop() {
+		router := queue.NewRouter(eps)
+		for i := range eps {
+			router.Match("cobranca.paga", []byte(eps[i].Tenants[0]))
 		}
 	}
 }

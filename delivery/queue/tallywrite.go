@@ -200,6 +200,8 @@ const (
 	FateDelivered Fate = "delivered"
 	FateDead      Fate = "dead"
 	FateDropped   Fate = "dropped" // erased by forget, or with the endpoint's queue
+	// FateSuperseded: not sent, because a newer event of its key and name was there.
+	FateSuperseded Fate = "superseded"
 )
 
 // tallied is what Redis needs to count events that leave the queue: of which key, and the field.
@@ -217,14 +219,17 @@ func (id ID) talliedIn(interval int64, f Fate) tallied {
 // its key's number (0: it is not counted), its field, the number of ids and these. keys get those of the intervals.
 func (o *Owner) appendCounted(args []any, r *Results, keys *[]string, of func(interval int64) string) []any {
 	groups := map[tallied][]ID{}
-	for _, ids := range [][]ID{r.Done, r.Clean} {
+	group := func(ids []ID, f Fate) {
 		for _, id := range ids {
 			if !id.FromSide() {
-				group := o.talliedAs(r, id, FateDelivered)
-				groups[group] = append(groups[group], id)
+				as := o.talliedAs(r, id, f)
+				groups[as] = append(groups[as], id)
 			}
 		}
 	}
+	group(r.Done, FateDelivered)
+	group(r.Clean, FateDelivered)
+	group(r.Superseded, FateSuperseded)
 	args = append(args, len(groups))
 	for group, ids := range groups {
 		args = append(args, keyNumber(keys, group, of), group.field, len(ids))

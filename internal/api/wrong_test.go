@@ -133,7 +133,7 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/deliveries?from=yesterday", "", 400, "from", "RFC 3339", ""},
 		{"GET", "/deliveries?from=2026-03-01T00:00:00+03:00", "", 400, "from", "%2B", ""},
 		{"GET", "/deliveries?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "", 400, "from", "is not before", ""},
-		{"GET", "/deliveries?outcome=failed", "", 400, "outcome", "write one of delivered, retry, refused, gone, dead", ""},
+		{"GET", "/deliveries?outcome=failed", "", 400, "outcome", "write one of delivered, retry, refused, gone, dead, superseded", ""},
 		{"GET", "/deliveries?key=%ff", "", 400, "key", "not text in UTF-8", ""},
 		{"GET", "/deliveries?key=a%00", "", 400, "key", "not text in UTF-8", ""},
 		{"GET", "/deliveries?cursor=ZGVsaXZlcmllczp4", "", 400, "cursor", "", ""},

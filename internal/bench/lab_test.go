@@ -257,15 +257,21 @@ func (p *process) stop() error {
 	return p.cmd.Wait()
 }
 
-// bridge starts the command on a slot, delivering to the endpoint lines.
-func (l *lab) bridge(slot, endpoints string) (*process, error) {
+// configure writes the command's files and returns the path of gancho.yaml.
+func (l *lab) configure(slot, endpoints string) (string, error) {
 	config := fmt.Sprintf("source:\n  dsn: %s\n  slot: %s\n  publication: %s\nqueue:\n  redis: %s\nhttp:\n  listen: 127.0.0.1:0\nrules: [rules.yaml]\n%sendpoints:\n%s",
 		l.postgres.DSN(database), slot, publication, l.redis.URL(), l.extra, endpoints)
 	path := filepath.Join(l.dir, "gancho.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		return nil, err
+		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(l.dir, "rules.yaml"), []byte(l.rules), 0o600); err != nil {
+	return path, os.WriteFile(filepath.Join(l.dir, "rules.yaml"), []byte(l.rules), 0o600)
+}
+
+// bridge starts the command on a slot, delivering to the endpoint lines.
+func (l *lab) bridge(slot, endpoints string) (*process, error) {
+	path, err := l.configure(slot, endpoints)
+	if err != nil {
 		return nil, err
 	}
 	args := []string{"run", "--create", "--config", path}

@@ -314,7 +314,7 @@ func (b *bridge) senderOptions() webhook.Options {
 }
 
 func (b *bridge) dispatcherOptions() dispatch.Options {
-	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.observe, Notify: b.notify}
+	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.observe, Superseded: b.metrics.supersede, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0

@@ -61,8 +61,9 @@ type metrics struct {
 	turnedAway    prometheus.Counter
 	busy          prometheus.Counter
 
-	attempts *prometheus.CounterVec
-	latency  *prometheus.HistogramVec
+	attempts   *prometheus.CounterVec
+	superseded *prometheus.CounterVec
+	latency    *prometheus.HistogramVec
 
 	// Counters of the hot path, looked up once.
 	changesOf map[changeLabels]prometheus.Counter
@@ -81,13 +82,14 @@ func newMetrics() *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
-		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
-		parked:   counter("parked_total", "Changes that a rule could not be applied to, and that were parked.", "event"),
-		gaps:     counter("table_gaps_total", "Times that a rule's table left the stream, so that changes of it are missing.", "table"),
-		attempts: counter("attempts_total", "Delivery attempts by outcome.", "endpoint", "outcome"),
-		queues:   newQueueGauges(),
+		registry:   prometheus.NewRegistry(),
+		changes:    counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
+		events:     counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
+		parked:     counter("parked_total", "Changes that a rule could not be applied to, and that were parked.", "event"),
+		gaps:       counter("table_gaps_total", "Times that a rule's table left the stream, so that changes of it are missing.", "table"),
+		attempts:   counter("attempts_total", "Delivery attempts by outcome.", "endpoint", "outcome"),
+		superseded: counter("superseded_events_total", "Events that were not sent, because a newer one of their key was there (compact).", "endpoint"),
+		queues:     newQueueGauges(),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "gancho", Name: "commit_to_delivered_seconds",
 			Help:    "From the commit of the change to the receiver's success.",
@@ -130,7 +132,7 @@ func newMetrics() *metrics {
 	m.busy = plain("api_busy_total", "Requests to the API that were refused because too many of their tenant or token, or of all, were in flight.")
 	m.registry.MustRegister(m.timersPending, m.timers, m.expired, m.busy, m.loginFailures, m.turnedAway,
 		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices, m.mails, m.spans, m.scheduleRuns, m.scheduleLast,
-		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
+		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.superseded, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.beginAtZero()
@@ -196,6 +198,7 @@ func (m *metrics) build(version, revision string) {
 func (m *metrics) forget(endpoint string) {
 	of := prometheus.Labels{"endpoint": endpoint}
 	m.attempts.DeletePartialMatch(of)
+	m.superseded.DeletePartialMatch(of)
 	m.latency.DeletePartialMatch(of)
 }
 
@@ -256,6 +259,9 @@ func (l *lagClock) age(now time.Time) time.Duration {
 	}
 	return max(0, now.Sub(l.samples[0].time))
 }
+
+// supersede counts an event that is not sent; the dispatcher calls it from many goroutines.
+func (m *metrics) supersede(endpoint string) { m.superseded.WithLabelValues(endpoint).Inc() }
 
 // attempt counts an attempt; the dispatcher calls it from many goroutines.
 func (m *metrics) attempt(a dispatch.Attempt) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/language"
@@ -60,7 +61,7 @@ func queryOf(pairs ...string) string {
 
 // outcomeBadge is how an attempt ended.
 func outcomeBadge(l *language.Language, outcome string) badge {
-	kinds := map[string]string{webhook.Delivered.String(): "good", webhook.Retry.String(): "warn"}
+	kinds := map[string]string{webhook.Delivered.String(): "good", webhook.Retry.String(): "warn", queue.OutcomeSuperseded: "idle"}
 	kind, ok := kinds[outcome]
 	if !ok {
 		kind = "bad"

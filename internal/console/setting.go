@@ -73,6 +73,7 @@ func settingGroups() []settingGroup {
 		{"success", []setting{{name: "success/status", kind: aList, usual: "200-299"}, {name: "success/body"}}},
 		{"pace", []setting{
 			{name: "order", kind: aChoice, choices: []string{"key", "endpoint", "none"}, usual: d.Order.String()},
+			{name: "compact", kind: aChoice, choices: []string{"none", "key"}, usual: "none"},
 			{name: "concurrency", kind: aNumber, usual: json.Number(jsonText(d.Concurrency)).String()}, {name: "rate"}, {name: "timeout", usual: span(d.Timeout)},
 		}},
 		{"failure", []setting{

@@ -83,7 +83,7 @@ func ReadClosing(ctx context.Context, store *state.Store, q *queue.Queue, name s
 	}
 }
 
-// countGiven counts what an endpoint was given in a span of whole intervals, how much of that was dropped, and, open, how much of it has no
+// countGiven counts what an endpoint was given in a span of whole intervals, how much of that was dropped or superseded, and, open, how much of it has no
 // outcome: nothing, unless counting began within it, or events vanished.
 func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name string, span queue.TallySpan) (appended, dropped, open int64, err error) {
 	tallies, err := q.Tallies(ctx, span)
@@ -111,7 +111,7 @@ func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name st
 	for _, some := range []map[queue.EventKey]int64{fates, overflowed} {
 		for key, n := range some {
 			open -= n
-			if key.Fate == queue.FateDropped {
+			if key.Fate == queue.FateDropped || key.Fate == queue.FateSuperseded {
 				dropped += n
 			}
 		}

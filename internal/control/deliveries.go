@@ -105,11 +105,12 @@ func (s *Service) Delivery(ctx context.Context, a Actor, id string) (DeliveryDet
 	return d, store.RecordRead(ctx, read)
 }
 
-// Outcomes are those that an attempt of the delivery log may have: dead is the
-// last one of an event that became a dead letter. The caller owns the slice.
+// Outcomes are those that a row of the delivery log may have: dead is the
+// last attempt of an event that became a dead letter, and superseded is no attempt: the end of an event that was
+// not sent, because a newer one of its key was there. The caller owns the slice.
 func Outcomes() []string {
 	return []string{
-		webhook.Delivered.String(), webhook.Retry.String(), webhook.Refused.String(), webhook.Gone.String(), queue.OutcomeDead,
+		webhook.Delivered.String(), webhook.Retry.String(), webhook.Refused.String(), webhook.Gone.String(), queue.OutcomeDead, queue.OutcomeSuperseded,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -121,7 +122,7 @@ type Resends struct {
 }
 
 // ResendDeliveries creates jobs, or with DryRun only counts, that send again the events of the deliveries that r's Filter chooses: each to
-// the endpoint that it was for, or all of them to r's Endpoint. All jobs or none are created. Needs Operator.
+// the endpoint that it was for, or all of them to r's Endpoint; superseded ones only with that outcome, or by their ids. All jobs or none are created. Needs Operator.
 func (s *Service) ResendDeliveries(ctx context.Context, a Actor, r state.Job) (Resends, error) {
 	out := Resends{Jobs: []state.Job{}}
 	if _, err := s.stored(a, state.Operator); err != nil {
@@ -176,6 +177,9 @@ func (s *Service) deliveredTo(ctx context.Context, a Actor, r state.Job) (map[st
 		}
 		for i := range found.Items {
 			at := &found.Items[i]
+			if at.Outcome == queue.OutcomeSuperseded && f.Outcome == "" && len(f.Webhooks) == 0 {
+				continue // it was left out on purpose; whoever wants it asks for this outcome
+			}
 			to := at.Endpoint
 			if r.Endpoint != "" {
 				to = r.Endpoint

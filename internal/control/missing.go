@@ -15,15 +15,19 @@ const (
 
 // ResendMissing creates jobs of r's Rate, or with DryRun only counts, that send the kept events which r's
 // Filter chooses for r's Endpoint and which the receiver does not have; has is called with their
-// webhook-ids. All jobs or none are created; none is missing: there are no jobs. Needs Operator.
+// webhook-ids. Those that were superseded at the endpoint are not missing. All jobs or none are created; none is missing: there are no jobs. Needs Operator.
 func (s *Service) ResendMissing(ctx context.Context, a Actor, r state.Job, has func(webhookID string) bool) ([]state.Job, error) {
 	j, err := s.resendOf(ctx, a, r, s.usage(ctx))
 	if err != nil {
 		return nil, err
 	}
+	superseded, err := s.Store.SupersededIDs(ctx, j.Endpoint, j.Filter.From)
+	if err != nil {
+		return nil, err
+	}
 	var missing []string
 	err = s.Store.KeptIDs(ctx, j.Filter, func(id string) error {
-		if has(id) {
+		if superseded[id] || has(id) {
 			return nil
 		}
 		if missing = append(missing, id); len(missing) > MaxMissing {

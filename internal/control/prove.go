@@ -44,14 +44,16 @@ type ProveRule struct {
 	Endpoints []ProveEndpoint `json:"endpoints"`
 }
 
-// ProveEndpoint is what became of a rule's events at an endpoint: appended = delivered + dead + waiting + dropped.
+// ProveEndpoint is what became of a rule's events at an endpoint: appended = delivered + superseded + dead + waiting + dropped.
 type ProveEndpoint struct {
 	Endpoint  string `json:"endpoint"`
 	Appended  int64  `json:"appended"`
 	Delivered int64  `json:"delivered"`
-	Dead      int64  `json:"dead"`
-	Waiting   int64  `json:"waiting"`
-	Dropped   int64  `json:"dropped"`
+	// Superseded were not sent, because a newer event of their key was there (compact).
+	Superseded int64 `json:"superseded"`
+	Dead       int64 `json:"dead"`
+	Waiting    int64 `json:"waiting"`
+	Dropped    int64 `json:"dropped"`
 }
 
 // Counts are read again while they do not agree: events are in motion.
@@ -248,6 +250,8 @@ func (p *prover) addFates(name string, fates map[queue.EventKey]int64) {
 		switch e := p.of(key.RuleKey, name); key.Fate {
 		case queue.FateDelivered:
 			e.Delivered += n
+		case queue.FateSuperseded:
+			e.Superseded += n
 		case queue.FateDead:
 			e.Dead += n
 		case queue.FateDropped:
@@ -309,11 +313,11 @@ func (p *prover) differences(rules []ProveRule) []string {
 			differ("rule %s: %d of the changes seen have %s", r.Rule, max(n, -n), map[bool]string{true: "no outcome", false: "one outcome too many"}[n > 0])
 		}
 		for _, e := range r.Endpoints {
-			switch n := e.Appended - e.Delivered - e.Dead - e.Waiting - e.Dropped; {
+			switch n := e.Appended - e.Delivered - e.Superseded - e.Dead - e.Waiting - e.Dropped; {
 			case n > 0:
-				differ("rule %s, endpoint %s: %d of the events appended are neither delivered, dead, waiting nor dropped", r.Rule, e.Endpoint, n)
+				differ("rule %s, endpoint %s: %d of the events appended are neither delivered, superseded, dead, waiting nor dropped", r.Rule, e.Endpoint, n)
 			case n < 0:
-				differ("rule %s, endpoint %s: %d more events are delivered, dead, waiting or dropped than were counted when they were appended", r.Rule, e.Endpoint, -n)
+				differ("rule %s, endpoint %s: %d more events are delivered, superseded, dead, waiting or dropped than were counted when they were appended", r.Rule, e.Endpoint, -n)
 			}
 		}
 	}

@@ -159,3 +159,50 @@ func TestRulesWithoutState(t *testing.T) {
 		t.Errorf("its trouble is %q", got)
 	}
 }
+
+// TestSupersededAreNotSentAgain: what was left out on purpose is neither missing nor sent again, unless somebody asks for
+// it, and is no attempt in what is said of the endpoint.
+func TestSupersededAreNotSentAgain(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	const older, newer = "7", "8"
+	for _, key := range []string{older, newer} {
+		g.attempt("todos", "1", key, time.Now())
+	}
+	g.exec(`update gancho.attempts set outcome = 'superseded', number = 0, status = 0, class = '' where key = '` + older + `'`)
+	total := func(f state.Filter) int64 {
+		t.Helper()
+		got, err := g.ResendDeliveries(ctx, root, state.Job{Filter: f, DryRun: true})
+		if err != nil || got.Unsent != 0 {
+			t.Fatal(got, err)
+		}
+		return got.Total
+	}
+	hour := state.Filter{From: time.Now().Add(-time.Hour)}
+	asked := hour
+	asked.Outcome = queue.OutcomeSuperseded
+	if n, named := total(hour), total(asked); n != 1 || named != 1 {
+		t.Errorf("%d of the span are sent again, and %d of that outcome, want 1 of each", n, named)
+	}
+	jobs, err := g.ResendMissing(ctx, root, state.Job{Endpoint: "todos", Filter: hour, DryRun: true}, func(string) bool { return false })
+	if err != nil || len(jobs) != 1 || jobs[0].Total != 1 {
+		t.Errorf("missing: %+v, %v; want the newer event", jobs, err)
+	}
+	sum, _, err := g.Store.Intervals(ctx, hour.From, time.Now().Add(time.Hour), time.Hour, "todos", "")
+	if err != nil || sum.Delivered != 1 || sum.Failed != 0 {
+		t.Errorf("rates: %+v, %v", sum, err)
+	}
+	recent, err := g.Store.Recent(ctx, hour.From, "")
+	if err != nil || recent["todos"].Delivered != 1 || recent["todos"].Failed != 0 || recent["todos"].Outcome != "delivered" {
+		t.Errorf("recent: %+v, %v", recent, err)
+	}
+	lately, err := g.Store.Lately(ctx, []string{"todos"}, hour.From, "")
+	if err != nil || lately["todos"].Attempts != 1 || lately["todos"].Delivered != 1 {
+		t.Errorf("lately: %+v, %v", lately, err)
+	}
+	last, err := g.Store.LastAttempts(ctx, []string{"todos"})
+	if err != nil || last["todos"].Outcome != "delivered" {
+		t.Errorf("last attempts: %+v, %v", last, err)
+	}
+}

@@ -219,7 +219,7 @@ func (f *Forwarder) attempt(ctx context.Context, a *state.Attempt) error {
 	if f.forwarded.has(key) && !(a.Replay && a.Number == 1) {
 		return nil
 	}
-	ended := a.Outcome == webhook.Delivered.String() || a.Outcome == queue.OutcomeDead
+	ended := a.Outcome == webhook.Delivered.String() || a.Outcome == queue.OutcomeDead || a.Outcome == queue.OutcomeSuperseded
 	e := &Exchange{Time: time.Now(), Endpoint: a.Endpoint, Event: a.Event, Tenant: a.Tenant, WebhookID: a.WebhookID, Committed: a.Committed, Replay: a.Replay}
 	view, err := f.event(ctx, a, ended)
 	switch {

@@ -20,6 +20,7 @@ func endpointList() []Watch {
 		{Metric: "gancho_endpoint_paused", By: endpoint, Unit: Flag, Group: Endpoints, Title: Text{"Paused or suspended", "Pausado ou suspenso"}},
 		{Metric: "gancho_endpoint_delivered", By: endpoint, Unit: Flag, Group: Endpoints, Title: Text{"A process delivers", "Um processo entrega"}},
 		{Metric: "gancho_attempts_total", By: []string{"endpoint", "outcome"}, Kind: Counter, Group: Endpoints, Title: Text{"Attempts per second", "Tentativas por segundo"}},
+		{Metric: "gancho_superseded_events_total", By: endpoint, Kind: Counter, Group: Endpoints, Title: Text{"Events superseded per second", "Eventos superados por segundo"}},
 		{Metric: "gancho_commit_to_delivered_seconds", By: endpoint, Kind: Histogram, Unit: Seconds, Group: Endpoints, Title: Text{"From commit to success, 99th percentile", "Do commit ao sucesso, percentil 99"}},
 		{Metric: "gancho_retrying_events", By: endpoint, Group: Endpoints, Title: Text{"Events that wait for another attempt", "Eventos à espera de nova tentativa"}},
 		{Metric: "gancho_replay_backlog_events", By: endpoint, Group: Endpoints, Title: Text{"Resends queued", "Reenvios na fila"}},

@@ -42,6 +42,7 @@ func (s *Store) Intervals(ctx context.Context, from, to time.Time, step time.Dur
 	w.between("time", from, to)
 	w.given("endpoint = %s", endpoint)
 	w.equal("tenant", orNil(tenant))
+	w.conditions = append(w.conditions, "outcome <> 'superseded'") // nothing was sent
 	width := w.param(fmt.Sprintf("%d microseconds", step.Microseconds()))
 	origin := w.param(from)
 	// The row of all of the time is the first one: that of the time 0.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,6 +35,21 @@ func (s *Store) KeptIDs(ctx context.Context, f Filter, yield func(webhookID stri
 		return fmt.Errorf("%s: %w", what, explain(err))
 	}
 	return refused
+}
+
+// SupersededIDs are the webhook-ids of the events committed from a time on (zero: all) that were superseded at an endpoint.
+func (s *Store) SupersededIDs(ctx context.Context, endpoint string, from time.Time) (map[string]bool, error) {
+	w := &where{text: s.text}
+	w.add("outcome = 'superseded' and endpoint = %s", s.text.encode(endpoint))
+	if !from.IsZero() { // no event is superseded before its commit, but for clocks that differ: this spares the partitions before it
+		w.add("committed >= %s and time >= %s::timestamptz - interval '1 day'", from, from)
+	}
+	ids, err := collect(ctx, s, "read which events were superseded", `select webhook_id from gancho.attempts`+w.sql(), w.args, pgx.RowTo[string])
+	out := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		out[decode(id)] = true
+	}
+	return out, err
 }
 
 // keptPage is how many events EachKept and EachLast read at a time: whoever takes them may be slow, and a statement must

@@ -227,7 +227,7 @@ func (s *Store) Recent(ctx context.Context, since time.Time, tenant string) (map
 	rows, err := collectMany(ctx, s, "read the newest attempts", `
 		select endpoint, count(*) filter (where outcome = 'delivered'), count(*) filter (where outcome <> 'delivered'), max(time),
 			(array_agg(outcome order by time desc))[1], (array_agg(class order by time desc))[1], (array_agg(status order by time desc))[1]
-		from gancho.attempts where time > $1 and ($2 = '' or tenant = $2) group by endpoint`, []any{since, s.text.encode(tenant)}, func(r pgx.CollectableRow) (row, error) {
+		from gancho.attempts where time > $1 and outcome <> 'superseded' and ($2 = '' or tenant = $2) group by endpoint`, []any{since, s.text.encode(tenant)}, func(r pgx.CollectableRow) (row, error) {
 		var v row
 		err := r.Scan(&v.Endpoint, &v.Delivered, &v.Failed, &v.Last, &v.Outcome, &v.Class, &v.Status)
 		v.Last = v.Last.UTC()
@@ -270,7 +270,7 @@ func (s *Store) LastAttempts(ctx context.Context, endpoints []string) (map[strin
 		LastAttempt
 	}
 	rows, err := collect(ctx, s, "read the last attempts", `select n, a.time, a.outcome, a.status from unnest($1::text[]) n
-		cross join lateral (select time, outcome, status from gancho.attempts where endpoint = n order by time desc limit 1) a`,
+		cross join lateral (select time, outcome, status from gancho.attempts where endpoint = n and outcome <> 'superseded' order by time desc limit 1) a`,
 		[]any{s.text.encodeAll(endpoints)}, func(r pgx.CollectableRow) (l row, err error) {
 			err = r.Scan(&l.name, &l.Time, &l.Outcome, &l.Status)
 			l.Time = l.Time.UTC()

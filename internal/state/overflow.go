@@ -171,12 +171,9 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 }
 
 // Acknowledge implements queue.Overflow.
-func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
+func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done, superseded []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
 	s, name := o.store, o.store.text.encode(endpoint)
-	positions := make([][]byte, 0, len(done)) // nil would be all
-	for _, id := range done {
-		positions = append(positions, id.Bytes())
-	}
+	delivered, passed := positionsOf(done), positionsOf(superseded)
 	err = o.change(ctx, "acknowledge overflowed events", func(tx pgx.Tx) error {
 		h = queue.Head{}
 		_, there, err := o.lock(ctx, tx, name, claim)
@@ -202,10 +199,24 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 				return err
 			}
 		}
-		h, err = deleteOverflowed(ctx, tx, name, queue.FateDelivered, positions)
+		if len(passed) > 0 {
+			if _, err := deleteOverflowed(ctx, tx, name, queue.FateSuperseded, passed); err != nil {
+				return err
+			}
+		}
+		h, err = deleteOverflowed(ctx, tx, name, queue.FateDelivered, delivered)
 		return err
 	})
 	return h, err
+}
+
+// positionsOf are the events' positions; never nil, which would be all.
+func positionsOf(ids []queue.ID) [][]byte {
+	positions := make([][]byte, 0, len(ids))
+	for _, id := range ids {
+		positions = append(positions, id.Bytes())
+	}
+	return positions
 }
 
 // tallyOfPosition is where an overflowed event counts: the interval of its commit, and the epoch

@@ -328,7 +328,7 @@ func TestOverflowForgetsEndpointByEndpoint(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), queuetest.Patience/2)
 	defer cancel()
-	h, err := o.Acknowledge(ctx, "a", "1", []queue.ID{all[0].ID}, nil)
+	h, err := o.Acknowledge(ctx, "a", "1", []queue.ID{all[0].ID}, nil, nil)
 	if err != nil || h.Events != 1 {
 		t.Errorf("another endpoint's events are acknowledged meanwhile: %d are left, %v", h.Events, err)
 	}

@@ -133,7 +133,7 @@ func TestOverflowKeepsTheWholeEvent(t *testing.T) {
 	id, at := all[0].ID, time.UnixMicro(1).UTC()
 	died := queue.DeadResult{ID: id, Reason: "refused"}
 	died.First, died.Last = at, at
-	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.DeadResult{died}))
+	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, nil, []queue.DeadResult{died}))
 	dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10))
 	want := *all[0].Msg
 	want.ID, want.Sequence = id.WebhookID("0123abcd"), id.Sequence()
@@ -264,4 +264,21 @@ func TestOverflowCountsItsRows(t *testing.T) {
 	before := moveEntries(t, s.Overflow(), "a", "1", all)
 	execute(t, dsn, `delete from gancho.overflow_heads`)
 	same(t, "bytes", before.Bytes, moveEntries(t, s.Overflow(), "a", "2", []queue.Entry{all[0], all[3]}).Bytes)
+}
+
+// What is superseded leaves the overflow, and counts apart from what is delivered.
+func TestOverflowCountsSuperseded(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	o, all := s.Overflow(), entries(t, 3)
+	moveEntries(t, o, "a", "1", all)
+	h := must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", []queue.ID{all[2].ID}, []queue.ID{all[0].ID, all[1].ID}, nil))
+	if h.Events != 0 {
+		t.Errorf("%d events are left", h.Events)
+	}
+	sums := map[queue.Fate]int64{}
+	for key, n := range must[map[queue.EventKey]int64](t)(s.OverflowFates(t.Context(), "a", 0, 1)) {
+		sums[key.Fate] += n
+	}
+	same(t, "fates", map[queue.Fate]int64{queue.FateDelivered: 1, queue.FateSuperseded: 2}, sums)
 }
