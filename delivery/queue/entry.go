@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -11,8 +10,7 @@ import (
 )
 
 // An entry of an endpoint's main stream has one field, m, with the whole event: with a field for each part
-// Redis spent two and a half times as much on appending it, and four times as much on reading it (docs/performance.md).
-// Its first line are numbers: the commit time in microseconds, and the lengths of the parts, which follow without
+// Redis spends two and a half times as much on appending it (docs/performance.md). Its first line are numbers: the commit time in microseconds, and the lengths of the parts, which follow without
 // anything between them, in the order of entryPart. Lengths that are left out at the end are 0, and what
 // newer versions add at the end is ignored. Entries of older versions, and those of the side stream, have a field for
 // each part: see fill.
@@ -88,9 +86,7 @@ func unpackEntry(m *webhook.Message, packed []byte) error {
 	}
 	m.Previous, m.Unchanged, m.Errors, m.Change = given(parts[partPrevious]), given(parts[partUnchanged]), given(parts[partErrors]), given(parts[partChange])
 	if len(parts[partTags]) > 0 {
-		if err := json.Unmarshal(parts[partTags], &m.Tags); err != nil {
-			return fmt.Errorf("parse tags: %w", err)
-		}
+		return json.Unmarshal(parts[partTags], &m.Tags)
 	}
 	return nil
 }

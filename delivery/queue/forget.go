@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -226,17 +225,19 @@ func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject,
 			text, _ := e.Values["b"].(string)
 			var kept strings.Builder
 			var left, cut int64
-			for line := range strings.Lines(text) {
-				var l logLine
-				if err := json.Unmarshal([]byte(line), &l); err != nil {
+			for text != "" {
+				l, rest, err := nextAttempt(text)
+				if err != nil {
 					return total, fmt.Errorf("parse record of entry %s: %w", e.ID, err)
 				}
-				if s.Is(l.Tenant, l.Key, l.Type) {
+				record := text[:len(text)-len(rest)]
+				text = rest
+				if s.Is(l.message.Tenant, l.message.Key, l.message.Type) {
 					cut++
 					continue
 				}
 				left++
-				kept.WriteString(line)
+				kept.WriteString(record)
 			}
 			if remove && cut > 0 {
 				keys := []string{q.keys.log(endpoint), q.keys.state(endpoint)}
