@@ -195,9 +195,10 @@ func (s *session) queuedEvents(name string) (all []arrival) {
 	text := func(v any) string { out, _ := v.(string); return out }
 	for _, e := range entries {
 		at, n, _ := strings.Cut(e.ID, "-")
-		a := arrival{id: e.ID, event: text(e.Values["t"])}
-		a.body = fmt.Appendf(nil, `{"op": %q, "sequence": "%020s-%020s"}`, text(e.Values["o"]), at, n)
-		if err := json.Unmarshal([]byte(text(e.Values["d"])), &a.data); err != nil {
+		fields := queuetest.Fields(s.t, e.Values)
+		a := arrival{id: e.ID, event: text(fields["t"])}
+		a.body = fmt.Appendf(nil, `{"op": %q, "sequence": "%020s-%020s"}`, text(fields["o"]), at, n)
+		if err := json.Unmarshal([]byte(text(fields["d"])), &a.data); err != nil {
 			s.t.Fatal(err)
 		}
 		all = append(all, a)
@@ -231,7 +232,10 @@ func TestBackfillReadsAhead(t *testing.T) {
 	s.exec("insert into contas values (-1, 1, 'fim')")
 	queuetest.Eventually(t, "the last row", func() bool {
 		last, err := s.redisClient().XRevRangeN(context.Background(), "gancho:{a}:q", "+", "-", 2).Result()
-		return err == nil && slices.ContainsFunc(last, func(m redis.XMessage) bool { text, _ := m.Values["d"].(string); return strings.Contains(text, "fim") })
+		return err == nil && slices.ContainsFunc(last, func(m redis.XMessage) bool {
+			text, _ := queuetest.Fields(t, m.Values)["d"].(string)
+			return strings.Contains(text, "fim")
+		})
 	})
 	l := apply(t, s.queuedEvents("a")).onlyStates()
 	l.check(t, s.contas())

@@ -61,11 +61,12 @@ func (w *world) toYesterday() {
 	}
 	c.Del(w.t.Context(), "gancho:{c}:q")
 	for _, e := range waiting {
-		micros, err := strconv.ParseInt(fmt.Sprint(e.Values["c"]), 10, 64)
+		committed, rest, _ := strings.Cut(fmt.Sprint(e.Values["m"]), " ")
+		micros, err := strconv.ParseInt(committed, 10, 64)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		e.Values["c"] = micros - (24 * time.Hour).Microseconds()
+		e.Values["m"] = fmt.Sprint(micros-(24*time.Hour).Microseconds(), " ", rest)
 		if err := c.XAdd(w.t.Context(), &redis.XAddArgs{Stream: "gancho:{c}:q", ID: e.ID, Values: e.Values}).Err(); err != nil {
 			w.t.Fatal(err)
 		}

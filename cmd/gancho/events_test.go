@@ -20,6 +20,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/demo"
 	"gancho/internal/presets"
 	"gancho/internal/testservers"
@@ -214,7 +215,7 @@ func (p *presetWorld) queued() map[string]map[string]any {
 	}
 	all := map[string]map[string]any{}
 	for _, e := range entries {
-		all[e.ID] = e.Values
+		all[e.ID] = queuetest.Fields(p.t, e.Values)
 		p.last = e.ID
 	}
 	return all
@@ -383,11 +384,12 @@ func (p *presetWorld) billingRun(t *testing.T) {
 			}
 			Itens []struct{ Valor json.Number }
 		}
-		if err := json.Unmarshal([]byte(e.Values["d"].(string)), &data); err != nil {
+		fields := queuetest.Fields(t, e.Values)
+		if err := json.Unmarshal([]byte(fields["d"].(string)), &data); err != nil {
 			t.Fatal(err)
 		}
 		client, value := fmt.Sprint(1+id%20), fmt.Sprintf("%d.00", id)
-		if e.Values["t"] != "cobranca.criada" || e.Values["n"] != "2" || e.Values["k"] != fmt.Sprint(100000+id) ||
+		if fields["t"] != "cobranca.criada" || fields["n"] != "2" || fields["k"] != fmt.Sprint(100000+id) ||
 			data.Valor.String() != value || data.Cliente.ID.String() != client || data.Cliente.Nome != "João da Conceição "+client ||
 			len(data.Itens) != 1 || data.Itens[0].Valor.String() != value {
 			t.Fatalf("entry %d is %v", i, e.Values)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gancho/delivery/queue/queuetest"
 )
 
 // rowsOf are the rows of the arrivals in the order of their commits, each once.
@@ -118,7 +120,7 @@ func (s *stateful) queued(endpoint string) []arrival {
 	out := make([]arrival, len(entries))
 	for i, e := range entries {
 		out[i].id = e.ID
-		text, _ := e.Values["d"].(string)
+		text, _ := queuetest.Fields(s.t, e.Values)["d"].(string)
 		if err := json.Unmarshal([]byte(text), &out[i].data); err != nil {
 			s.t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func TestUnwrittenResultsAreBounded(t *testing.T) {
 		for ; !c.unwrittenFullLocked() && n < 1000; n++ {
 			add(results[n%2])
 		}
-		if n < 8 || n > 40 {
+		if n < 8 || n > 60 {
 			t.Errorf("%d %s wait", n, name)
 		}
 	}

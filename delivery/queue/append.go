@@ -371,82 +371,45 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [64][]*eventCommand // by which of previous, unchanged, errors, tags and change there are, and whether the stream exists
-	taken   [64]int
+	events  [2][]*eventCommand // by whether the stream exists
+	taken   [2]int
 	queue   []redis.Cmder
 	touched []*stream
 }
 
 type eventCommand struct {
-	cmd                                                        *redis.Cmd
-	key, op                                                    string
-	id, tenant, ordering, micros                               arg
-	typ, version, data, previous, absent, errors, tags, change arg
+	cmd       *redis.Cmd
+	key       string
+	id, entry arg
 }
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [64]int{}, p.queue[:0]
+	p.taken, p.queue = [2]int{}, p.queue[:0]
 }
 
 func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	kind := 0
-	if rec.previous.from < rec.previous.to {
-		kind |= 1
-	}
-	if rec.unchanged.from < rec.unchanged.to {
-		kind |= 2
-	}
 	if exists {
-		kind |= 4
-	}
-	if rec.errors.from < rec.errors.to {
-		kind |= 8
-	}
-	if rec.tags.from < rec.tags.to {
-		kind |= 16
-	}
-	if rec.change.from < rec.change.to {
-		kind |= 32
+		kind = 1
 	}
 	if p.taken[kind] == len(p.events[kind]) {
-		p.events[kind] = append(p.events[kind], newEventCommand(kind))
+		p.events[kind] = append(p.events[kind], newEventCommand(exists))
 	}
 	c := p.events[kind][p.taken[kind]]
 	p.taken[kind]++
-	c.key, c.op = key, rec.op.String()
-	c.id.b, c.micros.b = b.bytes(rec.text), b.bytes(rec.micros)
-	c.tenant.b, c.ordering.b = b.bytes(rec.tenant), b.bytes(rec.key)
-	c.typ.b = append(c.typ.b[:0], rec.typ...)
-	c.version.b = append(c.version.b[:0], rec.version...)
-	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
-	c.errors.b, c.tags.b, c.change.b = b.bytes(rec.errors), b.bytes(rec.tags), b.bytes(rec.change)
+	c.key, c.id.b, c.entry.b = key, b.bytes(rec.text), b.bytes(rec.entry)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
 }
 
-func newEventCommand(kind int) *eventCommand {
+func newEventCommand(exists bool) *eventCommand {
 	c := &eventCommand{}
 	args := []any{"XADD", &c.key}
-	if kind&4 != 0 {
+	if exists {
 		args = append(args, "NOMKSTREAM")
 	}
-	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version, "o", &c.op)
-	if kind&1 != 0 {
-		args = append(args, "p", &c.previous)
-	}
-	if kind&2 != 0 {
-		args = append(args, "u", &c.absent)
-	}
-	if kind&8 != 0 {
-		args = append(args, "e", &c.errors)
-	}
-	if kind&16 != 0 {
-		args = append(args, "g", &c.tags)
-	}
-	if kind&32 != 0 {
-		args = append(args, "h", &c.change)
-	}
+	args = append(args, &c.id, packedField, &c.entry)
 	c.cmd = redis.NewCmd(context.Background(), args...)
 	return c
 }

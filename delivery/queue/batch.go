@@ -27,23 +27,19 @@ type Batch struct {
 
 type span struct{ from, to int }
 
-// record is an event, or a parked change, in the batch's buffer.
+// record is an event, a parked change or what one means for a timer, in the batch's buffer.
 type record struct {
-	id           ID
-	text         span // the id's
-	typ, version string
-	tenant, key  span
-	time         time.Time
-	micros       span // the time's, as text
-	data         span // a parked change: its row
-	change       span // what a redrive of it needs, encrypted; of an event, too
-	previous     span
-	unchanged    span
-	errors       span
-	tags         span
-	op           cdc.Op
-	parked       *mapping.Parked // without its row and change; nil: an event, or a timer's change
-	timer        bool            // its rule is typ, its member key, the former one tenant, when it is due micros, what is done data, and its key, if that is not the member, change
+	id     ID
+	text   span            // the id's
+	entry  span            // an event, packed: see entry.go
+	parked *mapping.Parked // without its row and change; nil: an event, or a timer's change
+	timer  bool            // its rule is typ, its member key, the former one tenant, when it is due micros, what is done data, and its key, if that is not the member, change
+	// Of a parked change, and of a timer's:
+	typ         string
+	tenant, key span
+	micros      span // the time's, as text
+	data        span // a parked change: its row
+	change      span // what a redrive of it needs, encrypted
 }
 
 type destination struct {
@@ -97,11 +93,13 @@ func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
-	rec := record{id: id, typ: ev.Type, version: ev.Version, time: ev.Time, op: ev.Op}
-	rec.text, rec.micros = b.identify(id, ev.Time)
-	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
-	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
-	rec.errors, rec.tags, rec.change = b.put(ev.Errors), b.put(ev.Tags), b.put(ev.Change)
+	rec := record{id: id, text: b.putID(id)}
+	from := len(b.buf)
+	b.buf = appendEntry(b.buf, ev.Time, &[entryParts][]byte{
+		partType: []byte(ev.Type), partTenant: ev.Tenant, partKey: ev.Key, partVersion: []byte(ev.Version), partOp: []byte(ev.Op.String()),
+		partData: ev.Data, partPrevious: ev.Previous, partUnchanged: ev.Unchanged, partErrors: ev.Errors, partTags: ev.Tags, partChange: ev.Change,
+	})
+	rec.entry = span{from, len(b.buf)}
 	b.records = append(b.records, rec)
 	for _, i := range matched {
 		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})
@@ -149,11 +147,16 @@ func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 }
 
 func (b *Batch) identify(id ID, at time.Time) (text, micros span) {
+	text = b.putID(id)
+	from := len(b.buf)
+	b.buf = strconv.AppendInt(b.buf, at.UnixMicro(), 10)
+	return text, span{from, len(b.buf)}
+}
+
+func (b *Batch) putID(id ID) span {
 	from := len(b.buf)
 	b.buf = id.append(b.buf)
-	middle := len(b.buf)
-	b.buf = strconv.AppendInt(b.buf, at.UnixMicro(), 10)
-	return span{from, middle}, span{middle, len(b.buf)}
+	return span{from, len(b.buf)}
 }
 
 func (b *Batch) put(p []byte) span {

@@ -53,15 +53,10 @@ type Stats struct {
 }
 
 // statsScript gathers what Redis holds of an endpoint, without any payload.
-var statsScript = redis.NewScript(`
+var statsScript = redis.NewScript(luaNaming + `
 local oldest = ''
 local n = redis.call('XLEN', KEYS[1])
-if n > 0 then
-  local fields = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][2]
-  for i = 1, #fields, 2 do
-    if fields[i] == 'c' then oldest = fields[i + 1] end
-  end
-end
+if n > 0 then oldest = naming(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][2]) end
 local bytes, aside = 0, redis.call('XLEN', KEYS[2])
 local function measure(key)
   local m = redis.pcall('MEMORY', 'USAGE', key)

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -122,16 +121,14 @@ func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all 
 // subjectScript returns where to read on ("": there is no more), and the ids, types and commit times of the
 // entries of a tenant and a key, after a place. It reads little at a time, to hold
 // Redis up for no longer.
-var subjectScript = redis.NewScript(`
+var subjectScript = redis.NewScript(luaNaming + `
 local out, from, n, bytes, step = {''}, ARGV[1], 0, 0, 16
 while n < 2000 and bytes < 2097152 do
   local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', step)
   for i = 1, #page do
-    local f, key, tenant, name, committed = page[i][2], '', '', '', ''
-    for j = 1, #f, 2 do
-      bytes = bytes + #f[j + 1]
-      if f[j] == 'k' then key = f[j + 1] elseif f[j] == 'n' then tenant = f[j + 1] elseif f[j] == 't' then name = f[j + 1] elseif f[j] == 'c' then committed = f[j + 1] end
-    end
+    local f = page[i][2]
+    local committed, name, tenant, key = naming(f)
+    for j = 2, #f, 2 do bytes = bytes + #f[j] end
     if key == ARGV[2] and tenant == ARGV[3] then
       out[#out + 1] = page[i][1]
       out[#out + 1] = name
@@ -228,17 +225,19 @@ func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject,
 			text, _ := e.Values["b"].(string)
 			var kept strings.Builder
 			var left, cut int64
-			for line := range strings.Lines(text) {
-				var l logLine
-				if err := json.Unmarshal([]byte(line), &l); err != nil {
+			for text != "" {
+				l, rest, err := nextAttempt(text)
+				if err != nil {
 					return total, fmt.Errorf("parse record of entry %s: %w", e.ID, err)
 				}
-				if s.Is(l.Tenant, l.Key, l.Type) {
+				record := text[:len(text)-len(rest)]
+				text = rest
+				if s.Is(l.message.Tenant, l.message.Key, l.message.Type) {
 					cut++
 					continue
 				}
 				left++
-				kept.WriteString(line)
+				kept.WriteString(record)
 			}
 			if remove && cut > 0 {
 				keys := []string{q.keys.log(endpoint), q.keys.state(endpoint)}

@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"gancho/delivery/webhook"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Entry is an event as a stream holds it.
@@ -21,31 +20,45 @@ type Entry struct {
 	Msg *webhook.Message
 }
 
-// readScript reads up to a number of entries, and stops when they have grown
-// beyond a number of bytes: a page of the same number of entries may be
-// hundreds of times larger than the one before, and would have to fit into
-// memory here. It starts with few, for the same reason. The first element of
-// the answer is 1 when nothing comes after the page.
-var readScript = redis.NewScript(`
-local count, budget = tonumber(ARGV[2]), tonumber(ARGV[3])
-local out, n, bytes, from, step = {0}, 0, 0, ARGV[1], 4
-while n < count and bytes < budget do
-  local want = math.min(step, count - n)
-  local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', want)
-  for i = 1, #page do
-    local fields = page[i][2]
-    for j = 2, #fields, 2 do bytes = bytes + #fields[j] end
-    n = n + 1
-    out[n + 1] = page[i]
-  end
-  if #page < want then
-    out[1] = 1
-    break
-  end
-  from = '(' .. page[#page][1]
-  step = math.max(1, math.min(step * 2, math.floor((budget - bytes) * n / (bytes + 1))))
-end
-return out`)
+// A page is read in steps, which begin with firstStep entries and double while their mean size allows it, up to
+// maxStep: a page of the same number of entries may be hundreds of times larger than the one before, and would have to fit into
+// memory here and in Redis. (A script that stops at a number of bytes takes one call, and six times as much of Redis: Lua gets a
+// copy of everything.)
+const (
+	firstStep = 4
+	maxStep   = 128
+)
+
+// readStep bounds the next step of reading a stream by the ones before.
+type readStep struct {
+	mu            sync.Mutex
+	entries, mean int // how many it may have, 0: firstStep; and the size of those that were read last, in bytes
+}
+
+// next returns how many entries to read: at least one, and no more than are wanted, or than room bytes
+// have room for if they are like the last.
+func (s *readStep) next(wanted, room int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(cmp.Or(s.entries, firstStep), wanted)
+	if s.mean > 0 {
+		n = min(n, room/s.mean)
+	}
+	return max(n, 1)
+}
+
+// was notes how many entries were read, of so many bytes, when so many were wanted.
+func (s *readStep) was(entries, bytes, wanted int) {
+	if entries == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mean = bytes/entries + 1
+	if entries < wanted || 2*entries > s.entries { // less because of the size, or more than before
+		s.entries = min(2*entries, maxStep)
+	}
+}
 
 // Read returns the entries of one of the endpoint's streams that come after an
 // id, at most count of them, and about budget bytes; end: there are no more. The first
@@ -63,20 +76,31 @@ func (o *Owner) readStream(ctx context.Context, side bool, after ID, count, budg
 	if side {
 		key = q.keys.side(endpoint)
 	}
-	reply, err := readScript.Run(ctx, q.client, []string{key}, from(after), count, budget).Slice()
-	if err != nil {
-		return nil, false, annotate(err, "read events of endpoint %q", endpoint)
+	step := &o.steps[0]
+	if side {
+		step = &o.steps[1]
 	}
-	last, _ := reply[0].(int64)
-	page = make([]Entry, 0, len(reply)-1)
-	for _, raw := range reply[1:] {
-		e, err := q.decode(ctx, raw)
+	for read := 0; !end && len(page) < count && read < budget; {
+		wanted := count - len(page)
+		n := step.next(wanted, budget-read)
+		reply, err := q.client.Do(ctx, "XRANGE", key, from(after), "+", "COUNT", n).Slice()
 		if err != nil {
-			return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, err)
+			return nil, false, annotate(err, "read events of endpoint %q", endpoint)
 		}
-		page = append(page, e)
+		bytes := 0
+		for _, raw := range reply {
+			e, size, err := q.decode(ctx, raw)
+			if err != nil {
+				return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, err)
+			}
+			page, after, bytes = append(page, e), e.ID, bytes+size
+		}
+		read += bytes
+		if end = len(reply) < n; !end {
+			step.was(n, bytes, wanted)
+		}
 	}
-	return page, last == 1, nil
+	return page, end, nil
 }
 
 // from is where to read on after an id. No entry has the zero one.
@@ -93,34 +117,37 @@ func (o *Owner) fetchStream(ctx context.Context, id ID) (*webhook.Message, error
 	}
 	var e Entry
 	if err == nil {
-		e, err = q.decode(ctx, reply[0])
+		e, _, err = q.decode(ctx, reply[0])
 	}
 	return e.Msg, annotate(err, "read event %s of endpoint %q", text, endpoint)
 }
 
 var errEntry = errors.New("an entry is not one that Gancho has written; another program uses the same keys, give it another queue.prefix")
 
-func (q *Queue) decode(ctx context.Context, raw any) (Entry, error) {
+// decode returns an entry, and the size of what it says.
+func (q *Queue) decode(ctx context.Context, raw any) (e Entry, size int, err error) {
 	pair, ok := raw.([]any)
 	if !ok || len(pair) != 2 {
-		return Entry{}, errEntry
+		return e, 0, errEntry
 	}
 	text, ok1 := pair[0].(string)
 	fields, ok2 := pair[1].([]any)
 	if !ok1 || !ok2 {
-		return Entry{}, errEntry
+		return e, 0, errEntry
 	}
 	id, err := ParseID(text)
 	if err != nil {
-		return Entry{}, err
+		return e, 0, err
 	}
 	m := &webhook.Message{}
 	for i := 0; i+1 < len(fields); i += 2 {
 		if err := fill(m, fields[i], fields[i+1]); err != nil {
-			return Entry{}, err
+			return e, 0, err
 		}
+		value, _ := fields[i+1].(string)
+		size += len(value)
 	}
-	return Entry{id, m}, q.identify(ctx, id, m)
+	return Entry{id, m}, size, q.identify(ctx, id, m)
 }
 
 // identify sets what the message of an entry owes to the entry's id. The side
@@ -149,6 +176,8 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		return errEntry
 	}
 	switch name {
+	case packedField:
+		return unpackEntry(m, []byte(value))
 	case "t":
 		m.Type = value
 	case "k":
@@ -187,31 +216,9 @@ func fill(m *webhook.Message, field, text any) (err error) {
 
 // message returns, with its own memory, what a reader of the record's entry would get.
 func (b *Batch) message(rec *record, source string) *webhook.Message {
-	m := &webhook.Message{ID: rec.id.WebhookID(source), Type: rec.typ, Version: rec.version, Time: rec.time, Op: rec.op.String()}
+	m := &webhook.Message{ID: rec.id.WebhookID(source)}
 	m.Sequence = m.ID[len(source)+1:]
-	names := string(b.buf[rec.tenant.from:rec.key.to]) // they lie side by side
-	m.Tenant, m.Key = names[:rec.tenant.to-rec.tenant.from], names[rec.tenant.to-rec.tenant.from:]
-	body := append([]byte(nil), b.buf[rec.data.from:rec.errors.to]...)
-	part := func(s span) []byte {
-		from, to := s.from-rec.data.from, s.to-rec.data.from
-		return body[from:to:to]
-	}
-	m.Data = part(rec.data)
-	if rec.previous.from < rec.previous.to {
-		m.Previous = part(rec.previous)
-	}
-	if rec.unchanged.from < rec.unchanged.to {
-		m.Unchanged = part(rec.unchanged)
-	}
-	if rec.errors.from < rec.errors.to {
-		m.Errors = part(rec.errors)
-	}
-	if rec.tags.from < rec.tags.to {
-		_ = json.Unmarshal(b.bytes(rec.tags), &m.Tags) // an array of strings, as mapping has written it
-	}
-	if rec.change.from < rec.change.to {
-		m.Change = bytes.Clone(b.bytes(rec.change))
-	}
+	_ = unpackEntry(m, bytes.Clone(b.bytes(rec.entry))) // as this process has packed it
 	return m
 }
 
@@ -221,6 +228,7 @@ type Owner struct {
 	q               *Queue
 	endpoint, claim string
 	over            overflowed
+	steps           [2]readStep   // of reading the main and the side stream
 	whole           atomic.Uint64 // one more than the generation of Redis that was found without holes
 }
 

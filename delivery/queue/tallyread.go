@@ -223,14 +223,11 @@ func (q *Queue) Fates(ctx context.Context, endpoint string, intervals []int64) (
 
 // waitingScript returns where to read on ("": there is no more), and the ids and commit times of some
 // entries. KEYS: a stream. ARGV: from where.
-var waitingScript = redis.NewScript(`
+var waitingScript = redis.NewScript(luaNaming + `
 local page, out = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 200), {''}
 for i = 1, #page do
-  local f = page[i][2]
   out[#out + 1] = page[i][1]
-  for j = 1, #f, 2 do
-    if f[j] == 'c' then out[#out + 1] = f[j + 1]; break end
-  end
+  out[#out + 1] = (naming(page[i][2]))
 end
 if #page == 200 then out[1] = '(' .. page[200][1] end
 return out`)

@@ -8,13 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"text/tabwriter"
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, cost, cost-logged, changes, backfill, backfill-latency, timers, timers-due, tails, outage")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency (with latency-500, latency-1000 and latency-3000), cost, cost-logged, changes, backfill, backfill-latency, timers, timers-due, tails, outage")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -68,6 +69,9 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"end", l.endToEnd},
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},
+		{"latency-500", func(ctx context.Context) (row, error) { return l.loggedLatency(ctx, 500) }},
+		{"latency-1000", func(ctx context.Context) (row, error) { return l.loggedLatency(ctx, 1000) }},
+		{"latency-3000", func(ctx context.Context) (row, error) { return l.loggedLatency(ctx, 3000) }},
 		{"cost", l.cost},
 		{"cost-logged", l.costLogged},
 		{"changes", l.keptChanges},
@@ -78,7 +82,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"tails", l.tails},
 		{"outage", l.outage},
 	} {
-		if only != "" && only != m.name {
+		if only != "" && only != m.name && (only != "latency" || !strings.HasPrefix(m.name, "latency-")) {
 			continue
 		}
 		_, _ = fmt.Fprintf(os.Stderr, "measuring %s ...\n", m.name)

@@ -22,12 +22,20 @@ func (l *lab) cost(ctx context.Context) (row, error) {
 
 // costLogged is cost with the log of attempts, in the source's own cluster.
 func (l *lab) costLogged(ctx context.Context) (row, error) {
+	state, err := l.stateSection(ctx)
+	if err != nil {
+		return row{}, err
+	}
+	return l.costRow(ctx, "the same with the log of attempts", state, "<= 1.6")
+}
+
+// stateSection is the configuration of a state database in the source's own.
+func (l *lab) stateSection(ctx context.Context) (string, error) {
 	key, err := exec.CommandContext(ctx, l.gancho, "secrets", "generate-key").Output()
 	if err != nil {
-		return row{}, fmt.Errorf("make a key for the state: %w", err)
+		return "", fmt.Errorf("make a key for the state: %w", err)
 	}
-	state := fmt.Sprintf("state:\n  key: %s\n", strings.TrimSpace(string(key)))
-	return l.costRow(ctx, "the same with the log of attempts", state, "<= 1.6")
+	return fmt.Sprintf("state:\n  key: %s\n", strings.TrimSpace(string(key))), nil
 }
 
 func (l *lab) costRow(ctx context.Context, what, extra, reach string) (r row, err error) {

@@ -77,10 +77,11 @@ type lab struct {
 	conn                          *pgx.Conn
 	postgresVersion, redisVersion string
 	slots                         int
+	sessions                      int // that insertPaced has
 }
 
 func newLab(gancho, profile string) (_ *lab, err error) {
-	l := &lab{profile: profile, rules: plainRules}
+	l := &lab{profile: profile, rules: plainRules, sessions: 1}
 	if l.gancho, err = filepath.Abs(gancho); err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package bench_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 )
 
 // repeats is how often the two sides of a ratio are measured in turn.
@@ -347,6 +351,53 @@ func (l *lab) latency(ctx context.Context) (row, error) {
 	}, err
 }
 
+// loggedLatency commits 20,000 rows at a rate, with the log of attempts and PostgreSQL with fsync: what the bench's other servers have
+// is switched on for it. The longest is of these 20,000, 60,000 with the three rates.
+func (l *lab) loggedLatency(ctx context.Context, perSecond int) (r row, err error) {
+	if _, err := l.conn.Exec(ctx, "alter system set fsync = on"); err != nil {
+		return r, err
+	}
+	defer func() {
+		_, failed := l.conn.Exec(context.WithoutCancel(ctx), "alter system reset fsync")
+		err = errors.Join(err, failed, l.reload(context.WithoutCancel(ctx)))
+	}()
+	if err := l.reload(ctx); err != nil {
+		return r, err
+	}
+	if l.extra, err = l.stateSection(ctx); err != nil {
+		return r, err
+	}
+	defer func() { l.extra = "" }()
+	const n = 20_000
+	defer func(former int) { l.sessions = former }(l.sessions)
+	l.sessions = 8
+	t, err := l.arriveOf(ctx, n, perSecond)
+	return row{
+		what:   fmt.Sprintf("commit to arrival at %d commits/s, with the log, fsync on", perSecond),
+		figure: fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, longest of %d: %.1f ms", ms(t.P50), ms(t.P99), n, ms(t.Longest)),
+		limit:  fmt.Sprintf("%.0f committed/s", float64(n-1)/t.Last.Sub(t.First).Seconds()), ratio: "-", reach: "p50 <= 0.8 ms, p99 <= 3 ms at 1,000/s; longest < 50 ms",
+	}, err
+}
+
+// reload has PostgreSQL read its settings, and returns when this session has them.
+func (l *lab) reload(ctx context.Context) error {
+	if _, err := l.conn.Exec(ctx, "select pg_reload_conf()"); err != nil {
+		return err
+	}
+	var want, have string
+	for {
+		err := l.conn.QueryRow(ctx, `select setting, current_setting('fsync') from pg_file_settings where name = 'fsync' order by seqno desc limit 1`).Scan(&want, &have)
+		if err != nil || want == have {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // delegatedLatency is that of single rows whose rule PostgreSQL evaluates in part, beside the same
 // rule in the language of the rules.
 func (l *lab) delegatedLatency(ctx context.Context) (r row, err error) {
@@ -364,10 +415,13 @@ func (l *lab) delegatedLatency(ctx context.Context) (r row, err error) {
 	}, err
 }
 
-// arrive commits rows at a rate, each in its own transaction, for ten seconds, and measures how
-// long each took to arrive.
-func (l *lab) arrive(ctx context.Context, perSecond int) (r tally, err error) {
-	const seconds = 10
+// arrive is arriveOf for ten seconds.
+func (l *lab) arrive(ctx context.Context, perSecond int) (tally, error) {
+	return l.arriveOf(ctx, 10*perSecond, perSecond)
+}
+
+// arriveOf commits n rows at a rate, each in its own transaction, and measures how long each took to arrive.
+func (l *lab) arriveOf(ctx context.Context, n, perSecond int) (r tally, err error) {
 	receiver, url, err := l.receiver(0)
 	if err != nil {
 		return r, err
@@ -399,10 +453,10 @@ func (l *lab) arrive(ctx context.Context, perSecond int) (r tally, err error) {
 	if err := reset(ctx, url); err != nil {
 		return r, err
 	}
-	if err := l.insertPaced(ctx, perSecond*seconds, perSecond); err != nil {
+	if err := l.insertPaced(ctx, n, perSecond); err != nil {
 		return r, err
 	}
-	t, err := received(ctx, url, perSecond*seconds)
+	t, err := received(ctx, url, n)
 	if err != nil {
 		return r, err
 	}
@@ -430,20 +484,42 @@ func (l *lab) live(ctx context.Context, url string, n, perSecond int) (t tally, 
 	return received(ctx, url, n)
 }
 
-// insertPaced inserts n rows one by one at the given rate.
+// insertPaced inserts n rows one by one at the given rate: in turns on some sessions, because a commit waits for the disk.
 func (l *lab) insertPaced(ctx context.Context, n, perSecond int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	due := make(chan struct{})
+	for range l.sessions {
+		group.Go(func() error {
+			conn, err := pgx.Connect(ctx, l.postgres.DSN(database))
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+			for range due {
+				if _, err := conn.Exec(ctx, `insert into pedidos (empresa_id, cliente_id, status, numero, total, desconto, observacao)
+					values (1, 7, '10', 'P1', 10.5, 0.5, 'entregar na portaria')`); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
 	for range n {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			close(due)
+			return cmp.Or(group.Wait(), ctx.Err())
 		case <-tick.C:
 		}
-		if _, err := l.conn.Exec(ctx, `insert into pedidos (empresa_id, cliente_id, status, numero, total, desconto, observacao)
-			values (1, 7, '10', 'P1', 10.5, 0.5, 'entregar na portaria')`); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+		case due <- struct{}{}:
 		}
 	}
-	return nil
+	close(due)
+	return group.Wait()
 }

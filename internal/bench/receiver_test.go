@@ -19,8 +19,8 @@ type tally struct {
 	Count       int
 	Read        int // events of rows that were there already, or of timers, which nothing else counts
 	First, Last time.Time
-	// P50 and P99 are from the commit, as the event states it, to the arrival.
-	P50, P99 time.Duration
+	// P50, P99 and Longest are from the commit, as the event states it, to the arrival.
+	P50, P99, Longest time.Duration
 }
 
 // counting is the receiver's state.
@@ -107,7 +107,7 @@ func (c *counting) sum() tally {
 	t := c.tally
 	if n := len(c.waits); n > 0 {
 		sorted := slices.Sorted(slices.Values(c.waits))
-		t.P50, t.P99 = sorted[n/2], sorted[n*99/100]
+		t.P50, t.P99, t.Longest = sorted[n/2], sorted[n*99/100], sorted[n-1]
 	}
 	return t
 }

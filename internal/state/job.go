@@ -69,7 +69,7 @@ func (s *Store) CreateJobsOf(ctx context.Context, actor string, jobs []Job, even
 			err = keepDays(ctx, tx, eventsTable, days)
 		}
 		if err == nil {
-			err = copyOnce(ctx, tx, eventsTable, writtenColumns, "do nothing", len(events), s.eventRow(events))
+			err = copyOnce(ctx, tx, eventsTable, writtenColumns, "do nothing", copyValues(len(events), s.eventRow(events)))
 		}
 		return err
 	})

@@ -125,11 +125,11 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 			return err
 		}
 		before := end
-		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
+		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", copyValues(len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
 			end = e.ID
 			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), s.tags(m.Tags), m.Change, int32(overflowSize(m))}
-		})
+		}))
 		if err != nil {
 			return err
 		}

@@ -243,6 +243,11 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 	if n == 0 {
 		return nil
 	}
+	return s.copyDays(ctx, name, columns, conflict, days, copyValues(n, row))
+}
+
+// copyDays is copyIn of what copies rows itself.
+func (s *Store) copyDays(ctx context.Context, name, columns, conflict string, days []time.Time, rows copier) error {
 	what := "write " + strings.TrimPrefix(name, "gancho.")
 	if err := s.ensureDays(ctx, name, days); err != nil {
 		return fmt.Errorf("%s: %w", what, explain(err))
@@ -257,7 +262,7 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 					return err
 				}
 			}
-			return copyOnce(ctx, tx, name, columns, conflict, n, row)
+			return copyOnce(ctx, tx, name, columns, conflict, rows)
 		})
 	}
 	err := copyRows(false)
@@ -267,18 +272,16 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 	return err
 }
 
-func copyOnce(ctx context.Context, tx pgx.Tx, name, columns, conflict string, n int, row func(int) []any) error {
-	rows := pgx.CopyFromSlice(n, func(i int) ([]any, error) { return row(i), nil })
+func copyOnce(ctx context.Context, tx pgx.Tx, name, columns, conflict string, rows copier) error {
 	if conflict == allNew {
-		_, err := tx.CopyFrom(ctx, strings.Split(name, "."), strings.Split(columns, ", "), rows)
-		return err
+		return rows(ctx, tx, strings.Split(name, "."), columns)
 	}
 	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")
 	_, err := tx.Exec(ctx, fmt.Sprintf(`create temporary table if not exists %s on commit delete rows as select %s from %s with no data`, stage, columns, name))
 	if err != nil {
 		return err
 	}
-	if _, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, strings.Split(columns, ", "), rows); err != nil {
+	if err = rows(ctx, tx, pgx.Identifier{"pg_temp", stage}, columns); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict %[4]s`, name, columns, stage, conflict))

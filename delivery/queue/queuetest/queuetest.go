@@ -219,3 +219,27 @@ func RunDurable(t testing.TB, q *queue.Queue) (*Confirmations, <-chan error) {
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return c, ended
 }
+
+// Fields returns what an entry of a stream says, by the names that the fields of the side stream have: an entry of a main stream has
+// them in one. It reads the format on its own, as the page of it says.
+func Fields(t testing.TB, values map[string]any) map[string]any {
+	t.Helper()
+	packed, ok := values["m"].(string)
+	if !ok {
+		return values
+	}
+	head, rest, _ := strings.Cut(packed, "\n")
+	numbers := strings.Fields(head)
+	fields := map[string]any{"c": numbers[0]}
+	for i, text := range numbers[1:] {
+		n, err := strconv.Atoi(text)
+		if err != nil || n > len(rest) {
+			t.Fatalf("entry %q", packed)
+		}
+		if n > 0 || i < 6 { // the names and the data are always there
+			fields[[]string{"t", "n", "k", "v", "o", "d", "p", "u", "e", "g", "h"}[i]] = rest[:n]
+		}
+		rest = rest[n:]
+	}
+	return fields
+}
