@@ -51,11 +51,11 @@
 // All begin with the queue's prefix, gancho by default, and those of an
 // endpoint with its name as hash tag:
 //
-//	gancho:{<endpoint>}:q      stream   events: t type, k key, n tenant, c commit time in µs,
-//	                                    d data, v rule version, o operation, p previous, u unchanged, e errors
+//	gancho:{<endpoint>}:q      stream   events: m the whole of one (entry.go); of an older version, fields as in x
 //	gancho:{<endpoint>}:x      stream   what is not from the WAL: events to be sent again (r), operational
-//	                                    events; fields as in q, w webhook-id, s sequence
-//	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b JSON, one per line
+//	                                    events: t type, k key, n tenant, c commit time in µs, d data, v rule version, o operation,
+//	                                    p previous, u unchanged, e errors, g tags, w webhook-id, s sequence
+//	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b the records (logrecord.go)
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
