@@ -61,12 +61,12 @@ func (w *world) toYesterday() {
 	}
 	c.Del(w.t.Context(), "gancho:{c}:q")
 	for _, e := range waiting {
-		committed, rest, _ := strings.Cut(fmt.Sprint(e.Values["m"]), " ")
+		committed, rest, _ := strings.Cut(fmt.Sprint(e.Values["c"]), " ")
 		micros, err := strconv.ParseInt(committed, 10, 64)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		e.Values["m"] = fmt.Sprint(micros-(24*time.Hour).Microseconds(), " ", rest)
+		e.Values["c"] = fmt.Sprint(micros-(24*time.Hour).Microseconds(), " ", rest)
 		if err := c.XAdd(w.t.Context(), &redis.XAddArgs{Stream: "gancho:{c}:q", ID: e.ID, Values: e.Values}).Err(); err != nil {
 			w.t.Fatal(err)
 		}

@@ -4,17 +4,22 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"gancho/delivery/webhook"
 )
 
-// An entry of an endpoint's main stream has one field, m, with the whole event: with a field for each part
+// An entry of an endpoint's main stream has one field, c, with the whole event: with a field for each part
 // Redis spends two and a half times as much on appending it (docs/performance.md). Its first line are numbers: the commit time in microseconds, and the lengths of the parts, which follow without
 // anything between them, in the order of entryPart. Lengths that are left out at the end are 0, and what
 // newer versions add at the end is ignored. Entries of older versions, and those of the side stream, have a field for
-// each part: see fill.
-const packedField = "m"
+// each part, c being the commit time alone: see fill. A process of an older version cannot read a packed c as a time, and so
+// waits with an error, where it would take an entry without c for an event without data.
+const packedField = "c"
+
+// isPacked reports whether a field's value is a packed entry.
+func isPacked(field, value string) bool { return field == packedField && strings.Contains(value, "\n") }
 
 // The parts of a packed entry. The scripts know the first three.
 const (
@@ -105,13 +110,13 @@ local function naming(f)
   local committed, name, tenant, key = '', '', '', ''
   for j = 1, #f, 2 do
     local what, v = f[j], f[j + 1]
-    if what == 'm' then
+    if what == 'c' then
       local time, t, n, k, at = string.match(v, '^(%d+) (%d+) (%d+) (%d+)[^\n]*\n()')
       if at then
         t, n, k = tonumber(t), tonumber(n), tonumber(k)
         return time, string.sub(v, at, at + t - 1), string.sub(v, at + t, at + t + n - 1), string.sub(v, at + t + n, at + t + n + k - 1)
       end
-    elseif what == 'c' then committed = v
+      committed = v
     elseif what == 't' then name = v
     elseif what == 'n' then tenant = v
     elseif what == 'k' then key = v end

@@ -46,11 +46,11 @@ func TestEntryFormats(t *testing.T) {
 		return id
 	}
 	first := id(1).String()
-	packed, _ := c.XRange(t.Context(), stream, first, first).Val()[0].Values["m"].(string)
+	packed, _ := c.XRange(t.Context(), stream, first, first).Val()[0].Values["c"].(string)
 	head, rest, _ := strings.Cut(packed, "\n")
-	f := queuetest.Fields(t, map[string]any{"m": packed})
+	f := queuetest.Fields(t, map[string]any{"c": packed})
 	for i, values := range [][]any{
-		{"m", head + " 5 0\n" + rest + "newer", "z", "unknown"},
+		{"c", head + " 5 0\n" + rest + "newer", "z", "unknown"},
 		{"t", f["t"], "k", f["k"], "n", f["n"], "c", f["c"], "d", f["d"], "v", f["v"], "o", f["o"], "p", f["p"], "u", f["u"], "e", f["e"], "g", f["g"], "h", f["h"]},
 	} {
 		if err := c.Do(t.Context(), append([]any{"XADD", stream, id(3 + i).String()}, values...)...).Err(); err != nil {
@@ -97,10 +97,10 @@ func TestEntryFormats(t *testing.T) {
 // TestEntryRefused: what Gancho has not written is an error, and no event.
 func TestEntryRefused(t *testing.T) {
 	t.Parallel()
-	for _, packed := range []string{"", "1", "1 1 1 1", "x 1 1 1\nabc", "1 1 1 2\nabc", "1 1 -1 1\nabc", "1 1 x 1\nabc", "1 9999999999999999999 1 1\nabc"} {
+	for _, packed := range []string{"", "1 1 1 1", "x 1 1 1\nabc", "1 1 1 2\nabc", "1 1 -1 1\nabc", "1 1 x 1\nabc", "1 9999999999999999999 1 1\nabc"} {
 		r := queuetest.StartRedis(t)
 		q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
-		if err := queuetest.Client(t, r).Do(t.Context(), "XADD", "gancho:{a}:q", "4503599627378944-0", "m", packed).Err(); err != nil {
+		if err := queuetest.Client(t, r).Do(t.Context(), "XADD", "gancho:{a}:q", "4503599627378944-0", "c", packed).Err(); err != nil {
 			t.Fatal(err)
 		}
 		owners, err := q.Worker().Acquire(t.Context(), time.Hour, []string{"a"})

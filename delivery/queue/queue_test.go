@@ -350,8 +350,8 @@ func TestAppend(t *testing.T) {
 		}
 		return id.String()
 	}
-	first := entryOf(id(one), "m", "1767225600000001 18 1 2 2 6 19\ncobranca.liquidada1k1v1update"+`{"id":1,"key":"k1"}`)
-	second := entryOf(id(two), "m", "1767225600000002 18 1 2 2 6 19 12 8 14\ncobranca.liquidada2k2v1insert"+`{"id":2,"key":"k2"}{"nome":"A"}["foto"]["nascimento"]`)
+	first := entryOf(id(one), "c", "1767225600000001 18 1 2 2 6 19\ncobranca.liquidada1k1v1update"+`{"id":1,"key":"k1"}`)
+	second := entryOf(id(two), "c", "1767225600000002 18 1 2 2 6 19 12 8 14\ncobranca.liquidada2k2v1insert"+`{"id":2,"key":"k2"}{"nome":"A"}["foto"]["nascimento"]`)
 	want := map[string][]any{
 		"gancho:{all}:q": {first, second}, "gancho:{tenant-2}:q": {second}, "gancho:{paused}:q": {first, second}, "gancho:{inactive}:q": {},
 	}

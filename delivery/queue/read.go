@@ -175,9 +175,10 @@ func fill(m *webhook.Message, field, text any) (err error) {
 	if !ok1 || !ok2 {
 		return errEntry
 	}
-	switch name {
-	case packedField:
+	if isPacked(name, value) {
 		return unpackEntry(m, []byte(value))
+	}
+	switch name {
 	case "t":
 		m.Type = value
 	case "k":

@@ -224,11 +224,11 @@ func RunDurable(t testing.TB, q *queue.Queue) (*Confirmations, <-chan error) {
 // them in one. It reads the format on its own, as the page of it says.
 func Fields(t testing.TB, values map[string]any) map[string]any {
 	t.Helper()
-	packed, ok := values["m"].(string)
+	packed, _ := values["c"].(string)
+	head, rest, ok := strings.Cut(packed, "\n")
 	if !ok {
 		return values
 	}
-	head, rest, _ := strings.Cut(packed, "\n")
 	numbers := strings.Fields(head)
 	fields := map[string]any{"c": numbers[0]}
 	for i, text := range numbers[1:] {
