@@ -300,7 +300,7 @@ rules:
 	}
 	diff(t, "parked", parked, []string{
 		"cliente read tenant, key and 6 others: the query fails: the server refuses a value (SQLSTATE P0001)",
-		"longo when needs new.observacao, a large value that the update did not touch and was not sent; public.clientes has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it",
+		"longo when needs new.observacao, a large value that the update did not touch and was not sent; table public.clientes has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it",
 	})
 	if len(events) != 20 {
 		t.Fatalf("%d events", len(events))

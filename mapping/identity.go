@@ -20,7 +20,7 @@ func (b *boundRule) missingIdentity(rel *cdc.Relation) string {
 	case rel.Weaker != nil:
 		return "the table has a partition with less replica identity than its own (a new one has the default); " + remedy{statements: fullStatements(rel.Weaker)}.line()
 	case rel.ReplicaIdentity == 'f':
-		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
+		return fmt.Sprintf("table %s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
 	if b.full.empty() { // it had FULL when the rules were loaded
 		return remedy{statements: fullStatements([]cdc.Name{rel.TableName()})}.line()

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,9 +60,51 @@ func TestCookies(t *testing.T) {
 		}
 		_ = answer.Body.Close()
 		cookie := answer.Header.Get("Set-Cookie")
-		if !strings.HasPrefix(cookie, "gancho_session=") || !strings.HasSuffix(cookie, c.want) || !strings.Contains(cookie, "Path=/console/") {
+		if !strings.HasPrefix(cookie, "__Host-gancho_session=") || !strings.HasSuffix(cookie, c.want) || !strings.Contains(cookie, "Path=/;") || strings.Contains(cookie, "Domain=") {
 			t.Errorf("embed %q, %s: status %d, the cookie is %q, want %q", c.embed, c.destination, answer.StatusCode, cookie, c.want)
 		}
+	}
+}
+
+// Over https a cookie that any host of the domain may have planted signs nobody in: neither a made-up one nor one from before, whose
+// session ends when its browser comes back.
+func TestFormerCookie(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t, func(o *console.Options) { o.PublicURL = "https://webhooks.example.com" })
+	_, text := w.token(state.Viewer, "")
+	token, err := w.store.Authenticate(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, err := w.store.BeginSession(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path, cookie string) (to string, set []*http.Cookie) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "webhooks.example.com"
+		request.AddCookie(&http.Cookie{Name: cookie, Value: secret})
+		answer, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.Header.Get("Location"), answer.Cookies()
+	}
+	if to, _ := ask("/console/", "__Host-gancho_session"); to != "" {
+		t.Errorf("the host's own cookie leads to %q", to)
+	}
+	if to, _ := ask("/console/", "gancho_session"); to != "/console/sign-in" {
+		t.Errorf("a cookie of any host leads to %q", to)
+	}
+	if _, set := ask("/console/sign-in", "gancho_session"); len(set) != 1 || set[0].Name != "gancho_session" || set[0].MaxAge >= 0 || set[0].Path != "/console/" {
+		t.Errorf("the former cookie stays: %v", set)
+	}
+	if _, err := w.store.Session(t.Context(), secret); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("the session of the former cookie goes on: %v", err)
 	}
 }
 

@@ -42,3 +42,6 @@ func Assets() map[string][]byte {
 	}
 	return out
 }
+
+// AuditActions are the codes that the page of the audit log knows.
+func AuditActions() []string { return auditActions() }

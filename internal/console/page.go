@@ -65,6 +65,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 			return c.assets.url(name), nil
 		},
 		"brand":   func() *Brand { return &c.Brand },
+		"action":  func(code string) string { return actionText(l, code) },
 		"badge":   newBadge,
 		"state":   func(e control.EndpointView) badge { return endpointBadge(l, &e) },
 		"vendor":  func(t presets.Text) string { return t.In(l.Code) },

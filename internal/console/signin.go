@@ -26,6 +26,7 @@ func signInURL(r *http.Request) string {
 }
 
 func (v *visit) showSignIn() (reply, error) {
+	v.endFormer()
 	return page("sign-in", signInPage{Next: ownPath(v.http.URL.Query().Get("next"))})
 }
 
@@ -66,16 +67,34 @@ func (v *visit) refuseSignIn(next string, status int, key string) (reply, error)
 // begin gives the browser a session, in place of the one that it may have.
 func (v *visit) begin(s state.Session, secret string) {
 	v.endOwn()
-	v.setCookie(sessionCookie, secret, int(state.SessionLife.Seconds()))
+	v.endFormer()
+	v.setCookie(v.sessionCookie(), secret, int(state.SessionLife.Seconds()))
 	v.Logger.Info().Str("actor", s.Actor).Str("role", string(s.Role)).Int64("session", s.ID).Msg("console session begun")
 }
 
 // endOwn ends the session of the browser's cookie.
 func (v *visit) endOwn() {
-	if v.identify() != nil {
+	if v.identify() == nil {
+		v.end(&v.session)
+	}
+}
+
+// endFormer ends the session of a cookie that browsers keep from before its name said that it is this host's, or that another host
+// has planted: it signs nobody in.
+func (v *visit) endFormer() {
+	secret := v.cookie(sessionCookie)
+	if secret == "" || v.sessionCookie() == sessionCookie {
 		return
 	}
-	if err := v.Sessions.EndSession(v.ctx(), v.actor.Name, v.session.ID, v.actor.Tenant); err != nil && !errors.Is(err, state.ErrNotFound) {
+	if s, err := v.Sessions.Session(v.ctx(), secret); err == nil {
+		v.end(&s)
+	}
+	v.setCookie(sessionCookie, "", 0)
+}
+
+// end ends a session; one that has ended is as good.
+func (v *visit) end(s *state.Session) {
+	if err := v.Sessions.EndSession(v.ctx(), s.Actor, s.ID, s.Tenant); err != nil && !errors.Is(err, state.ErrNotFound) {
 		v.log(err)
 	}
 }
@@ -84,7 +103,7 @@ func (v *visit) signOut() (reply, error) {
 	if err := v.Sessions.EndSession(v.ctx(), v.actor.Name, v.session.ID, v.actor.Tenant); err != nil && !errors.Is(err, state.ErrNotFound) {
 		return reply{}, err // the cookie stays, so that it can be tried again
 	}
-	v.setCookie(sessionCookie, "", 0)
+	v.setCookie(v.sessionCookie(), "", 0)
 	return goTo("sign-in", "signed_out")
 }
 

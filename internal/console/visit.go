@@ -32,9 +32,11 @@ type visit struct {
 	release func()
 }
 
-// The names of the cookies.
+// The names of the cookies. Over https the session's has a name with which browsers take it from this host alone, over https, and
+// for all paths, so that no other host of the domain can plant one; sessionCookie is then one of before that.
 const (
 	sessionCookie  = "gancho_session"
+	hostPrefix     = "__Host-"
 	languageCookie = "gancho_language"
 	themeCookie    = "gancho_theme"
 	keysCookie     = "gancho_keys"
@@ -68,7 +70,7 @@ func (v *visit) text(key string, values ...any) string { return v.language.Text(
 
 // identify finds who makes the request: state.ErrNotFound when nobody has signed in.
 func (v *visit) identify() error {
-	secret := v.cookie(sessionCookie)
+	secret := v.cookie(v.sessionCookie())
 	if secret == "" {
 		return state.ErrNotFound
 	}
@@ -88,10 +90,21 @@ func (v *visit) cookie(name string) string {
 	return ""
 }
 
+// sessionCookie is the name of the session's cookie.
+func (v *visit) sessionCookie() string {
+	if v.public.Scheme == "https" {
+		return hostPrefix + sessionCookie
+	}
+	return sessionCookie
+}
+
 // setCookie sets a cookie, until the browser is closed when age is 0; "" removes it. In a frame of another site's page it is one of
 // that page's.
 func (v *visit) setCookie(name, value string, age int) {
 	c := &http.Cookie{Name: name, Value: value, Path: root, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: v.public.Scheme == "https"} //nolint:gosec // over http a browser drops a Secure cookie
+	if strings.HasPrefix(name, hostPrefix) {
+		c.Path = "/" // which the prefix asks for
+	}
 	if len(v.Embed) > 0 && v.http.Header.Get("Sec-Fetch-Dest") == "iframe" {
 		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
 	}

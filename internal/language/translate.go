@@ -12,8 +12,9 @@ import (
 // Translate returns, in l's language, a text that was made in English, by the texts of a group of keys: "cli.help" are those
 // that begin with cli.help and a dot. The English text is what finds the key, as in gettext: so what makes a message need not
 // know of languages, and what it says in English stays where it is made. Where the text of a key has values, those of the
-// English text are taken over; {text}, {more} and {error} hold messages themselves, and are translated by the same group. What the
-// group does not have is returned as it is.
+// English text are taken over; {text}, {more}, {error} and {part} hold messages themselves, and are translated by the same group; {mistake} is a
+// mistake of a rule with its hint, in the words of check, and {fix} a message of the group or such a hint. What the group does not have is
+// returned as it is.
 func (l *Language) Translate(group, english string) string {
 	if l.Code == English || english == "" {
 		return english
@@ -32,14 +33,40 @@ func (l *Language) Translated(group, english string) (string, bool) {
 		pairs := make([]string, 0, 2*len(p.values))
 		for i, name := range p.values {
 			value := found[i+1]
-			if name == "{text}" || name == "{more}" || name == "{error}" {
+			switch name {
+			case "{text}", "{more}", "{error}", "{part}":
 				value = l.Translate(group, value)
+			case "{mistake}":
+				value = l.mistake(value)
+			case "{fix}":
+				if own, known := l.Translated(group, value); known {
+					value = own
+				} else {
+					value = l.mistake(value)
+				}
 			}
 			pairs = append(pairs, name, value)
 		}
 		return strings.NewReplacer(pairs...).Replace(l.texts()[p.key]), true
 	}
 	return english, false
+}
+
+// findings are the texts of what check and doctor find, the mistakes of rules among them.
+const findings = "cli.finding"
+
+// mistake is a mistake of a rule as it is stored, "message; hint", either of which may have semicolons of its own.
+func (l *Language) mistake(english string) string {
+	const between = "; "
+	parts := strings.Split(english, between)
+	for i := 1; i < len(parts); i++ {
+		message, known := l.Translated(findings, strings.Join(parts[:i], between))
+		hint, too := l.Translated(findings, strings.Join(parts[i:], between))
+		if known && too {
+			return message + between + hint
+		}
+	}
+	return l.Translate(findings, english)
 }
 
 // pattern recognises the English text of a key.

@@ -159,8 +159,8 @@ func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to end
 		}
 		after := old.Endpoint
 		after.State = to
-		verb := map[endpoint.State]string{endpoint.Active: "activate", endpoint.Paused: "pause", endpoint.Inactive: "deactivate"}[to]
-		return s.recordEndpoint(ctx, tx, actor, "endpoint."+verb, &old.Endpoint, &after)
+		action := map[endpoint.State]string{endpoint.Active: "endpoint.activate", endpoint.Paused: "endpoint.pause", endpoint.Inactive: "endpoint.deactivate"}[to]
+		return s.recordEndpoint(ctx, tx, actor, action, &old.Endpoint, &after)
 	})
 }
 
