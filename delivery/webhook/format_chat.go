@@ -58,8 +58,9 @@ var chatShapes = map[endpoint.Chat]chatShape{
 		before: `{"text":`, behind: `,"link_preview_options":{"is_disabled":true}`,
 		escape: escapeTelegram, length: utf16Length, limit: 4096,
 	},
-	// https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messages/create:
-	// 32,000 bytes. https://developers.google.com/workspace/chat/format-messages: <users/all>
+	// https://developers.google.com/workspace/chat/create-messages: "the maximum message size (including any text or cards) is
+	// 32,000 bytes", not saying of which form. We count those of the text in JSON, which no other form of it exceeds, and leave
+	// 1,000 for the rest. https://developers.google.com/workspace/chat/format-messages: <users/all>
 	// and <url|text> are mentions and links, and there is no escape.
 	endpoint.GoogleChat: {
 		before: `{"text":`, mark: "*", escape: escapeGoogleChat, length: jsonLength, limit: 31000,

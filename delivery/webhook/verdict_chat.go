@@ -24,7 +24,10 @@ type chatAnswer struct {
 }
 
 // slackGone are Slack's words, of a 404, for an address that leads nowhere any more: the webhook
-// or its app was removed, or the channel. https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
+// or its app was removed, or the channel. Slack documents channel_not_found with this status
+// (https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks), and the others as words
+// (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors). That those are 404, too, is
+// what senders report; with another status they would have the meaning of that, and events would be kept all the same.
 var slackGone = []string{"no_service", "no_active_hooks", "no_team", "channel_not_found"}
 
 // connectorError is in what a Teams connector answers with 200 when the message came to nobody.
@@ -50,7 +53,8 @@ func (t *preparedEndpoint) judgeChat(o *Outcome, answer *http.Response, kept []b
 		// https://core.telegram.org/bots/api#responseparameters
 		o.RetryAfter = waitOf(strconv.FormatInt(told.Parameters.RetryAfter, 10), time.Second)
 	case t.chat == endpoint.Telegram && o.Status == http.StatusBadRequest && told.Parameters.MovedTo != 0:
-		// Every message would be answered so. https://core.telegram.org/bots/api#responseparameters
+		// Every message would be answered so. https://core.telegram.org/bots/api#responseparameters has the field, and not
+		// the status 400 that it comes with, which is what senders report: https://github.com/atipugin/telegram-bot-ruby/issues/40
 		o.Kind = Gone
 		o.Err = fmt.Errorf("post to %s: answered %d: the group has become a supergroup; write extra: {chat_id: \"%d\"}", t.origin, o.Status, told.Parameters.MovedTo)
 	case o.Status == http.StatusNotFound && t.chat == endpoint.Discord,
