@@ -35,6 +35,20 @@ func (s *Store) ExplainGiven(ctx context.Context, g Given, after, last string, n
 	return strings.Join(lines, "\n"), err
 }
 
+// ExplainLately is the plan of Lately, of one endpoint and tenant.
+func (s *Store) ExplainLately(ctx context.Context, endpoint string, since time.Time, tenant string) (plan string, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, latelyPlan); err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, "explain (analyze, buffers) "+latelySQL, []string{endpoint}, since, tenant, LatelyAttempts)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		plan = strings.Join(lines, "\n")
+		return err
+	})
+	return plan, err
+}
+
 // Encode and Decode are the escaping of texts for a server's encoding.
 func Encode(server, text string) string { return encodingOf(server).encode(text) }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,6 +23,15 @@ type Lately struct {
 	Line []int64 `json:"line"`
 }
 
+// latelyPlan has latelySQL read along the index, and end after so many rows. PostgreSQL believes that each endpoint has few, and a
+// tenant next to none, and would read and sort all of the span: of a large endpoint thousands.
+const latelyPlan = `set local enable_sort = off`
+
+const latelySQL = `
+	select e.name, array(select outcome = 'delivered' from gancho.attempts
+		where endpoint = e.name and time > $2 and ($3 = '' or tenant = $3) order by time desc, entry desc, number desc limit $4)
+	from unnest($1::text[]) e (name)`
+
 // Lately returns what the newest attempts since a time led to, by endpoint: of one tenant's events, "": of all. An
 // endpoint without any is not there. It reads a few rows of each endpoint along an index, however many there are.
 func (s *Store) Lately(ctx context.Context, endpoints []string, since time.Time, tenant string) (map[string]Lately, error) {
@@ -29,22 +39,37 @@ func (s *Store) Lately(ctx context.Context, endpoints []string, since time.Time,
 		endpoint string
 		outcomes []bool // the newest first
 	}
-	rows, err := collectMany(ctx, s, "read the newest attempts of endpoints", `
-		select e.name, array(select outcome = 'delivered' from gancho.attempts
-			where endpoint = e.name and time > $2 and ($3 = '' or tenant = $3) order by time desc, entry desc, number desc limit $4)
-		from unnest($1::text[]) e (name)`, []any{s.text.encodeAll(endpoints), since, s.text.encode(tenant), LatelyAttempts}, func(r pgx.CollectableRow) (row, error) {
-		var v row
-		err := r.Scan(&v.endpoint, &v.outcomes)
-		decodeIn(&v.endpoint)
-		return v, err
+	end, err := waitForTurn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the newest attempts of endpoints: %w", err)
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var rows []row
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, latelyPlan); err != nil {
+			return err
+		}
+		found, _ := tx.Query(ctx, latelySQL, s.text.encodeAll(endpoints), since, s.text.encode(tenant), LatelyAttempts) // CollectRows returns its error
+		rows, err = pgx.CollectRows(found, func(r pgx.CollectableRow) (row, error) {
+			var v row
+			err := r.Scan(&v.endpoint, &v.outcomes)
+			decodeIn(&v.endpoint)
+			return v, err
+		})
+		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("read the newest attempts of endpoints: %w", explain(err))
+	}
 	out := make(map[string]Lately, len(rows))
 	for _, r := range rows {
 		if len(r.outcomes) > 0 {
 			out[r.endpoint] = latelyOf(r.outcomes)
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 func latelyOf(outcomes []bool) Lately {
