@@ -34,6 +34,7 @@ import (
 var hidden = map[string]string{
 	"path": "Xm1pathQ7w", "query": "Xm2queryQ7w", "header": "Xm3headerQ7w", "bearer": "Xm4bearerQ7w", "field": "Xm5fieldQ7w", "proxy": "Xm6proxyQ7w",
 	"secret": "Xm7secret-of-at-least-24-bytes", "hmac": "Xm8hmac-of-sixteen", "dsn": "Xm9passwordQ7w", "wrong": "Xm0wrongQ7w", "row": "XmArowQ7w",
+	"password": "XmBpasswordQ7w", "login": "XmCbearerQ7w", "client": "XmDclientQ7w", "access": "XmEaccessQ7w",
 }
 
 // TestSecretsAreNowhere puts a marker into every place that takes a secret, has deliveries
@@ -62,6 +63,14 @@ func TestSecretsAreNowhere(t *testing.T) {
 	untrusted := httptest.NewTLSServer(echo(http.StatusOK))
 	untrusted.Config.ErrorLog = nil
 	t.Cleanup(untrusted.Close)
+	logins := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/refused") {
+			echo(http.StatusUnauthorized)(w, r)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": hidden["access"], "token_type": "Bearer", "expires_in": 3600})
+	}))
+	t.Cleanup(logins.Close)
 	certificate, key := keyPair(t)
 	path := "/hooks/" + hidden["path"] + "/more?token=" + hidden["query"]
 	headers := map[string]string{"X-Key": hidden["header"], "Authorization": "Bearer " + hidden["bearer"]}
@@ -119,6 +128,10 @@ func TestSecretsAreNowhere(t *testing.T) {
 		"redirecting": {"url": redirecting.URL + path}, "closed": {"url": "http://" + closedPort(t) + path}, "forbidden": {"url": "http://localhost.:9" + path, "allow_private": nil},
 		"proxied":   {"url": delivered.url() + path, "proxy": "http://user:" + hidden["proxy"] + "@" + closedPort(t)},
 		"untrusted": {"url": untrusted.URL + path, "tls": document{"certificate": certificate, "key": key}},
+		"basic":     {"url": refusing.URL + path, "headers": nil, "auth": document{"basic": document{"user": "ana", "password": hidden["password"]}}},
+		"bearer":    {"url": refusing.URL + path, "headers": nil, "auth": document{"bearer": hidden["login"]}},
+		"oauth":     {"url": refusing.URL + path, "headers": nil, "auth": document{"oauth2": document{"token_url": logins.URL + path, "client_id": "academia", "client_secret": hidden["client"]}}},
+		"shut":      {"url": refusing.URL + path, "headers": nil, "auth": document{"oauth2": document{"token_url": logins.URL + "/refused", "client_id": "academia", "client_secret": hidden["client"]}}},
 	}
 	for name, more := range added {
 		d := document{"name": name, "secret": signing, "headers": headers, "allow_http": true, "allow_private": []string{"127.0.0.0/8"}, "retry": []string{"10ms"}, "retry_refused": []string{"10ms"}}
@@ -207,7 +220,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 	config := filepath.Join(s.dir, "gancho.yaml")
 	for _, line := range []string{
-		"endpoints list", "endpoints list --json", "endpoints show refusing", "endpoints show proxied --json", "endpoints test arquivo", "endpoints test refusing", "endpoints test closed --json",
+		"endpoints list", "endpoints list --json", "endpoints show refusing", "endpoints show oauth --json", "endpoints test oauth", "endpoints test shut --json", "endpoints test basic", "endpoints test bearer", "endpoints show proxied --json", "endpoints test arquivo", "endpoints test refusing", "endpoints test closed --json",
 		"endpoints edit refusing --url https://elsewhere.example.com/" + wrong, "endpoints edit refusing --header X-Key:" + wrong + "\x01", "endpoints edit refusing --set proxy=" + wrong,
 		"endpoints edit refusing --set tls.key=[" + wrong, "endpoints edit refusing --set headers.X-Key=*" + wrong, "endpoints add novo --url ftp://" + wrong, "endpoints rotate refusing --secret-env GANCHO_NOT_SET",
 		"deliveries --json", "deliveries", "dead list", "dead list --json", "dead show " + dead, "dead show --json " + dead, "parked list --json", "parked show " + parked.Items[0].ID, "status", "status --json", "audit", "audit --json", "tokens list", "check", "events --json", "secrets rekey",
@@ -239,6 +252,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		forbidden["the marker of "+what] = text
 		forbidden["the base64 of "+what] = base64.StdEncoding.EncodeToString([]byte(text))[:len(text)/3*4]
 	}
+	forbidden["the basic login"] = base64.StdEncoding.EncodeToString([]byte("ana:" + hidden["password"]))
 	for name, text := range tokens {
 		if name != "nobody" {
 			forbidden["the token "+name] = strings.TrimPrefix(text, "gancho_")
