@@ -167,8 +167,16 @@ func TestUnits(t *testing.T) {
 	u.b.stop()
 }
 
+// openMenu shows the navigation where it is closed: on a phone.
+func openMenu(p *browser.Page) {
+	if p.Shows(".nav summary") {
+		p.Click("Menu")
+	}
+}
+
 func (u *unitWorld) followPacto(p *browser.Page, tenant string) {
 	u.t.Helper()
+	openMenu(p)
 	p.Follow("Notificação via Webhook")
 	p.Fill("URL Webhook", u.hooks.URL+"/pacto/"+tenant)
 	p.Follow("Salvar alterações")
@@ -182,6 +190,7 @@ func (u *unitWorld) followPacto(p *browser.Page, tenant string) {
 
 func (u *unitWorld) followSuperlogica(p *browser.Page, tenant string) {
 	u.t.Helper()
+	openMenu(p)
 	p.Follow("Webhooks (superlogica)")
 	p.Follow("Instalar")
 	token := regexp.MustCompile(`\b[a-z2-7]{26}\b`).FindString(p.Text())

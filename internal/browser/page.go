@@ -95,12 +95,12 @@ func (p *Page) wait(text string, there bool) {
 	}
 }
 
-// Shows reports whether an element, by a CSS selector, takes up room on the page.
+// Shows reports whether an element, by a CSS selector, takes up room on the page, and is not in what is closed.
 func (p *Page) Shows(selector string) bool {
 	p.t.Helper()
 	return evaluate[bool](p, `(() => {
-		const r = document.querySelector(%s)?.getBoundingClientRect();
-		return !!r && r.width > 0 && r.height > 0;
+		const e = document.querySelector(%s), r = e?.getBoundingClientRect();
+		return !!r && r.width > 0 && r.height > 0 && e.checkVisibility();
 	})()`, quoted(selector))
 }
 
@@ -108,7 +108,7 @@ func (p *Page) Shows(selector string) bool {
 // can be clicked aria-label or the text itself.
 const find = `(() => {
 	const clean = s => (s || '').replace(/\s+/g, ' ').trim();
-	const seen = e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0; };
+	const seen = e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0 && e.checkVisibility(); };
 	const labels = e => e.labels && e.labels.length ? [...e.labels].map(l => l.textContent).join(' ') : '';
 	const name = e => clean(e.getAttribute('aria-label') || labels(e) || (e.tagName === 'INPUT' ? e.value : e.textContent));
 	const all = (what, n) => [...document.querySelectorAll(what)].filter(e => seen(e) && name(e) === n);

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -85,6 +86,32 @@ func TestEveryPage(t *testing.T) {
 				t.Errorf("%+v: the policy has refused %s", o, refused)
 			}
 		}
+	}
+}
+
+// On a phone the navigation is one line that opens, with and without scripts; elsewhere it is there.
+func TestMenu(t *testing.T) {
+	t.Parallel()
+	w := newBusiness(t)
+	const link = ".nav a[href='/console/audit']"
+	for _, o := range []browser.Options{{Width: 360, Height: 640}, {Width: 360, Height: 640, NoScript: true, Dark: true, Language: "en"}, {Width: 1280, Height: 800}, {Width: 1280, Height: 800, NoScript: true}} {
+		p := chromium.Page(t, o)
+		w.enter(p, state.Admin, "", language.Code(cmp.Or(o.Language, string(language.Portuguese))))
+		phone := o.Width < 640
+		if p.Shows(".nav summary") != phone || p.Shows(link) == phone {
+			t.Errorf("%+v: the menu is there: %t, a link of it: %t", o, p.Shows(".nav summary"), p.Shows(link))
+		}
+		if !phone {
+			continue
+		}
+		p.Click("Menu")
+		if !p.Shows(link) {
+			t.Errorf("%+v: the menu does not open", o)
+		}
+		if o.NoScript { // axe is one
+			continue
+		}
+		checkPage(t, p, o, "the open menu")
 	}
 }
 

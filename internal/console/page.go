@@ -70,7 +70,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"state":   func(e control.EndpointView) badge { return endpointBadge(l, &e) },
 		"vendor":  func(t presets.Text) string { return t.In(l.Code) },
 		"said":    func(text string) template.HTML { return saidHTML(l, problemTexts, text) },
-		"reason":  func(text string) template.HTML { return saidHTML(l, reasonTexts, text) },
+		"reason":  func(text string) template.HTML { return saidHTML(l, reasonTexts, c.withTimes(l, text)) },
 		"finding": func(text string) template.HTML { return saidHTML(l, findingTexts, text) },
 		"unit":    func(a control.Address) badge { return unitBadge(l, &a) },
 		"column":  func(a *control.Address) badge { return unitBadge(l, a) },

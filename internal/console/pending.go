@@ -262,9 +262,10 @@ func (v *visit) showDead() (reply, error) {
 		return reply{}, err
 	}
 	p := pendingOne{
-		Title: d.DeadEvent.ID, Sent: root + "deliveries?" + queryOf("q", d.DeadEvent.ID, "span", "all"),
+		Title: v.text("pending.one_dead"), Sent: root + "deliveries?" + queryOf("q", d.DeadEvent.ID, "span", "all"),
 		Group: root + "pending/dead?" + queryOf("endpoint", d.Endpoint, "event", d.Type, "class", d.Class, "status", strconv.Itoa(d.Status)),
 	}
+	p.add("webhook-id", d.DeadEvent.ID)
 	p.add(v.text("endpoint.name"), d.Endpoint)
 	p.add(v.text("pending.event"), d.Type)
 	p.add(v.text("pending.key"), d.Key)
@@ -291,7 +292,8 @@ func (v *visit) showParked() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := pendingOne{Title: d.ParkedChange.ID.String(), Group: root + "pending/parked?" + queryOf("event", d.Type, "rule", d.Rule, "reason", d.Reason)}
+	p := pendingOne{Title: v.text("pending.one_parked"), Group: root + "pending/parked?" + queryOf("event", d.Type, "rule", d.Rule, "reason", d.Reason)}
+	p.add(v.text("pending.position"), d.ParkedChange.ID.String())
 	rule, err := v.ruleFact(d.Rule)
 	if err != nil {
 		return reply{}, err

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,9 @@ func TestReasonsArePortuguese(t *testing.T) {
 	b := w.as(state.Admin, "")
 	b.open("/console/").shows(http.StatusOK, "todas as tentativas falham desde ")
 	b.open("/console/endpoints/bi-suspenso").shows(http.StatusOK, "todas as tentativas falham desde ")
+	if !regexp.MustCompile(`falham desde \d\d/\d\d/\d{4} \d\d:\d\d:\d\d `).MatchString(b.text()) {
+		t.Errorf("a time is not as those of the page are: %s", b.text())
+	}
 	const gone = `aplicar a regra cobranca.vencida: a coluna "vencimento" da tabela public.cobrancas não está mais no fluxo; corrija a regra e recarregue`
 	b.open("/console/pending").shows(http.StatusOK, "POST em https://crm.example.com: resposta 422 Unprocessable Entity", "avaliar data.desconto: divisão por zero (SQLSTATE 22012)", gone,
 		`a tabela public.cobrancas não serve mais à regra: "A" não é um rótulo do enum situacao; quis dizer "ABERTA"?`,

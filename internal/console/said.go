@@ -3,7 +3,9 @@ package console
 import (
 	"errors"
 	"html/template"
+	"regexp"
 	"strings"
+	"time"
 
 	"gancho/internal/control"
 	"gancho/internal/language"
@@ -15,6 +17,20 @@ const (
 	findingTexts = "cli.finding" // what doctor and check find
 	reasonTexts  = "reason"      // why an attempt, a change or a job failed, as it is stored
 )
+
+// storedTime is a time as a reason is stored with it.
+var storedTime = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+
+// withTimes is a reason with its times as those of the page are.
+func (c *console) withTimes(l *language.Language, reason string) string {
+	return storedTime.ReplaceAllStringFunc(reason, func(text string) string {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return text
+		}
+		return l.Time(at, c.Zone)
+	})
+}
 
 // saidHTML is a text of a group that was made in English as a page shows it: one that has no translation says that it is English.
 func saidHTML(l *language.Language, group, text string) template.HTML {
