@@ -55,7 +55,7 @@ func newUnitWorld(t *testing.T) *unitWorld {
 			}
 		}
 	}
-	u.extra += "\nconsole:\n  listen: " + closedPort(t) + "\n  screens: [" + strings.Join(screens, ", ") + "]\n"
+	u.extra += "\nconsole:\n  listen: " + closedPort(t) + "\n  screens: [" + strings.Join(screens, ", ") + "]\n  tenants: {sql: 'select id, nome_fantasia from empresas order by 2'}\n"
 	u.config = u.write()
 	config, err := os.ReadFile(u.config)
 	if err != nil {
@@ -164,7 +164,28 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%+v: the policy has refused %s", o, refused)
 		}
 	}
+	u.followPactoOfSeveral(chromium.Page(t, browser.Options{Width: 360, Height: 640}))
 	u.b.stop()
+}
+
+// followPactoOfSeveral is the help page's way where the database has several units: somebody of all of them selects one first.
+func (u *unitWorld) followPactoOfSeveral(p *browser.Page) {
+	u.t.Helper()
+	code, link, errs := command(u.t, "console", "link", "--config", u.config, "--role", "admin")
+	if code != 0 {
+		u.t.Fatal(errs)
+	}
+	p.Open(strings.Fields(link)[0])
+	p.Follow("Entrar")
+	openMenu(p)
+	p.Follow("Notificação via Webhook")
+	p.Choose("Selecione a empresa", "Corpo SP Zona Sul")
+	p.Follow("Avançar")
+	p.WaitText("Corpo SP Zona Sul")
+	p.Fill("URL Webhook", u.hooks.URL+"/pacto/several")
+	p.Follow("Ativar")
+	p.WaitText("✓ ATIVA")
+	u.wait("notificarCadastro", "", "insert into clientes (empresa_id, matricula, nome, situacao) values (2, '%d', 'Maria', 'AT')", "/pacto/several")
 }
 
 // openMenu shows the navigation where it is closed: on a phone.

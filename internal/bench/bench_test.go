@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, cost, cost-logged, changes, backfill, backfill-latency, timers, timers-due")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency, cost, cost-logged, changes, backfill, backfill-latency, timers, timers-due, tails")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -75,6 +75,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"backfill-latency", l.backfillLatency},
 		{"timers", l.timersSet},
 		{"timers-due", l.timersDue},
+		{"tails", l.tails},
 	} {
 		if only != "" && only != m.name {
 			continue
