@@ -40,6 +40,9 @@ spec:
         - {name: CREDENTIALS_DIRECTORY, value: /run/gancho/secrets}
       ports:
         - {name: http, containerPort: 8620}
+        {{- if .root.Values.console.enabled }}
+        - {name: console, containerPort: 8630}
+        {{- end }}
       # Alive while the process answers: a restart does not help a source that is down. Ready is for who watches, and for
       # no traffic: a bridge that is not ready still delivers.
       {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .root.Values.tlsSecret)) }}
