@@ -20,6 +20,7 @@ type Config struct {
 	Console Console
 	Quotas  Quotas
 	Notify  Notify
+	Tracing Tracing
 	Mapping Mapping
 	Privacy Privacy
 	Log     Log

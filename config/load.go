@@ -49,7 +49,7 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other), strictyaml.Optional("console", other),
-		strictyaml.Optional("quotas", other), strictyaml.Optional("notify", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
+		strictyaml.Optional("quotas", other), strictyaml.Optional("notify", other), strictyaml.Optional("tracing", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
 	)
 	if err := c.complete(d); err != nil {
 		return nil, err
@@ -121,6 +121,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("notify", c.Notify.decode),
+		strictyaml.Optional("tracing", c.Tracing.decode),
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),

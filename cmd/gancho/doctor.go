@@ -31,7 +31,7 @@ func newDoctorCommand() *cobra.Command {
 		Short: "Look at everything that Gancho stands on, and say what to do",
 		Long: `Look at the configuration and the rules, the source's server and its settings, the slot
 and who holds it back, what replica identities cost, Redis, the receivers (connected to,
-and sent nothing) and the state database. Nothing is changed anywhere, and nothing waits
+and sent nothing), the state database and the collector of traces. Nothing is changed anywhere, and nothing waits
 for a lock of the application.
 
 Each finding is ok, a note, a warning, a problem, or skipped because something did not
@@ -115,7 +115,7 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 	defer sender.Close()
 	o := doctor.Options{
 		Source:     cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding)},
-		LagWarning: c.Source.LagWarning, Endpoints: c.Endpoints, Sender: sender, Version: version,
+		LagWarning: c.Source.LagWarning, Endpoints: c.Endpoints, Sender: sender, Version: version, Collector: collector(&c.Tracing),
 		Check: func(ctx context.Context, online bool) ([]cdc.Finding, []cdc.TableNeed) {
 			k := &checkup{config: c, stdout: io.Discard, stderr: io.Discard, offline: !online}
 			k.examine(ctx, mistakes)

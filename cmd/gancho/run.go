@@ -28,6 +28,7 @@ import (
 	"gancho/internal/mail"
 	"gancho/internal/state"
 	"gancho/internal/systemd"
+	"gancho/internal/tracing"
 	"gancho/mapping"
 )
 
@@ -46,7 +47,7 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the bridge: capture changes and deliver webhooks",
 		Long: `Run the bridge until SIGINT or SIGTERM, which drains requests in flight; a second signal kills it.
-SIGHUP reloads the configuration's rules and endpoints, all or nothing.
+SIGHUP reloads the configuration's rules, endpoints and tracing, all or nothing.
 
 A second process on the same slot waits and takes over when the first ends;
 meanwhile both deliver. A process with --only deliver delivers, and captures nothing.`,
@@ -184,7 +185,16 @@ func definitions(c *config.Config) (*bridge.Definitions, error) {
 	if _, err := stateOptions(c); err != nil {
 		return nil, err
 	}
-	return &bridge.Definitions{Rules: rules, Endpoints: c.Endpoints}, nil
+	return &bridge.Definitions{Rules: rules, Endpoints: c.Endpoints, Tracing: collector(&c.Tracing)}, nil
+}
+
+// collector is where the configuration has spans go.
+func collector(t *config.Tracing) tracing.Collector {
+	c := tracing.Collector{URL: t.OTLP, Sample: t.Sample, Headers: map[string]string{}}
+	for name, value := range t.Headers {
+		c.Headers[name] = value.Reveal()
+	}
+	return c
 }
 
 func parseRules(c *config.Config) (*mapping.Rules, error) { return mapping.Parse(ruleOptions(c)) }

@@ -427,6 +427,7 @@ type arrival struct {
 	replay    bool // webhook-replay: true
 	// stamp and signature are what the body is verified with.
 	stamp, signature string
+	traceparent      string
 }
 
 // field returns a field of data as its JSON text, without quotes for a string.
@@ -471,6 +472,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a := arrival{
 		id: req.Header.Get("webhook-id"), event: envelope.Type, body: body, data: envelope.Data, at: time.Now(),
 		replay: req.Header.Get("webhook-replay") == "true", stamp: req.Header.Get("webhook-timestamp"), signature: req.Header.Get("webhook-signature"),
+		traceparent: req.Header.Get("traceparent"),
 	}
 	r.mu.Lock()
 	r.arrivals = append(r.arrivals, a)

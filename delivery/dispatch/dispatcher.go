@@ -52,6 +52,10 @@ type Attempt struct {
 	Outcome  webhook.Outcome
 	Number   int       // from 1; a probe has the number of the attempt that follows
 	Ended    time.Time // when the outcome was known
+	// First is when the event's first attempt has failed; zero: no attempt before this one has.
+	First time.Time
+	Dead  bool // the event is a dead letter now
+	List  int  // how many events the request had; 1 is also a single event's
 }
 
 // CommitToDelivered is the time from the commit to the outcome.

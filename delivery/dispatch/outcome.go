@@ -43,13 +43,14 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.failing.note(j, o)
 		c.applyFailureLocked(j, o, now)
 	}
+	j.dead = len(c.writing.results.Dead) > dead
 	c.suspendAfterLocked(o, now)
 	c.warnLocked(now)
 	if c.o.Log {
 		recorded := *o
 		for id, m := range j.events {
 			if m != nil {
-				c.writing.results.Record(id, m, &recorded, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				c.writing.results.Record(id, m, &recorded, number, j.dead, c.o.KeepEvents, now)
 				recorded.Detail = nil // a list's is kept once
 			}
 		}

@@ -50,6 +50,7 @@ type job struct {
 	probe bool
 	prior queue.Attempts
 	again bool  // it was read again
+	dead  bool  // its event is a dead letter now
 	err   error // of that
 }
 
@@ -238,7 +239,7 @@ func (c *courier) observe(j *job, o *webhook.Outcome, number int, now time.Time)
 	}
 	for _, m := range j.events {
 		if m != nil {
-			c.o.Observe(Attempt{Endpoint: c.name, Message: m, Outcome: *o, Number: number, Ended: now})
+			c.o.Observe(Attempt{Endpoint: c.name, Message: m, Outcome: *o, Number: number, Ended: now, First: j.prior.First, Dead: j.dead, List: j.size()})
 		}
 	}
 }

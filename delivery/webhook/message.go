@@ -107,6 +107,8 @@ type Outcome struct {
 	Duration time.Duration
 	// Detail is a Detail as JSON; nil: Options.Keep says that there is none.
 	Detail []byte
+	// Traceparent is the header that was sent, empty if none was.
+	Traceparent string
 }
 
 // Wish is what a receiver asks for beside its status, in the header

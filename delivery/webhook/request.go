@@ -29,6 +29,8 @@ type draft struct {
 	id   string
 	with credentials
 
+	traceparent string // empty: it has none
+
 	signed     []byte // "id.timestamp.body"
 	stamp      []byte // a part of it
 	body       []byte // its tail
@@ -38,6 +40,9 @@ type draft struct {
 	reader *bufio.Reader
 	answer [answerKept]byte
 }
+
+// headerTraceparent is that of https://www.w3.org/TR/trace-context/, as net/http keeps it.
+const headerTraceparent = "Traceparent"
 
 // drafts is a cache, not state: what is read from it was written since.
 var drafts = sync.Pool{New: func() any { return &draft{reader: bufio.NewReader(nil)} }}
@@ -70,7 +75,7 @@ func (t *preparedEndpoint) draft(ms []*Message, list bool, start time.Time) *dra
 
 // free gives the draft's memory back.
 func (d *draft) free() {
-	d.ms, d.stamp, d.body, d.with = nil, nil, nil, credentials{}
+	d.ms, d.stamp, d.body, d.with, d.traceparent = nil, nil, nil, credentials{}, ""
 	if cap(d.signed) > maxDraft {
 		d.signed = nil
 	}
@@ -93,6 +98,9 @@ func (t *preparedEndpoint) header(d *draft) http.Header {
 	}
 	if len(d.signatures) > 0 {
 		h[endpoint.HeaderSignature] = []string{string(d.signatures)}
+	}
+	if d.traceparent != "" {
+		h[headerTraceparent] = []string{d.traceparent}
 	}
 	return h
 }
@@ -148,6 +156,11 @@ func (t *preparedEndpoint) writeHead(d *draft, last bool) {
 	if len(d.signatures) > 0 {
 		field(endpoint.HeaderSignature)
 		head = append(head, d.signatures...)
+		line()
+	}
+	if d.traceparent != "" {
+		field(headerTraceparent)
+		head = append(head, d.traceparent...)
 		line()
 	}
 	if t.shape.format == endpoint.FormatCloudEventsBinary || t.variable() || d.replay() {

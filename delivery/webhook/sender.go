@@ -36,6 +36,9 @@ type Options struct {
 	KeepRequests bool
 	// Title is what people call events of a type, "" if they have no name for them; nil: they have none.
 	Title func(event string) string
+	// Traceparent returns the value of the header of this name for a request with these messages, "" for none; nil: no request has
+	// one. An endpoint that sets the header itself keeps its own.
+	Traceparent func(ms []*Message) string
 	// RootCAs are trusted to sign receivers' certificates; nil: the system's.
 	RootCAs *x509.CertPool
 }
@@ -133,6 +136,9 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	}
 	a := t.begin(with, ms, list)
 	defer a.draft.free()
+	if s.options.Traceparent != nil && !t.traced {
+		a.draft.traceparent = s.options.Traceparent(ms)
+	}
 	if s.options.Keep != KeepNone {
 		a.steps = &trace{}
 	}
@@ -145,7 +151,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 		o = a.post(ctx, t.pool.Load())
 	}
 	t.remember(a.draft.with, &o)
-	o.Duration = time.Since(start)
+	o.Duration, o.Traceparent = time.Since(start), a.draft.traceparent
 	o.Detail = s.detail(&a, ep, &o)
 	return o
 }
@@ -299,6 +305,7 @@ type preparedEndpoint struct {
 	// standard: the headers of Standard Webhooks are sent.
 	standard  bool
 	templates templates
+	traced    bool                        // the endpoint sets traceparent itself
 	login     *login                      // nil: requests have no access token
 	refused   atomic.Pointer[accessToken] // the token that was refused last, and renewed
 	renewAge  atomic.Int64                // how old the next has to be for that, in ns; 0: renewAge
@@ -344,6 +351,9 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	var others map[string]string
 	t.vendors, others = newVendorSigners(ep)
 	t.templates = newTemplates(ep, others, header, u)
+	_, fixed := header[headerTraceparent]
+	_, made := t.templates.headers[headerTraceparent]
+	t.traced = fixed || made
 	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: header, Host: u.Host}).WithContext(context.Background())
 	if t.err == nil {
 		t.head, t.err = staticHead(t.base)

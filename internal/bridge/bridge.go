@@ -23,6 +23,7 @@ import (
 	"gancho/internal/servercert"
 	"gancho/internal/state"
 	"gancho/internal/systemd"
+	"gancho/internal/tracing"
 	"gancho/mapping"
 )
 
@@ -31,6 +32,8 @@ type Definitions struct {
 	Rules *mapping.Rules
 	// Endpoints are those of the file.
 	Endpoints []endpoint.Endpoint
+	// Tracing is where spans go; its zero value: nowhere.
+	Tracing tracing.Collector
 }
 
 // StateOptions are what the bridge needs of Gancho's own database.
@@ -133,10 +136,13 @@ func Run(ctx context.Context, o Options) error {
 	metrics.build(o.Version, o.Revision)
 	supervised := &supervision{service: o.Service}
 	defer supervised.begin(ctx)()
+	traces := newTraces(&o, metrics)
+	traces.Use(d.Tracing)
+	defer traces.begin(ctx)()
 	var refused *refusal
 	for {
 		b := newBridge(o, d)
-		b.metrics, b.supervised = metrics, supervised // counters go on
+		b.metrics, b.supervised, b.traces = metrics, supervised, traces // counters go on
 		b.refuse(refused)
 		err := b.live(ctx, listening)
 		d = b.definitionsNow()
@@ -188,6 +194,7 @@ func (b *bridge) live(ctx context.Context, listening listeners) error {
 type bridge struct {
 	Options
 	metrics    *metrics
+	traces     traces
 	health     *health
 	supervised *supervision
 
@@ -236,7 +243,7 @@ type bridge struct {
 
 func newBridge(o Options, d *Definitions) *bridge {
 	b := &bridge{
-		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
+		Options: o, definitions: d, metrics: newMetrics(), traces: traces{tracing.New(tracing.Options{})}, health: &health{delivers: o.Deliver, captures: o.Capture},
 		roster:           newRoster(o.Log),
 		endpointsChanged: make(chan struct{}, 1), dropsChanged: make(chan struct{}, 1), jobsChanged: make(chan struct{}, 1),
 		mails: make(chan mail.Message, maxMails),
@@ -297,7 +304,7 @@ func (b *bridge) keyring() *state.Keyring {
 
 func (b *bridge) senderOptions() webhook.Options {
 	o := webhook.Options{
-		Version: b.Version, Logger: b.Log,
+		Version: b.Version, Logger: b.Log, Traceparent: b.traces.traceparent,
 		Title: func(event string) string { return b.definitionsNow().Rules.Title(event) },
 	}
 	if b.State != nil && b.State.KeepLog > 0 {
@@ -307,16 +314,22 @@ func (b *bridge) senderOptions() webhook.Options {
 }
 
 func (b *bridge) dispatcherOptions() dispatch.Options {
-	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
+	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.observe, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0
 		o.Observe = func(a dispatch.Attempt) {
-			b.metrics.attempt(a)
+			b.observe(a)
 			b.recorder.mark(a.Endpoint)
 		}
 	}
 	return o
+}
+
+// observe counts and traces an attempt.
+func (b *bridge) observe(a dispatch.Attempt) {
+	b.metrics.attempt(a)
+	b.traces.attempt(a)
 }
 
 // close releases what open has opened.

@@ -16,10 +16,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/tracing"
 	"gancho/mapping"
 )
 
@@ -484,3 +487,25 @@ func Described() map[string][]string {
 	}
 	return described
 }
+
+// Traces makes spans of attempts, which end when they are flushed.
+type Traces struct {
+	traces
+	end func()
+}
+
+// NewTraces returns traces that go to a collector.
+func NewTraces(ctx context.Context, url string) Traces {
+	t := newTraces(&Options{Version: "1", Log: zerolog.Nop()}, newMetrics())
+	t.Use(tracing.Collector{URL: url, Sample: 1})
+	return Traces{t, t.begin(ctx)}
+}
+
+// Flush sends what was made.
+func (t Traces) Flush() { t.end() }
+
+// Attempt makes the spans of an attempt.
+func (t Traces) Attempt(a dispatch.Attempt) { t.attempt(a) }
+
+// Traceparent is the header of a request.
+func (t Traces) Traceparent(ms ...*webhook.Message) string { return t.traceparent(ms) }

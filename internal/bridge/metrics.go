@@ -12,6 +12,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/state"
+	"gancho/internal/tracing"
 	"gancho/mapping"
 )
 
@@ -52,6 +53,7 @@ type metrics struct {
 	scheduleRuns   *prometheus.CounterVec
 	scheduleLast   *prometheus.GaugeVec
 	mails          *prometheus.CounterVec
+	spans          *prometheus.CounterVec
 
 	expired *prometheus.CounterVec
 
@@ -116,6 +118,7 @@ func newMetrics() *metrics {
 	m.jobs = counter("jobs_total", "Resends and redrives that ended, by how.", "kind", "state")
 	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
 	m.mails = counter("mails_total", "Mails about operational events: sent, failed or dropped.", "outcome")
+	m.spans = counter("trace_spans_total", "Spans by outcome: sent to the collector, dropped because too many waited or tracing was turned off, or failed because the collector did not take them.", "outcome")
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
 	m.timersPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: "timers_pending", Help: "Timers of rules with after that are not due yet, by event; empty: the rule is gone."}, []string{"event"})
 	m.timers = counter("timers_total", "Timers that were due, by what became of them: fired, none (the row is gone, or when is no longer true), late (dropped for max_late), gone (the rule was removed), failed (the event could not be computed).", "event", "outcome")
@@ -126,7 +129,7 @@ func newMetrics() *metrics {
 	m.turnedAway = plain("http_connections_turned_away_total", "Connections to Gancho's own listeners that found no room, or made room for them.")
 	m.busy = plain("api_busy_total", "Requests to the API that were refused because too many of their tenant or token, or of all, were in flight.")
 	m.registry.MustRegister(m.timersPending, m.timers, m.expired, m.busy, m.loginFailures, m.turnedAway,
-		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices, m.mails, m.scheduleRuns, m.scheduleLast,
+		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices, m.mails, m.spans, m.scheduleRuns, m.scheduleLast,
 		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -138,6 +141,9 @@ func newMetrics() *metrics {
 func (m *metrics) beginAtZero() {
 	for _, outcome := range []string{"sent", "failed", "dropped"} {
 		m.mails.WithLabelValues(outcome)
+	}
+	for _, outcome := range tracing.Outcomes() {
+		m.traced(outcome, 0)
 	}
 	for _, kind := range []string{"attempt", "event", "dead_letter"} {
 		m.records.WithLabelValues(kind)
@@ -171,6 +177,11 @@ func (m *metrics) rules(rules *mapping.Ruleset) {
 			m.scheduleRuns.WithLabelValues(s.Event(), outcome)
 		}
 	}
+}
+
+// traced counts spans; the exporter calls it from many goroutines.
+func (m *metrics) traced(outcome tracing.Outcome, n int) {
+	m.spans.WithLabelValues(string(outcome)).Add(float64(n))
 }
 
 // build adds what the process was built from.

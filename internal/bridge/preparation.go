@@ -14,7 +14,7 @@ import (
 // claims the source's epoch.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
-	c.stage.appended, c.stage.refused = b.appendedTo, b.refusedBy
+	c.stage.traces, c.stage.appended, c.stage.refused = b.traces, b.appendedTo, b.refusedBy
 	c.stage.memory.limit = b.MaxMemoryPercent
 	reached, err := c.lookBack(ctx)
 	if err != nil {

@@ -372,8 +372,8 @@ func (s readSink) Event(e *mapping.Event) error {
 		if err := s.sealChange(e); err != nil {
 			return err
 		}
-		_, err := s.open.AddFor(e, s.h.Endpoint)
-		return err
+		n, err := s.open.AddFor(e, s.h.Endpoint)
+		return s.trace(e, n, err)
 	})
 }
 

@@ -32,6 +32,7 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 	if err := b.define(ctx, d); err != nil {
 		return err
 	}
+	b.traces.Use(d.Tracing)
 	b.roster.setFile(d.Endpoints)
 	b.applyEndpoints()
 	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")

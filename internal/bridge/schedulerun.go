@@ -260,6 +260,11 @@ func (r *scheduledRun) send(ctx context.Context, part *state.ScheduledPart) erro
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	for i := range part.Messages {
+		if len(tenants[part.Messages[i].Tenant]) > 0 {
+			r.traces.made(&part.Messages[i].Message)
+		}
+	}
 	if len(part.Messages) > 0 {
 		r.metrics.events.WithLabelValues(r.rule.Event(), r.rule.Place()).Add(float64(len(part.Messages)))
 	}

@@ -14,6 +14,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
+	"gancho/internal/tracing"
 	"gancho/mapping"
 )
 
@@ -46,13 +47,14 @@ type stage struct {
 	mu      sync.Mutex
 	open    *queue.Batch
 	spare   *queue.Batch
-	end     cdc.LSN // the newest position of which all events are in open or before it
-	marked  bool    // end has not been handed on
-	newest  cdc.LSN // the newest end since the last reset
-	due     bool    // open is to be appended now
-	discard bool    // capture has to rewind: what it still maps is dropped until reset
-	taken   uint64  // batches that take has handed out
-	cleared uint64  // how often open was dropped
+	traced  []tracedEvent // of open
+	end     cdc.LSN       // the newest position of which all events are in open or before it
+	marked  bool          // end has not been handed on
+	newest  cdc.LSN       // the newest end since the last reset
+	due     bool          // open is to be appended now
+	discard bool          // capture has to rewind: what it still maps is dropped until reset
+	taken   uint64        // batches that take has handed out
+	cleared uint64        // how often open was dropped
 
 	wake   chan struct{} // capacity 1: there is something to append
 	back   chan struct{} // closed and replaced when a batch comes back
@@ -71,6 +73,9 @@ type stage struct {
 
 	parkedRoom atomic.Int64 // how many more bytes of parked rows are kept
 
+	traces  traces
+	leaving []tracedEvent // of the batch that take has handed out; of run's goroutine
+
 	// Who measures backlogs learns of what was appended, and that it could not be.
 	appended func(events, bytes int)
 	refused  func(error)
@@ -78,7 +83,7 @@ type stage struct {
 
 func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logger) *stage {
 	s := &stage{
-		queue: q, keys: keys, metrics: m, log: log,
+		queue: q, keys: keys, metrics: m, log: log, traces: traces{tracing.New(tracing.Options{})},
 		open: q.NewBatch(), spare: q.NewBatch(),
 		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}), timers: make(chan struct{}, 1),
 	}
@@ -162,8 +167,23 @@ func (s sink) Event(e *mapping.Event) error {
 	if err := s.sealChange(e); err != nil {
 		return err
 	}
-	_, err := s.open.Add(e)
-	return err
+	n, err := s.open.Add(e)
+	return s.trace(e, n, err)
+}
+
+// trace notes an event that was added to the open batch for n endpoints, if it is traced. It returns why it was not added.
+func (s *stage) trace(e *mapping.Event, n int, added error) error {
+	if added != nil || n == 0 || !s.traces.On() {
+		return added
+	}
+	id, err := s.queue.WebhookID(e.Position, e.N)
+	if err != nil {
+		return err
+	}
+	if t, traced := s.traces.mapped(id, e); traced {
+		s.traced = append(s.traced, t)
+	}
+	return nil
 }
 
 // sealChange encrypts the change that an event has with it.
@@ -280,6 +300,7 @@ func (s *stage) reset() {
 
 func (s *stage) clear() {
 	s.open.Reset()
+	s.traced = s.traced[:0]
 	s.end, s.marked, s.due, s.newest, s.handled = 0, false, false, 0, 0
 	s.cleared++
 	s.cameBackLocked()
@@ -298,6 +319,7 @@ func (s *stage) take() (b *queue.Batch, end cdc.LSN, ok bool) {
 		end = s.end
 	}
 	s.open, s.spare = s.spare, nil
+	s.traced, s.leaving = s.leaving[:0], s.traced
 	s.taken++
 	s.end, s.marked, s.due = 0, false, false
 	signal(s.room)
@@ -366,6 +388,9 @@ func (s *stage) run(ctx context.Context) error {
 				break
 			}
 			err := s.append(ctx, b)
+			if err == nil {
+				s.traces.queued(s.leaving)
+			}
 			s.giveBack(b)
 			switch {
 			case errors.Is(err, context.Canceled):

@@ -142,6 +142,11 @@ func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.Pending
 		return err
 	}
 	l.tell(fired, outcomes, round.failed)
+	for i := range fired {
+		if f := &fired[i]; f.Message.Type != "" && len(f.Endpoints) > 0 {
+			l.traces.made(&f.Message)
+		}
+	}
 	return nil
 }
 

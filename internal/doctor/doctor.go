@@ -14,6 +14,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/tracing"
 )
 
 const (
@@ -65,6 +66,8 @@ type Options struct {
 	Sender    *webhook.Sender
 	// State connects to the state database; nil: there is none. Run closes what it returns.
 	State func(ctx context.Context) (*state.Store, error)
+	// Collector is where spans go; its zero value: nowhere.
+	Collector tracing.Collector
 	// Listeners are ours that speak TLS.
 	Listeners []Listener
 	Snooze    []Snooze
@@ -127,6 +130,7 @@ func Run(ctx context.Context, o Options) Report {
 	part(partTimeout, x.refused)
 	part(partTimeout, func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
 	part(partTimeout, func(context.Context) { x.listeners() })
+	part(partTimeout, x.collector)
 	parts.Wait()
 	return x.report(time.Now().UTC())
 }

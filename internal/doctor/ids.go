@@ -28,6 +28,7 @@ var ids = []string{
 	"source.lookup_dsn", "source.not_ready", "source.pooler", "source.reachable", "source.timezone", "source.unreachable", "source.unread",
 	"state.key", "state.reachable", "state.schema",
 	"table.missing", "table.unpublishable",
+	"tracing.collector",
 }
 
 // IDs are the ids of all findings that there are, sorted.

@@ -207,6 +207,21 @@ func (v Value) Bytes(lo, hi int64) int64 {
 	return 0
 }
 
+// Share returns a share of a whole, a number from 0 to 1 such as 0.1.
+func (v Value) Share() float64 {
+	v.noteForm(form{kind: formShare})
+	text := v.text()
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n >= 0 && n <= 1) {
+		v.Errorf("write such as 0.1 for a tenth, or 1 for all", "expected a number from 0 to 1, found %q", text)
+		return 0
+	}
+	return n
+}
+
 // Rate returns a rate such as 50/s, 600/m or 1000/h, as a number per second.
 func (v Value) Rate() float64 {
 	v.noteForm(form{kind: formRate})

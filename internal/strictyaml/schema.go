@@ -123,6 +123,10 @@ func (w schemaWriter) form(f form) *jsonschema.Schema {
 		return out
 	case formDuration:
 		return w.pattern(`^([0-9]+d)?(\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)([0-9.]+(ns|us|µs|μs|ms|s|m|h))*)?$`)
+	case formShare:
+		out := w.pattern(`^([0-9.]+([eE][+-]?[0-9]+)?)$`, jsonschema.Number)
+		out.Minimum, out.Maximum = number(0), number(1)
+		return out
 	case formRate:
 		return w.pattern(`^[^/]+/ *[smh] *$`)
 	}

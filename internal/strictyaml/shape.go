@@ -101,6 +101,7 @@ const (
 	formDuration
 	formBytes
 	formRate
+	formShare
 	formPrefix
 )
 
