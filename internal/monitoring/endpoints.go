@@ -75,6 +75,7 @@ func stateList() []Watch {
 			Title: Text{"Mails about operational events were not sent", "E-mails sobre eventos operacionais não foram enviados"},
 			Text:  Text{"The mail server does not take them. The log says why.", "O servidor de e-mail não os aceita. O log diz por quê."},
 		}}},
+		{Metric: "gancho_trace_spans_total", Only: `outcome=~"failed|dropped"`, Kind: Counter, Group: State, Title: Text{"Spans of traces that were lost", "Spans de traces perdidos"}},
 		{Metric: "gancho_api_login_failures_total", By: []string{"reason"}, Kind: Counter, Group: State, Title: Text{"Requests without a valid token", "Requisições sem token válido"}},
 	}
 }

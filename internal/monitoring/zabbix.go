@@ -69,6 +69,7 @@ type zabbixDiscovery struct {
 	Type          string          `yaml:"type"`
 	Key           string          `yaml:"key"`
 	Delay         string          `yaml:"delay"`
+	Lost          string          `yaml:"enabled_lifetime_type"`
 	Description   string          `yaml:"description"`
 	Items         []zabbixItem    `yaml:"item_prototypes"`
 	Master        zabbixMaster    `yaml:"master_item"`
@@ -133,7 +134,9 @@ func zabbixTemplateFile() zabbixExport {
 		},
 	}
 	endpoints := zabbixDiscovery{
-		UUID: uuid("discovery endpoints"), Name: "Endpoints", Type: "DEPENDENT", Key: "gancho.endpoints.discovery", Delay: "0", Description: "Um conjunto de itens para cada endpoint.",
+		UUID: uuid("discovery endpoints"), Name: "Endpoints", Type: "DEPENDENT", Key: "gancho.endpoints.discovery", Delay: "0",
+		// By default Zabbix 7.0 disables immediately what a discovery does not find, and with it the alerts of endpoints while a bridge starts.
+		Lost: "DISABLE_NEVER", Description: "Um conjunto de itens para cada endpoint.",
 		Master: zabbixMaster{masterKey}, Macros: []zabbixMapping{{"{#ENDPOINT}", "$.labels['endpoint']"}},
 		// A bridge that starts shows no endpoint yet.
 		Preprocessing: []zabbixStep{{"PROMETHEUS_TO_JSON", []string{"gancho_backlog_events"}, "CUSTOM_VALUE", "[]"}},
