@@ -312,6 +312,40 @@ func (d delivery) concurrent() {
 	}
 }
 
+// TestReceiversFailure: an event whose apply fails is not answered 2xx, and is applied when it comes again, whether or not the program
+// was started again meanwhile.
+func TestReceiversFailure(t *testing.T) {
+	t.Parallel()
+	for _, k := range kits() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			dir, secret := k.preparedWith(t, k.fails), endpoint.GenerateSecret()
+			d := newDelivery(t, k.start(t, dir, secret.Reveal()), secret)
+			d.wants("before", "applied", d.message(1, "cobranca.liquidada", 41))
+			broken := filepath.Join(dir, "broken")
+			if err := os.WriteFile(broken, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ep := &endpoint.Endpoint{
+				Name: "crm", URL: d.at.url, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Minute, Secrets: d.keys,
+			}
+			o := d.sender.Send(t.Context(), ep, d.message(2, "cobranca.liquidada", 42))
+			if o.Kind == webhook.Delivered {
+				t.Errorf("what could not be applied was answered %d %q", o.Status, o.Answer)
+			}
+			if err := os.Remove(broken); err != nil {
+				t.Fatal(err)
+			}
+			if o.Status == 0 { // the program has ended: whoever supervises it starts it again
+				d.at.kill(t)
+				d.at = k.start(t, dir, secret.Reveal())
+			}
+			d.wants("again", "applied", d.message(2, "cobranca.liquidada", 42))
+			d.wants("what was applied before", "repeated", d.message(1, "cobranca.liquidada", 41))
+		})
+	}
+}
+
 // TestReceiversPublicKey: a receiver that has the public key verifies v1a.
 func TestReceiversPublicKey(t *testing.T) {
 	t.Parallel()

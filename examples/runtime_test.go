@@ -25,6 +25,9 @@ type kit struct {
 	run   func(port string) []string
 	// asymmetric: it verifies v1a. forms: it reads the format form, too. lines: its store is a file of lines.
 	asymmetric, forms, lines bool
+	// file is the program, applies what its apply does, and fails what stands there instead for one that fails while there is a file
+	// named broken.
+	file, applies, fails string
 }
 
 func kits() []kit {
@@ -32,21 +35,31 @@ func kits() []kit {
 	return []kit{
 		{
 			name: "go", needs: []string{"go"}, build: []string{"go", "build", "-o", "receiver", "receiver.go"}, run: fixed("./receiver"),
-			asymmetric: true, lines: true,
+			asymmetric: true, lines: true, file: "receiver.go",
+			applies: "fmt.Println(e.Type, e.ID)", fails: `if _, err := os.Stat("broken"); err == nil { panic("broken") }`,
 		},
-		{name: "node", needs: []string{"node"}, run: fixed("node", "receiver.js"), asymmetric: true, lines: true},
-		{name: "python", needs: []string{"python3"}, run: fixed("python3", "receiver.py")},
+		{
+			name: "node", needs: []string{"node"}, run: fixed("node", "receiver.js"), asymmetric: true, lines: true, file: "receiver.js",
+			applies: "console.log(event.type, event.id);", fails: `if (fs.existsSync("broken")) throw new Error("broken");`,
+		},
+		{
+			name: "python", needs: []string{"python3"}, run: fixed("python3", "receiver.py"), file: "receiver.py",
+			applies: `print(event["type"], event["id"], flush=True)`, fails: `__import__("os").path.exists("broken") and 1 / 0`,
+		},
 		{name: "php", needs: []string{"php"}, run: func(port string) []string {
 			return []string{"php", "-d", "display_errors=0", "-S", "127.0.0.1:" + port, "receiver.php"}
-		}, asymmetric: true, forms: true},
+		}, asymmetric: true, forms: true, file: "receiver.php",
+			applies: "error_log($event['type'] . ' ' . $event['id']);", fails: "if (file_exists('broken')) { throw new Exception('broken'); }"},
 		{
 			name: "java", needs: []string{"java", "javac"}, optional: true, build: []string{"javac", "-Xlint:all", "-Werror", "Receiver.java"},
-			run: fixed("java", "-cp", ".", "Receiver"), asymmetric: true, lines: true,
+			run: fixed("java", "-cp", ".", "Receiver"), asymmetric: true, lines: true, file: "Receiver.java",
+			applies: `System.out.println(event.type + " " + event.id);`, fails: `if (new java.io.File("broken").exists()) throw new IllegalStateException("broken");`,
 		},
 		{
 			name: "csharp", needs: []string{"mcs", "mono"}, optional: true,
 			build: []string{"mcs", "-warnaserror", "-r:System.Runtime.Serialization,System.Xml,System.Xml.Linq", "Receiver.cs"},
-			run:   fixed("mono", "Receiver.exe"), lines: true,
+			run:   fixed("mono", "Receiver.exe"), lines: true, file: "Receiver.cs",
+			applies: `Console.WriteLine(e.Type + " " + e.Id);`, fails: `if (File.Exists("broken")) throw new InvalidOperationException("broken");`,
 		},
 	}
 }
@@ -74,7 +87,10 @@ func TestEveryKit(t *testing.T) {
 }
 
 // prepared copies the kit as an integrator does, builds it, and returns the folder.
-func (k kit) prepared(t *testing.T) string {
+func (k kit) prepared(t *testing.T) string { return k.preparedWith(t, k.applies) }
+
+// preparedWith is prepared, with another text for what apply does.
+func (k kit) preparedWith(t *testing.T, applies string) string {
 	t.Helper()
 	for _, program := range k.needs {
 		if _, err := exec.LookPath(program); err != nil {
@@ -86,6 +102,14 @@ func (k kit) prepared(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(k.name)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, k.file)
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(text), k.applies) != 1 {
+		t.Fatalf("%s does not apply by %s: %v", path, k.applies, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), k.applies, applies, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if k.build != nil {

@@ -228,13 +228,15 @@ public static class Receiver
             Answer(context, 405, "POST only\n");
             return;
         }
-        if (request.ContentLength64 > Limit)
+        var read = new MemoryStream();
+        var part = new byte[64 << 10];
+        for (int n; read.Length <= Limit && (n = request.InputStream.Read(part, 0, part.Length)) > 0;)
+            read.Write(part, 0, n); // a request need not say how long it is
+        if (read.Length > Limit)
         {
             Answer(context, 413, "too large\n");
             return;
         }
-        var read = new MemoryStream();
-        request.InputStream.CopyTo(read);
         byte[] body = read.ToArray();
         if (!Verify(keys, request.Headers["webhook-id"], request.Headers["webhook-timestamp"], request.Headers["webhook-signature"], body))
         {
@@ -256,9 +258,9 @@ public static class Receiver
         {
             outcome = store.Take(events, request.Headers["webhook-replay"] == "true", body);
         }
-        catch (IOException e)
+        catch (Exception e) // of the file, or of Apply
         {
-            Console.Error.WriteLine("write the store: " + e.Message);
+            Console.Error.WriteLine("apply and store: " + e);
             Environment.Exit(1); // not answered, so it comes again; what is known is read from the file at the next start
         }
         if (outcome.Contains("closing "))

@@ -264,6 +264,11 @@ func main() {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		defer func() { // net/http would go on after a panic of apply, with events known that were not applied
+			if p := recover(); p != nil {
+				log.Fatal("apply: ", p)
+			}
+		}()
 		outcome, err := s.take(events, r.Header.Get("webhook-replay") == "true", body)
 		if err != nil {
 			log.Fatal("write the store: ", err) // not answered, so it comes again; what is known is read from the file at the next start

@@ -355,8 +355,8 @@ public class Receiver {
         String outcome = "";
         try {
             outcome = store.take(events, "true".equals(headers.getFirst("webhook-replay")), text);
-        } catch (IOException e) {
-            System.err.println("write the store: " + e.getMessage());
+        } catch (IOException | RuntimeException e) { // of the file, or of apply
+            System.err.println("apply and store: " + e);
             System.exit(1); // not answered, so it comes again; what is known is read from the file at the next start
         }
         if (outcome.contains("closing ")) {
@@ -383,7 +383,7 @@ public class Receiver {
                 handle(exchange, keys, store);
             } catch (RuntimeException e) {
                 e.printStackTrace();
-                answer(exchange, 500, "not stored\n");
+                answer(exchange, 500, "a mistake in this program\n");
             }
         });
         server.setExecutor(Executors.newFixedThreadPool(16));
