@@ -124,12 +124,14 @@ func (e *Exporter) Run(ctx context.Context) {
 	defer e.client.close()
 	for ctx.Err() == nil {
 		e.await(ctx)
-		for e.sendBatch(ctx, patience) && e.waiting() >= batchSize {
+		for more := true; more; {
+			more = e.sendBatch(ctx, patience) && e.waiting() >= batchSize
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	for e.sendBatch(last, flushTimeout) {
+	for more := true; more; {
+		more = e.sendBatch(last, flushTimeout)
 	}
 }
 

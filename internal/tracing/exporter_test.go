@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
-	"go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
+	v1 "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/slim/otlp/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
