@@ -484,3 +484,6 @@ func Described() map[string][]string {
 	}
 	return described
 }
+
+// NextDrains is nextDrains.
+func NextDrains(drains int, inTime bool) int { return nextDrains(drains, inTime) }

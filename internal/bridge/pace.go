@@ -26,9 +26,10 @@ const (
 	lagEvery   = time.Second
 	// What is live waits behind what is queued. So as long as an active endpoint gets its events, the next chunk
 	// waits until one of them has fewer than liveBacklog to deliver, and has as many rows, leastLive to mostLive, as
-	// are delivered in about drainTime: at the least as many as an endpoint delivers side by side by default. It looks every loadEvery.
+	// are delivered within drainTime of their append: at the least as many as an endpoint delivers side by side by default.
+	// From then on it looks every loadEvery.
 	liveBacklog, leastLive, mostLive = 10, 16, 500
-	drainTime, loadEvery             = 3 * time.Millisecond, 2 * time.Millisecond
+	drainTime, loadEvery             = time.Millisecond, 2 * time.Millisecond
 	// A chunk that takes slowFactor times as long as the fastest, and more than slowChunk, is followed by as
 	// long a pause: the source is busy with something else.
 	slowFactor = 5
@@ -50,7 +51,7 @@ type pace struct {
 	lagged  time.Time     // at the slot
 	busy    string        // what was found then
 	live    bool          // an active endpoint gets the events
-	drains  int           // how many rows are delivered in about drainTime
+	drains  int           // how many rows are delivered within drainTime
 	full    bool          // each of them has enough to deliver
 	names   string        // of them
 	waiting []int64       // events for each
@@ -125,9 +126,8 @@ func (p *pace) tooMany(limit int) int {
 // confirmed.
 func (p *pace) wait(ctx context.Context, b *backfill) error {
 	began := time.Now()
-	if p.live { // what capture has just taken is on its way to Redis
-		p.looked = time.Time{}
-		if err := retry.Wait(ctx, loadEvery); err != nil {
+	if p.live {
+		if err := p.drain(ctx); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,6 @@ func (p *pace) wait(ctx context.Context, b *backfill) error {
 		}
 		left := time.Until(p.due)
 		if why == "" && left <= 0 && !p.full {
-			p.adjust(time.Since(began))
 			return nil
 		}
 		if time.Since(b.marked) > markEvery {
@@ -157,13 +156,29 @@ func (p *pace) wait(ctx context.Context, b *backfill) error {
 	}
 }
 
-// adjust takes notice of how long the endpoints took to deliver a chunk.
-func (p *pace) adjust(took time.Duration) {
-	next := p.drains + p.drains/2 + 1
-	if took > drainTime {
-		next = int(int64(p.drains) * int64(drainTime) / int64(took))
+// drain gives the endpoints drainTime, from when the last chunk's events are in Redis, and takes notice of whether that was enough.
+func (p *pace) drain(ctx context.Context) error {
+	queued, cancel := context.WithTimeout(ctx, markEvery)
+	defer cancel()
+	if err := p.capture.stage.drained(queued); err != nil {
+		return ctx.Err() // why Redis takes no events is for load to say
 	}
-	p.drains = min(max(next, leastLive), mostLive)
+	if err := retry.Wait(ctx, drainTime); err != nil {
+		return err
+	}
+	p.looked = time.Now()
+	p.backlog(ctx)
+	p.drains = nextDrains(p.drains, !p.full)
+	return nil
+}
+
+// nextDrains is how many rows the next chunk has, when the last one of drains rows was delivered in time, or was not. It grows
+// slowly: one that is too large is what live events wait for.
+func nextDrains(drains int, inTime bool) int {
+	if inTime {
+		return min(drains+drains/8+1, mostLive)
+	}
+	return max(drains/2, leastLive)
 }
 
 // note stores what the job waits for, when that is something else.
