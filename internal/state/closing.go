@@ -31,12 +31,11 @@ const (
 	walLetter = ` and coalesce(encode(substring(unchanged from 1 for 20), 'escape'), '') !~ '^\{"op":"(timer|schedule)"'` // what notes wrote
 )
 
-// sql selects event and webhook_id, in the order of the latter, of up to n rows; a pair may come twice. more is added to the
-// conditions. Each of the two tables is read by its index, as far as n: a day may have millions of events.
-func (g *Given) sql(w *where, more, n string) string {
+// conditions are those of both tables, and those of an attempt beside them.
+func (g *Given) conditions(w *where) (given, attempt string) {
 	name, from, to := w.param(w.text.encode(g.Endpoint)), w.param(g.From), w.param(g.To)
 	// Operational events have other ids.
-	given := ` where endpoint = ` + name + ` and committed >= ` + from + ` and committed < ` + to + ` and not replay and webhook_id not like 'gancho-%'` + more
+	given = ` where endpoint = ` + name + ` and committed >= ` + from + ` and committed < ` + to + ` and not replay and webhook_id not like 'gancho-%'`
 	if g.Source != "" { // as a range: of an expression PostgreSQL would believe that hardly any row has it, and sort the whole day for each page
 		given += ` and webhook_id >= ` + w.param(g.Source+"-") + ` and webhook_id < ` + w.param(g.Source+".")
 	}
@@ -44,15 +43,31 @@ func (g *Given) sql(w *where, more, n string) string {
 		given += ` and tenant = ` + w.param(w.text.encode(g.Tenant))
 	}
 	// No attempt is before its commit, but for clocks that differ: this spares the partitions before it.
-	return `(select event, webhook_id from gancho.attempts` + given + walEntry + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'` + n + `)
-		union all (select event, webhook_id from gancho.dead_letters` + given + walLetter + n + `)`
+	return given, walEntry + ` and outcome in ('delivered', 'dead') and time >= ` + from + `::timestamptz - interval '1 day'`
 }
 
-// page is the query of up to n rows beyond after, and not beyond last.
+// page is the query of up to n rows, event and webhook_id, beyond after and not beyond last, in the order of the latter; a pair may
+// come twice. Each of the two tables is read by its index, as far as n: a day may have millions of events.
 func (g *Given) page(text encoding, after, last string, n int) (string, []any) {
 	w := &where{text: text}
+	given, attempt := g.conditions(w)
+	given += ` and webhook_id > ` + w.param(w.text.encode(after)) + ` and webhook_id <= ` + w.param(w.text.encode(last))
 	order := ` order by webhook_id limit ` + w.param(n)
-	return g.sql(w, ` and webhook_id > `+w.param(w.text.encode(after))+` and webhook_id <= `+w.param(w.text.encode(last)), order) + order, w.args
+	return `(select event, webhook_id from gancho.attempts` + given + attempt + order + `)
+		union all (select event, webhook_id from gancho.dead_letters` + given + walLetter + order + `)` + order, w.args
+}
+
+// latest is the query of the last webhook_id. The log is read backwards by it in the partitions up to an hour after To, and what was
+// attempted later is found by an index of its own, so that days after that cost nothing. offset 0 has what an index finds by
+// committed read as a whole: it is little, and ids are no way to it.
+func (g *Given) latest(text encoding) (string, []any) {
+	w := &where{text: text}
+	given, attempt := g.conditions(w)
+	to := w.param(g.To)
+	return `select coalesce(max(webhook_id), '') from (
+		(select webhook_id from gancho.attempts` + given + attempt + ` and time < ` + to + `::timestamptz + interval '1 hour' order by webhook_id desc limit 1)
+		union all (select webhook_id from gancho.attempts` + given + attempt + ` and time >= ` + to + `::timestamptz + interval '1 hour' and time - committed > interval '1 hour' offset 0)
+		union all (select webhook_id from gancho.dead_letters` + given + walLetter + ` offset 0)) given`, w.args
 }
 
 // givenAtOnce is how many rows GivenIDs reads at once.
@@ -83,9 +98,9 @@ const readGiven = "read which events an endpoint was given"
 
 // LastGiven is the last webhook-id of the events; "": there are none.
 func (s *Store) LastGiven(ctx context.Context, g Given) (string, error) {
-	w := &where{text: s.text}
 	var last string
-	err := s.pool.QueryRow(ctx, `select coalesce(max(webhook_id), '') from (`+g.sql(w, "", ` order by webhook_id desc limit 1`)+`) given`, w.args...).Scan(&last)
+	sql, args := g.latest(s.text)
+	err := s.pool.QueryRow(ctx, sql, args...).Scan(&last)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", readGiven, explain(err))
 	}

@@ -165,3 +165,57 @@ func TestGivenOfALargeDay(t *testing.T) {
 		t.Errorf("a page reads others' rows (%s):\n%s", removed, plan)
 	}
 }
+
+// TestLastGivenOfAnOldDay: the last event of a day is found also when it was delivered days later, and without reading what the days
+// between have.
+func TestLastGivenOfAnOldDay(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx, conn := t.Context(), connect(t, dsn)
+	const days, each = 6, 2000
+	const insert = `insert into gancho.attempts (time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay)
+		select $1::timestamptz + i * interval '1 ms', 'crm', (4503599627370496 + $2 + i)::text || '-0', 1, 'a1b2c3d4-001-' || lpad(to_hex($2 + i), 16, '0') || '-000000000000-0000',
+			'pedido', '1', i::text, $1::timestamptz + i * interval '1 ms', 'delivered', '', 200, '', 900, false from generate_series(1, $3::int) i`
+	day := func(n int) time.Time { return noon.Add(time.Duration(n) * 24 * time.Hour) }
+	for n := range days {
+		first := attempt("erp", 1)
+		first.Committed, first.Time = day(n), day(n)
+		check(t, s.WriteAttempts(ctx, []state.Attempt{first})) // makes the partition
+		if _, err := conn.Exec(ctx, insert, day(n), int64(1+n)<<30, each); err != nil {
+			t.Fatal(err)
+		}
+	}
+	given := state.Given{Endpoint: "crm", Source: "a1b2c3d4", From: noon, To: noon.Add(12 * time.Hour)}
+	want := func(text string) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, "analyze gancho.attempts"); err != nil {
+			t.Fatal(err)
+		}
+		last, err := s.LastGiven(ctx, given)
+		if check(t, err); last != text {
+			t.Errorf("the last is %q, want %q", last, text)
+		}
+		plan, err := s.ExplainLastGiven(ctx, given)
+		check(t, err)
+		removed := 0
+		for _, found := range regexp.MustCompile(`Rows Removed by Filter: (\d+)`).FindAllStringSubmatch(plan, -1) {
+			n, err := strconv.Atoi(found[1])
+			check(t, err)
+			removed += n
+		}
+		if removed > each+days { // of the day after, and one of another endpoint a day
+			t.Errorf("%d rows of other days were read:\n%s", removed, plan)
+		}
+	}
+	want("a1b2c3d4-001-00000000400007d0-000000000000-0000")
+	late := attempt("crm", 1)
+	late.Entry, late.WebhookID = "4503599627370497-1", "a1b2c3d4-001-0000000041000000-000000000000-0000"
+	late.Committed, late.Time = noon.Add(time.Hour), day(days-1)
+	check(t, s.WriteAttempts(ctx, []state.Attempt{late}))
+	want(late.WebhookID)
+	soon := late // within the hour after the day
+	soon.Entry, soon.WebhookID = "4503599627370497-2", "a1b2c3d4-001-0000000042000000-000000000000-0000"
+	soon.Time = given.To.Add(30 * time.Minute)
+	check(t, s.WriteAttempts(ctx, []state.Attempt{soon}))
+	want(soon.WebhookID)
+}

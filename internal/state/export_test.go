@@ -28,6 +28,13 @@ func (s *Store) ExplainAttempts(ctx context.Context, f Filter, cursor string, n 
 	return strings.Join(lines, "\n"), err
 }
 
+// ExplainLastGiven is the plan of LastGiven.
+func (s *Store) ExplainLastGiven(ctx context.Context, g Given) (string, error) {
+	sql, args := g.latest(s.text)
+	lines, err := collect(ctx, s, "explain", "explain (analyze, buffers) "+sql, args, pgx.RowTo[string])
+	return strings.Join(lines, "\n"), err
+}
+
 // ExplainGiven is the plan of GivenPage.
 func (s *Store) ExplainGiven(ctx context.Context, g Given, after, last string, n int) (string, error) {
 	sql, args := g.page(s.text, after, last, n)
