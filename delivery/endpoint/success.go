@@ -118,17 +118,20 @@ func (s Success) Reach() int {
 	return min(maxReach, maxPatternWork/max(1, steps))
 }
 
+// waitedAnswer is the least that Discord says of a message that it has saved.
+// https://docs.discord.com/developers/resources/message#message-object
+const waitedAnswer = `{"type":0,"content":"","mentions":[],"mention_roles":[],"attachments":[],"embeds":[],"timestamp":"2026-01-02T15:04:05.000000+00:00",` +
+	`"edited_timestamp":null,"flags":0,"components":[],"id":"1","channel_id":"1","author":{"id":"1","username":"a","bot":true},"pinned":false,` +
+	`"mention_everyone":false,"tts":false,"webhook_id":"1"}`
+
 // takesWaited reports whether the answer of a Discord that is asked to wait, a 200 with the message, may count as delivered. A pattern
-// that matches an empty body is one for the 204.
+// that an empty body matches and a message does not is one for the 204.
 func (s Success) takesWaited() bool {
 	if len(s.Status) > 0 && !slices.ContainsFunc(s.Status, func(r [2]int) bool { return r[0] <= 200 && 200 <= r[1] }) {
 		return false
 	}
-	if s.Body == "" {
-		return true
-	}
-	empty, err := regexp.MatchString(s.Body, "")
-	return err != nil || !empty // Check reports the error
+	pattern, err := regexp.Compile(s.Body)
+	return err != nil || !pattern.MatchString("") || pattern.MatchString(waitedAnswer) // Check reports the error
 }
 
 func (s Success) document() document {

@@ -188,7 +188,7 @@ func TestDiscordIsWaitedFor(t *testing.T) {
 	}
 	for settings, want := range map[string]string{
 		"success: {status: 204}": "", "success: {status: [204, 201-203]}": "", "success: {body: '^$'}": "",
-		"success: {status: [200, 204]}": "wait=true", "success: {status: 200-299}": "wait=true", "success: {body: '\"id\"'}": "wait=true",
+		"success: {status: [200, 204]}": "wait=true", "success: {status: 200-299}": "wait=true", "success: {body: '.*'}": "wait=true", `success: {body: '^(\{.*)?$'}`: "wait=true", "success: {body: '\"id\"'}": "wait=true",
 	} {
 		ep := chat(t, "discord", url, settings)
 		sender.Send(t.Context(), ep, message())

@@ -30,8 +30,6 @@ const (
 	maxAnswer = 16 << 10
 	// caughtUp is how many new attempts are read at most after an interruption.
 	caughtUp = 200
-	// lateBy is how long after its end an attempt may come to the delivery log, as state.Tail has it: older ones come after newer ones.
-	lateBy = 15 * time.Second
 	// nextTry is after how long an interrupted tail is begun again.
 	nextTry = 2 * time.Second
 )
@@ -88,7 +86,8 @@ type Forwarder struct {
 	seen      recent // attempts
 	forwarded recent // events of endpoints
 	waiting   recent // events of endpoints that wait for their receiver
-	// newest is the time of the newest attempt whose event is forwarded, begin that of the newest one before Run.
+	// newest is the time of the newest attempt whose event is forwarded, begin that from which on the log is read: of the newest one before
+	// Run, or behind what was left out since.
 	newest, begin time.Time
 }
 
@@ -125,9 +124,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			}
 			if !begun || lines.More > 0 || lines.Missed { // what came before it had begun is in the log alone
 				begun = true
-				if err := f.catchUp(ctx); err != nil {
+				left, err := f.catchUp(ctx)
+				if err != nil {
 					return err
 				}
+				lines.Items = slices.DeleteFunc(lines.Items, func(a state.Attempt) bool { return a.Time.Before(left) })
 			}
 			return f.attempts(ctx, lines.Items)
 		})
@@ -156,10 +157,11 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// catchUp forwards what is in the delivery log and new since the newest attempt that is known, or came late.
-func (f *Forwarder) catchUp(ctx context.Context) error {
+// catchUp forwards what is in the delivery log and new since the newest attempt that is known, or came late. It returns before which
+// time it has left attempts out, because there are too many; zero: it has not.
+func (f *Forwarder) catchUp(ctx context.Context) (left time.Time, err error) {
 	filter := f.Filter
-	filter.From = f.newest.Add(-lateBy)
+	filter.From = f.newest.Add(-state.TailAge)
 	if filter.From.Before(f.begin) {
 		filter.From = f.begin
 	}
@@ -167,7 +169,7 @@ func (f *Forwarder) catchUp(ctx context.Context) error {
 	for cursor := ""; ; {
 		page, err := f.Bridge.Deliveries(ctx, control.Actor{}, filter, cursor, caughtUp)
 		if err != nil {
-			return err
+			return left, err
 		}
 		for i := range page.Items {
 			if !f.seen.has(attemptKey(&page.Items[i])) {
@@ -175,11 +177,16 @@ func (f *Forwarder) catchUp(ctx context.Context) error {
 			}
 		}
 		if cursor = page.Next; cursor == "" {
-			return f.attempts(ctx, list)
+			return left, f.attempts(ctx, list)
 		}
 		if len(list) >= caughtUp {
 			f.Note(fmt.Sprintf("there were more than %d attempts at once; the oldest of them are not forwarded: choose fewer with --endpoint or --event", caughtUp))
-			return f.attempts(ctx, list)
+			if err := f.attempts(ctx, list); err != nil {
+				return left, err // they are left out when it is tried again
+			}
+			// Behind the oldest in the list: others of its microsecond are left out.
+			f.begin = list[len(list)-1].Time.Add(time.Microsecond)
+			return f.begin, nil
 		}
 	}
 }

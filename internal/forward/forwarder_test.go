@@ -259,6 +259,37 @@ func TestBusyLog(t *testing.T) {
 	}
 }
 
+// TestTooMany: what is said to be left out does not come later, neither with the tail's lines nor when the log is read again; what
+// comes late beside the newest does.
+func TestTooMany(t *testing.T) {
+	t.Parallel()
+	b := &fakeBridge{kept: map[string]bool{"late": true}}
+	b.log = []state.Attempt{attempt(0, 1, "old", "delivered")}
+	var many []state.Attempt // the newest first
+	for i := range 600 {
+		a := attempt(20, 1, strconv.Itoa(600-i), "retry")
+		a.Time = a.Time.Add(time.Duration(600-i) * time.Millisecond)
+		many = append(many, a)
+	}
+	b.tails = []func(func(control.TailLines) error) error{func(each func(control.TailLines) error) error {
+		if err := each(control.TailLines{}); err != nil {
+			return err
+		}
+		b.log = append(b.log, many...)
+		if err := each(control.TailLines{Items: slices.Clone(many[:500]), More: 100}); err != nil {
+			return err
+		}
+		late := attempt(20, 1, "late", "delivered")
+		late.Time = late.Time.Add(500*time.Millisecond + time.Microsecond)
+		b.log = append(b.log, late)
+		return errors.Join(each(control.TailLines{More: 1}), each(control.TailLines{Missed: true}))
+	}}
+	shown, notes := forwarded(t, b, endpoint.GenerateSecret())
+	if len(shown) != 201 || shown[200] != "late" || len(notes) != 1 {
+		t.Errorf("%d are shown, %q; notes: %q", len(shown), shown, notes)
+	}
+}
+
 // TestOldestForgotten: of more attempts than are remembered the newest are known again.
 func TestOldestForgotten(t *testing.T) {
 	t.Parallel()

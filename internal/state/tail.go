@@ -11,13 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The bounds of what a Tail reads at once.
-const (
-	// tailAge is how long after its end an attempt may be stored to be found by a Tail.
-	tailAge = 15 * time.Second
-	// tailRows are the most that are returned: the newest.
-	tailRows = 10_000
-)
+// TailAge is how long after its end an attempt may be stored to be found by a [Tail]: in the log, older ones may come after newer ones
+// for as long.
+const TailAge = 15 * time.Second
+
+// tailRows are the most that a Tail returns at once: the newest.
+const tailRows = 10_000
 
 // Tail reads what is added to the delivery log. It is for one goroutine.
 type Tail struct {
@@ -30,7 +29,7 @@ func (s *Store) Tail() *Tail { return &Tail{store: s} }
 
 // Next returns the attempts, the newest first, that were stored since the last call; the first call's are none. None comes twice, and none
 // is left out because its process stored it late: what is new is said by the transactions that wrote the rows, not by their times.
-// What is stored tailAge after its end is left to those who read the log itself.
+// What is stored TailAge after its end is left to those who read the log itself.
 func (t *Tail) Next(ctx context.Context) (found []Attempt, err error) {
 	const what = "follow the delivery log"
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -54,7 +53,7 @@ func (t *Tail) Next(ctx context.Context) (found []Attempt, err error) {
 		rows, _ := tx.Query(ctx, `select `+attemptColumns+` from gancho.attempts
 			where time > $1 and case when age(xmin) > $2 then false
 				else not pg_visible_in_snapshot(($3 - (($3 - xmin::text::bigint) % 4294967296 + 4294967296) % 4294967296)::text::xid8, $4::text::pg_snapshot) end
-			order by time desc limit $5`, time.Now().Add(-tailAge), min(next-oldest+after, math.MaxInt32), next, t.seen, tailRows)
+			order by time desc limit $5`, time.Now().Add(-TailAge), min(next-oldest+after, math.MaxInt32), next, t.seen, tailRows)
 		found, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
 			a, err := scanAttempt(row)
 			a.ID = AttemptID(&a)
