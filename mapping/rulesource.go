@@ -3,6 +3,7 @@ package mapping
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"gancho/internal/strictyaml"
@@ -60,6 +61,17 @@ func (r *Rules) Edited(file string, text []byte) (*Rules, error) {
 		return nil, err
 	}
 	return edited, nil
+}
+
+// With are the rules of other files, all of them, by their names, under the same options. The error is that of [Parse].
+func (r *Rules) With(texts map[string][]byte) (*Rules, error) {
+	o := r.options
+	o.Files = slices.Sorted(maps.Keys(texts))
+	other, err := inspect(o, func(name string) ([]byte, error) { return texts[name], nil })
+	if err != nil {
+		return nil, err
+	}
+	return other, nil
 }
 
 // itemAt are the lines of the list's item that begins at a line: those that follow it and are indented more than its dash.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -105,12 +104,6 @@ func (r *replayFlags) filter(s *session) (f state.Filter, err error) {
 	return f, err
 }
 
-// replayTo are the endpoints that a replay is sent to, and says which it cannot.
-func (s *session) replayTo(ctx context.Context, of state.Job) ([]string, error) {
-	names, left, err := s.local.ReplayTo(ctx, s.actor, of)
-	return names, errors.Join(s.leftOut(left), noEndpoint(err, of.Endpoint))
-}
-
 // leftOut says which endpoints a replay to all leaves out.
 func (s *session) leftOut(left []control.LeftOut) error {
 	for _, l := range left {
@@ -133,17 +126,6 @@ func (s *session) replayAsSent(ctx context.Context, of state.Job, wait bool) err
 	return s.follow(ctx, made.Jobs, wait)
 }
 
-// resendsTo are the jobs, each to each of the endpoints.
-func resendsTo(names []string, jobs []state.Job) (out []state.Job) {
-	for _, name := range names {
-		for _, j := range jobs {
-			j.Endpoint = name
-			out = append(out, j)
-		}
-	}
-	return out
-}
-
 // replayThrough compares kept events with what other rules make of their changes, and sends what differs.
 func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Job, wait bool) error {
 	files, err := ruleFiles("--rules", f.rules)
@@ -152,12 +134,12 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 	}
 	c := *s.config
 	c.Rules = files
-	again := sentAgain{most: control.MaxMissing}
-	report, err := s.mapAgain(ctx, &c, of.Filter, again.add)
+	again := control.NewCorrections(control.MaxCorrectionBytes)
+	report, err := s.mapAgain(ctx, &c, of.Filter, again.Add)
 	if err != nil {
 		return err
 	}
-	n := again.n
+	n := again.N
 	text := sentText(speech(s.cmd), report, plural(report.Read, "kept change"), "With the rules of "+f.rules+":")
 	if of.DryRun {
 		if err := s.report(report, text); err != nil {
@@ -169,8 +151,8 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 		return nil
 	}
 	switch {
-	case again.tooMany():
-		return fmt.Errorf("%d events are changed or new, and at most %d, and %d MiB, are sent at once; choose a shorter span", n, control.MaxMissing, maxAgainBytes>>20)
+	case again.TooMany():
+		return fmt.Errorf("%d events are changed or new, and at most %d, and %d MiB, are sent at once; choose a shorter span", n, control.MaxMissing, control.MaxCorrectionBytes>>20)
 	case !s.json:
 		if err := s.show(text); err != nil {
 			return err
@@ -184,15 +166,11 @@ func (s *session) replayThrough(ctx context.Context, f *replayFlags, of state.Jo
 			return err
 		}
 	}
-	names, err := s.replayTo(ctx, of)
-	if err != nil {
+	made, err := s.local.CreateCorrections(ctx, s.actor, of, again)
+	if err := errors.Join(s.leftOut(made.LeftOut), noEndpoint(err, of.Endpoint)); err != nil {
 		return err
 	}
-	jobs, err := s.local.CreateResends(ctx, s.actor, resendsTo(names, again.jobs(of.Rate)), again.events)
-	if err != nil {
-		return err
-	}
-	return s.follow(ctx, jobs, wait)
+	return s.follow(ctx, made.Jobs, wait)
 }
 
 // mapAgain runs the changes of kept events through the rules of a configuration. differs gets what is changed or new.
@@ -202,32 +180,19 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 		return nil, err
 	}
 	defer r.close(ctx)
-	sent := simulate.NewSent(r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options})
-	defer sent.Close(ctx)
-	changes, without := sent.Changes(f.Tenant, differs), int64(0)
-	err = s.local.Store.EachKept(ctx, f, func(m *webhook.Message) error {
-		if m.Change == nil && !simulate.SentAgain(m.ID) {
-			without++
-			return nil
-		}
-		return changes.Add(ctx, m)
-	})
-	if err == nil {
-		err = changes.Flush(ctx)
-	}
+	report, without, err := control.CompareKept(ctx, s.local.Store, r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options}, f, differs)
 	if lost := new(state.KeyError); errors.As(err, &lost) {
 		return nil, fmt.Errorf("%w; if the key was removed from state.key, add it again behind the first one until the events have expired", err)
 	}
 	switch {
 	case err != nil:
 		return nil, err
-	case changes.Read() == 0 && without == 0:
+	case report.Read == 0 && without == 0:
 		return nil, errors.New("no kept event matches; " + s.kept())
-	case changes.Read() == 0:
+	case report.Read == 0:
 		return nil, fmt.Errorf("no change is kept beside the %s of this span, so that no other rule can be applied to it: set state.keep_changes: true in %s to keep those to come; gancho backfill sends the rows as they are now", plural(without, "event"), s.config.File)
 	}
 	var notes []string
-	report := sent.Report(changes.Read())
 	for _, event := range slices.Sorted(maps.Keys(report.Undecided)) {
 		notes = append(notes, plural(report.Undecided[event], "event")+" "+event+" cannot be decided: they depend on other changes of their transactions, which are not all kept, and nothing is sent of them")
 	}
@@ -236,48 +201,4 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 	}
 	report.Notes = notes
 	return report, nil
-}
-
-const (
-	// replayInJob is about how many events a job of a replay names.
-	replayInJob = 5_000
-	// maxAgainBytes bounds what is kept together.
-	maxAgainBytes = 512 << 20
-)
-
-// sentAgain are events that are to be sent again, up to so many and maxAgainBytes.
-type sentAgain struct {
-	most, n, bytes int
-	events         []webhook.Message
-}
-
-func (a *sentAgain) add(m *webhook.Message) error {
-	a.n++
-	a.bytes += len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
-	if a.tooMany() {
-		a.events = nil
-	} else {
-		a.events = append(a.events, *m)
-	}
-	return nil
-}
-
-func (a *sentAgain) tooMany() bool { return a.n > a.most || a.bytes > maxAgainBytes }
-
-// jobs are those that send the events. Those of one key are in one job, which sends them in their order.
-func (a *sentAgain) jobs(rate float64) []state.Job {
-	ids := make([][]string, a.n/replayInJob+1)
-	for i := range a.events {
-		m := &a.events[i]
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(m.Tenant + "\x00" + m.Key)) // a hash never fails
-		j := h.Sum64() % uint64(len(ids))
-		ids[j] = append(ids[j], m.ID)
-	}
-	ids = slices.DeleteFunc(ids, func(some []string) bool { return len(some) == 0 })
-	jobs := make([]state.Job, len(ids))
-	for i := range ids {
-		jobs[i] = state.Job{Filter: state.Filter{Webhooks: ids[i]}, Rate: rate}
-	}
-	return jobs
 }

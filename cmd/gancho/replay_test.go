@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"gancho/internal/control"
 	"gancho/internal/simulate"
 	"gancho/internal/state"
 )
@@ -133,6 +135,23 @@ func TestReplay(t *testing.T) {
 	if diff := cmp.Diff(want, report.Diff, cmpopts.IgnoreFields(simulate.EventDiff{}, "Examples"), cmpopts.EquateEmpty()); diff != "" || report.Read != 6 { // the net change of the update is one of its own
 		t.Errorf("of %d changes (-want +got):\n%s", report.Read, diff)
 	}
+	correction := func(dry bool) (view control.CorrectionView) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, "r.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(map[string]any{"rules": map[string]string{"r.yaml": string(text)}, "filter": map[string]any{"from": time.Now().Add(-time.Hour)}, "dry_run": dry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.call(b, http.MethodPost, "/corrections", string(body), &view)
+		return view
+	}
+	view := correction(true)
+	if diff := cmp.Diff(want, view.Comparison.Diff, cmpopts.IgnoreFields(simulate.EventDiff{}, "Examples"), cmpopts.EquateEmpty()); diff != "" || view.Comparison.Read != 6 || view.Corrections != 6 || len(view.Jobs) != 0 {
+		t.Errorf("the API has %d corrections and %d jobs of %d changes (-want +got):\n%s", view.Corrections, len(view.Jobs), view.Comparison.Read, diff)
+	}
 	if _, stderr := gancho(2, through...); !strings.Contains(stderr, "add --yes") {
 		t.Errorf("without a terminal: %s", stderr)
 	}
@@ -160,8 +179,8 @@ func TestReplay(t *testing.T) {
 	}
 	// A wrong correction is taken back, and what takes it back follows it.
 	write(replayOld + replayGone)
-	if out, _ := gancho(0, append(through, "--yes", "--wait")...); !strings.Contains(out, "3 of 3 events queued") {
-		t.Errorf("taken back:\n%s", out)
+	if view := correction(false); len(view.Jobs) != 1 || view.Jobs[0].Endpoint != "crm" || view.Jobs[0].Total != 3 { // by the API
+		t.Errorf("taken back: %+v", view)
 	}
 	for _, a := range wait(27)[24:] {
 		before := slices.IndexFunc(first, func(f arrival) bool { return strings.HasPrefix(a.id, f.id) })

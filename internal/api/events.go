@@ -102,6 +102,29 @@ func (c *call) replay() (answer, error) {
 	return answer{status: http.StatusAccepted, body: made}, nil
 }
 
+// correct replays kept events through other rules.
+func (c *call) correct() (answer, error) {
+	var r control.Correction
+	f := &r.Replay.Filter
+	err := c.decode(
+		member{name: "rules", into: &r.Rules, expects: "an object: the text of each rule file by its name", required: true},
+		member{name: "endpoint", into: &r.Replay.Endpoint, expects: "the name of the endpoint that is to receive them"},
+		member{name: "filter", expects: "an object", members: []member{
+			{name: "tenant", into: &f.Tenant, expects: "a text", blank: true},
+			{name: "from", into: &f.From, expects: moment},
+			{name: "to", into: &f.To, expects: moment},
+		}},
+		rateMember(&r.Replay.Rate), dryRunMember(&r.Replay.DryRun))
+	if err != nil {
+		return answer{}, err
+	}
+	view, err := c.control.CreateCorrection(c.ctx, c.actor, r)
+	if err != nil || len(view.Jobs) == 0 {
+		return answer{body: view}, err
+	}
+	return answer{status: http.StatusAccepted, body: view}, nil
+}
+
 // switchingJob changes the state of a job; conflict is why that cannot be.
 func switchingJob(do func(*control.Service, context.Context, control.Actor, int64) (state.Job, error), conflict string) func(*call) (answer, error) {
 	return func(c *call) (answer, error) {

@@ -26,6 +26,7 @@ import (
 	"gancho/internal/presets"
 	"gancho/internal/simulate"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 	"gancho/internal/testservers"
 	"gancho/mapping"
 	"gancho/migrations"
@@ -125,6 +126,14 @@ func newWorldOn(t *testing.T, dsn string) *world {
 				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml", Line: 3, Text: "- event: cobranca.paga", Event: "cobranca.paga", Table: "cobrancas", On: "update"}},
 				Texts:   []mapping.RuleText{{Number: 4, Place: "rules/a.yaml:3", Identity: mapping.Identity{Needs: mapping.IdentityKey, Has: "default"}}},
 				Seen:    map[int]control.RuleTally{4: {Changes: 7, Events: 7}}, Since: time.Unix(1e9, 0).UTC(),
+				With: func(ctx context.Context, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error {
+					for file := range texts {
+						if !strings.HasSuffix(file, ".yaml") {
+							return strictyaml.Errors{{File: file, Line: 2, Col: 5, Message: "it is wrong", Hint: "write it right"}}
+						}
+					}
+					return do(ctx, &mapping.Ruleset{}, simulate.Options{})
+				},
 				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) {
 					return &simulate.Report{Over: simulate.OverRows, Rows: 7, Rules: []simulate.RuleReport{}, Tables: []simulate.TableReport{}, Diff: []simulate.EventDiff{{Event: "cobranca.paga", Gone: 7}}}, nil
 				},

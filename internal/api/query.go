@@ -182,10 +182,12 @@ func parkedMember(f *state.Filter) member {
 	}}
 }
 
+// moment is what a time of a body has to be.
+const moment = `a time such as "2026-03-01T00:00:00Z"`
+
 // filterMember is the key "filter" of a body that chooses events, or dead
 // letters, which have more to choose by.
 func filterMember(f *state.Filter, dead bool) member {
-	const moment = `a time such as "2026-03-01T00:00:00Z"`
 	members := []member{
 		{name: "webhook_ids", into: &f.Webhooks, expects: "a list of webhook-ids"},
 		{name: "tenant", into: &f.Tenant, expects: "a text", blank: true},

@@ -61,6 +61,7 @@ func routes() []route {
 		{method: post, path: "/resends/{id}/pause", role: operator, handle: switchingJob((*control.Service).PauseJob, "It is no backfill that is under way, so it cannot be paused.")},
 		{method: post, path: "/resends/{id}/resume", role: operator, handle: switchingJob((*control.Service).ResumeJob, "It is no paused backfill, so it cannot be resumed.")},
 		{method: post, path: "/replays", role: operator, slow: true, media: jsonBody, handle: (*call).replay},
+		{method: post, path: "/corrections", role: admin, slow: true, media: jsonBody, handle: (*call).correct},
 		{method: post, path: "/backfills", role: operator, slow: true, media: jsonBody, handle: (*call).backfill},
 		{method: get, path: "/event-types", role: viewer, handle: whole((*control.Service).EventTypes)},
 		{method: get, path: "/event-types/{name}", role: viewer, handle: (*call).showEventType},

@@ -107,6 +107,7 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/test-case?table=cobrancas&key={}", foreign: []string{"mark1-key", "mark3-key"}, absent: none, status: 404, route: "/test-case"},
 		{method: "GET", path: "/why?table=cobrancas&change=0/1000-0", status: 400, route: "/why"},
 		{method: "POST", path: "/simulations", body: `{"file":"rules/a.yaml","text":"rules: []","table":"cobrancas"}`, status: 404},
+		{method: "POST", path: "/corrections", body: `{"rules":{"a.yaml":"rules: []"},"filter":{"from":"2026-01-01T00:00:00Z"}}`, status: 404},
 		{method: "POST", path: "/forget", body: `{"key":"key-1","dry_run":true}`, status: 200},
 		{method: "POST", path: "/forget", body: `{"tenant":"{}","key":"key-1"}`, foreign: []string{"1", ""}, absent: none, status: 404},
 		{method: "GET", path: "/parked/{}", foreign: positions, absent: []string{"1-1"}, status: 404, route: "/parked/{id}"},

@@ -29,28 +29,52 @@ func (b *bridge) rulesInUse() control.RulesInUse {
 	out.Texts = bound.Texts()
 	out.Seen, out.Since = b.capture.verdicts.tally()
 	out.Try = func(ctx context.Context, t simulate.Trial) (*simulate.Report, error) { return b.try(ctx, rules, t) }
+	out.With = func(ctx context.Context, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error {
+		return b.with(ctx, rules, texts, do)
+	}
 	return out
 }
 
-// try runs an edited copy of a rule file over existing rows: one at a time, because it reads the source.
-func (b *bridge) try(ctx context.Context, rules *mapping.Rules, t simulate.Trial) (*simulate.Report, error) {
+// try runs an edited copy of a rule file over existing rows.
+func (b *bridge) try(ctx context.Context, rules *mapping.Rules, t simulate.Trial) (report *simulate.Report, err error) {
+	err = b.trial(ctx, control.Problem{Pointer: "/limit", Hint: "choose fewer rows, or run gancho simulate"}, func(ctx context.Context, o simulate.Options) error {
+		report, err = simulate.Try(ctx, rules, t, o)
+		return err
+	})
+	return report, err
+}
+
+// with calls do with the rules of other files.
+func (b *bridge) with(ctx context.Context, rules *mapping.Rules, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error {
+	return b.trial(ctx, control.Problem{Pointer: "/filter/from", Hint: "choose a shorter span, or run gancho replay"}, func(ctx context.Context, o simulate.Options) error {
+		other, err := rules.With(texts)
+		if err != nil {
+			return err
+		}
+		bound, err := simulate.Bind(ctx, other, o)
+		if err != nil {
+			return err
+		}
+		return do(ctx, bound, o)
+	})
+}
+
+// trial runs one at a time, because it reads the source, for trialTime at most; late is the mistake of one that takes longer.
+func (b *bridge) trial(ctx context.Context, late control.Problem, run func(context.Context, simulate.Options) error) error {
 	if !b.trying.TryLock() {
-		return nil, fmt.Errorf("another simulation is under way: %w", state.ErrConflict)
+		return fmt.Errorf("another simulation is under way: %w", state.ErrConflict)
 	}
 	defer b.trying.Unlock()
 	limited, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
 	source := b.Source
 	source.Slot, source.Log = "gancho_simulate_"+strings.ToLower(rand.Text()[:12]), zerolog.Nop()
-	report, err := simulate.Try(limited, rules, t, simulate.Options{
-		Source: source, LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow(),
-	})
+	err := run(limited, simulate.Options{Source: source, LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow()})
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		err = &control.InvalidError{Problems: []control.Problem{{
-			Pointer: "/limit", Message: fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds())), Hint: "choose fewer rows, or run gancho simulate",
-		}}}
+		late.Message = fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds()))
+		err = &control.InvalidError{Problems: []control.Problem{late}}
 	}
-	return report, err
+	return err
 }
 
 // tally counts what became of the changes that are remembered, by the numbers of rules.

@@ -27,6 +27,9 @@ type RulesInUse struct {
 	Since time.Time
 	// Try runs an edited copy of a file over existing rows.
 	Try func(context.Context, simulate.Trial) (*simulate.Report, error)
+	// With calls a function with the rules of other files, by their names, bound to the source. Its error may be a
+	// strictyaml.Errors about their texts; there is little time.
+	With func(ctx context.Context, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error
 }
 
 // RuleTally counts what became of the changes that a rule has looked at. A change that was read again, because the queue had

@@ -52,6 +52,16 @@ func Try(ctx context.Context, rules *mapping.Rules, t Trial, o Options) (*Report
 	return s.Rows(ctx, t.Table, t.Where, t.Limit)
 }
 
+// Bind binds rules to the source, and checks that they may read what they look up.
+func Bind(ctx context.Context, rules *mapping.Rules, o Options) (*mapping.Ruleset, error) {
+	conn, err := cdc.Connect(ctx, o.Source.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return bindChecked(ctx, conn, rules, &o)
+}
+
 // bindChecked binds rules, and checks that they may read what they look up.
 func bindChecked(ctx context.Context, conn *pgx.Conn, rules *mapping.Rules, o *Options) (*mapping.Ruleset, error) {
 	bound, err := rules.Bind(ctx, conn)
