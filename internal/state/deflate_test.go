@@ -32,19 +32,19 @@ func rowChange(tb testing.TB) []byte {
 func TestQuickDeflated(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(seed, 1))
 	texts := [][]byte{nil, []byte("a"), []byte("abcd"), bytes.Repeat([]byte("a"), 258), bytes.Repeat([]byte("ab"), 2048), bytes.Repeat([]byte{255}, 259), rowChange(t)}
 	for range 2000 {
 		text := make([]byte, random.IntN(state.QuickBytes+1))
 		letters := 1 + random.IntN(256)
-		for i := range text {
-			if at := random.IntN(i + 1); random.IntN(3) > 0 {
+		for i := 0; i < len(text); i++ {
+			switch at := random.IntN(i + 1); {
+			case i > 300 && random.IntN(50) == 0: // at least one byte
+				i += copy(text[i:], text[random.IntN(i-300):][:1+random.IntN(300)]) - 1
+			case random.IntN(3) > 0:
 				text[i] = text[at]
-			} else {
+			default:
 				text[i] = byte(random.IntN(letters))
-			}
-			if i > 300 && random.IntN(50) == 0 {
-				i += copy(text[i:], text[random.IntN(i-300):][:1+random.IntN(300)])
 			}
 		}
 		texts = append(texts, text)
