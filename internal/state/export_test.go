@@ -93,3 +93,9 @@ func Unresealed() (kinds []int) {
 	}
 	return kinds
 }
+
+// QuickBytes is quickBytes.
+const QuickBytes = quickBytes
+
+// QuickDeflated is quickDeflated.
+func QuickDeflated(plain []byte) []byte { return quickDeflated(plain) }

@@ -50,6 +50,9 @@ func (k *Keyring) SealParked(p cdc.Position, n int, row *ParkedRow) ([]byte, err
 
 // deflated is a text compressed.
 func deflated(plain []byte) ([]byte, error) {
+	if len(plain) <= quickBytes {
+		return quickDeflated(plain), nil
+	}
 	var small bytes.Buffer
 	w, _ := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(w)
