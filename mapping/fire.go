@@ -131,6 +131,18 @@ func EncodeKey(columns ...string) []byte {
 	return key
 }
 
+// DecodeKey are the texts of the columns of a key that EncodeKey has made; nil: it has not.
+func DecodeKey(key []byte) (columns []string) {
+	for len(key) > 0 {
+		size, n := binary.Uvarint(key)
+		if n <= 0 || size > uint64(len(key)-n) {
+			return nil
+		}
+		columns, key = append(columns, string(key[n:n+int(size)])), key[n+int(size):] // the length of a slice
+	}
+	return columns
+}
+
 // TimersOf returns the rules with after for a table, as Timer.Rule has them, and what their timers have as a row's key that people have written as
 // KeyText reads it.
 func (rs *Ruleset) TimersOf(table cdc.Name, text string) (rules []string, key []byte) {

@@ -17,7 +17,7 @@ func TestOverlay(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, "create table contas (id numeric primary key, nome text, foto text)")
 	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id, nome, foto]}")
-	tables, err := rs.Reads(func(string) bool { return true })
+	tables, err := rs.Reads(func(string) bool { return true }, true)
 	if err != nil || len(tables) != 1 {
 		t.Fatalf("%d tables, %v", len(tables), err)
 	}
@@ -89,7 +89,7 @@ func TestOverlayMoved(t *testing.T) {
 	conn := connect(t, "create table contas (id int primary key, codigo text not null, nome text)", "create unique index por_codigo on contas (codigo)",
 		"alter table contas replica identity using index por_codigo")
 	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id, codigo, nome]}")
-	tables, err := rs.Reads(func(string) bool { return true })
+	tables, err := rs.Reads(func(string) bool { return true }, true)
 	if err != nil || len(tables) != 1 {
 		t.Fatalf("%d tables, %v", len(tables), err)
 	}
@@ -144,7 +144,7 @@ func TestOverlayFull(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, "create table contas (id int primary key, nome text)")
 	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id]}")
-	tables, err := rs.Reads(func(string) bool { return true })
+	tables, err := rs.Reads(func(string) bool { return true }, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestReads(t *testing.T) {
   - {event: mae, table: mae, on: insert, columns: [id]}
 `)
 	names := func(chosen func(string) bool) map[string]string {
-		tables, err := rs.Reads(chosen)
+		tables, err := rs.Reads(chosen, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestReads(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"contas": "[id situacao] [conta.paga]"}, names(func(e string) bool { return e == "conta.paga" })); diff != "" {
 		t.Errorf("tables of one event (-want +got):\n%s", diff)
 	}
-	tables, err := rs.Reads(func(string) bool { return true })
+	tables, err := rs.Reads(func(string) bool { return true }, true)
 	if err != nil {
 		t.Fatal(err)
 	}

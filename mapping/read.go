@@ -18,20 +18,20 @@ type ReadTable struct {
 	Rules, Events []string
 }
 
-// reads reports whether the rule takes rows that are there already.
-func (b *boundRule) reads() bool { return b.ops.has(cdc.Insert) && !b.noBackfill && b.after == nil }
+// reads reports whether the rule takes rows that are there already: one with after sets their timers.
+func (b *boundRule) reads() bool { return b.ops.has(cdc.Insert) && !b.noBackfill }
 
 // Reads returns the tables of rules that are on insert, unless they say backfill: never, and whose
-// event is chosen, by their names: a table that inherits from a rule's is one of its own. Its error is a
+// event is chosen, by their names: a table that inherits from a rule's is one of its own. Without timers, rules with after are left out. Its error is a
 // *SchemaError: a rule no longer fits its table.
-func (rs *Ruleset) Reads(chosen func(event string) bool) ([]ReadTable, error) {
+func (rs *Ruleset) Reads(chosen func(event string) bool, timers bool) ([]ReadTable, error) {
 	var out []ReadTable
 	names := slices.SortedFunc(maps.Keys(rs.byTable), func(a, b cdc.Name) int { return strings.Compare(a.String(), b.String()) })
 	for _, name := range names {
 		var t ReadTable
 		needed := map[string]bool{}
 		for _, b := range rs.byTable[name] {
-			if !b.reads() || !chosen(b.event) {
+			if !b.reads() || !chosen(b.event) || b.after != nil && !timers {
 				continue
 			}
 			rel := b.table.Relation
@@ -94,6 +94,9 @@ func (m *Mapper) planRead(rel *cdc.Relation) *readPlan {
 			plan.rules = append(plan.rules, &t.rulePlan)
 		}
 	}
+	for i := range plan.timers {
+		plan.rules = append(plan.rules, &plan.timers[i])
+	}
 	plan.rules = slices.DeleteFunc(plan.rules, func(r *rulePlan) bool { return !r.bound.reads() })
 	slices.SortFunc(plan.rules, func(a, b *rulePlan) int { return a.n - b.n })
 	plan.subject = subjectPlan{columnIndexes(rel, m.rules.primaryKey(rel.TableName())), tenantOf(plan.rules)}
@@ -103,7 +106,7 @@ func (m *Mapper) planRead(rel *cdc.Relation) *readPlan {
 
 // Read gives the sink the events of a row that was there already, a [cdc.Read], and what had to be
 // parked: of each rule that is on insert and whose event is chosen, as if the row were inserted
-// in a transaction of its own. Its errors are those of Map; a *SchemaError comes before anything is given to the
+// in a transaction of its own. A sink that takes timers is given those of rules with after. Its errors are those of Map; a *SchemaError comes before anything is given to the
 // sink, under either policy.
 func (m *Mapper) Read(c *cdc.Change, chosen func(event string) bool, sink Sink) error {
 	plan := m.planRead(c.Relation)
@@ -121,7 +124,11 @@ func (m *Mapper) Read(c *cdc.Change, chosen func(event string) bool, sink Sink) 
 			continue
 		}
 		before := len(m.observation.Verdicts)
-		if err := m.apply(r, r.n, c, sink); err != nil {
+		take := m.readTimer
+		if r.bound.after == nil {
+			take = func(r *rulePlan, c *cdc.Change, sink Sink) error { return m.apply(r, r.n, c, sink) }
+		}
+		if err := take(r, c, sink); err != nil {
 			m.forgetVerdicts()
 			return err
 		}

@@ -53,7 +53,7 @@ func (rs *Ruleset) Payloads() []Payload {
 			s := shaper{bound: b, op: op}
 			p := s.payload(plans[g].program)
 			out = append(out, p)
-			if op == cdc.Insert && b.reads() { // rows that are there already are taken as if they were inserted
+			if op == cdc.Insert && b.reads() && b.after == nil { // rows that are there already are taken as if they were inserted
 				p.Op = cdc.Read
 				out = append(out, p)
 			}

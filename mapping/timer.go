@@ -23,8 +23,11 @@ type TimerChange struct {
 	// there is none any more.
 	Key []byte
 	Due time.Time
-	// Pending: it is moved if it is pending, under one of the keys; none is set.
-	Pending bool
+	// Pending: it is moved if it is pending, under one of the keys; none is set. Read: the row was there already, and a timer that it has stays as it is, unless
+	// after is a time, and another one by now.
+	Pending, Read bool
+	// Span: after is an interval, which counts from a change.
+	Span bool
 	// Former is the key that the row had before the change, whose timer is canceled; nil: it has the same.
 	Former []byte
 
@@ -136,6 +139,30 @@ func (m *Mapper) setTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
 	}
 	m.told(r.n, outcome)
 	return to.Timer(t)
+}
+
+// readTimer sets the timer of a row that was there already, a [cdc.Read]: an interval counts from when it was read, and a time that has passed is due since then.
+func (m *Mapper) readTimer(r *rulePlan, c *cdc.Change, sink Sink) error {
+	to, takes := sink.(TimerSink)
+	if !takes {
+		return nil
+	}
+	now, failed := m.waitOf(m.machine, r)
+	if failed != nil {
+		return m.park(r, r.n, c, sink, failed.reason(r, c.Relation))
+	}
+	if !now.is {
+		m.refused(r.n)
+		return nil
+	}
+	var known bool
+	if m.timerKey, known = m.collector.appendColumns(m.timerKey[:0], c.Relation, columnIndexes(c.Relation, r.bound.table.PrimaryKey), c.New); !known {
+		return m.park(r, r.n, c, sink, "the primary key was not sent, so that the row's timer is not known")
+	}
+	m.told(r.n, TimerSet)
+	return to.Timer(&TimerChange{
+		Position: c.Position, N: r.n, Rule: r.identity, rule: r.bound, Key: m.timerKey, Due: time.UnixMicro(now.due + micros2000).UTC(), Read: true, Span: r.timed.span != nil,
+	})
 }
 
 // decideTimer fills in what a change means for the timer of its row; false: nothing.

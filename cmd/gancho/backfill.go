@@ -69,7 +69,7 @@ func newBackfillCommand() *cobra.Command {
 		Use: "backfill", Short: "Send the rows that are there already through the rules",
 		Long: `Send the rows that are there already through the rules, as a job that the bridge which
 captures carries out and that survives its restarts. A rule that is on insert takes them,
-unless it has after or says backfill: never; the events have op: read, and are otherwise as if the row
+unless it says backfill: never; one with after sets their timers. The events have op: read, and are otherwise as if the row
 were inserted now.
 
 The rows are read in chunks, by primary key, and take their place among the live changes

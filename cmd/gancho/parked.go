@@ -17,7 +17,9 @@ import (
 func newParkedCommand() *cobra.Command {
 	var f sessionFlags
 	cmd := group("parked", "Manage parked changes", `A parked change is a row change of which no event could be made: a rule's expression
-failed on the row, or the rule did not fit its table. Its reason says what to fix. Parked
+failed on the row, or the rule did not fit its table. Its reason says what to fix. So is a
+timer (after) whose event could not be computed when it was due: a redrive makes it due
+again, and a change of its row moves or cancels it as any other. Parked
 changes wait in Redis until somebody redrives them, by rules that have been fixed and
 reloaded, or drops them.`)
 	f.register(cmd)
@@ -173,6 +175,9 @@ func (s *session) showParked(p *control.ParkedDetail) error {
 	row("event", orDash(p.Type))
 	row("rule", p.Rule)
 	row("change", s.said(p.Operation+" of "+p.Table))
+	if p.RowKey != "" {
+		row("key", p.RowKey)
+	}
 	row("committed", clock(p.Time))
 	row("reason", reasonText(speech(s.cmd), p.Reason))
 	row("redrive", s.said(redrivable(&p.ParkedChange)))

@@ -162,8 +162,8 @@ const (
 	maxLanes   = 1 << 16
 )
 
-// pageEntries is the most entries read at once, and windowPerRequest the least
-// events in memory for each request in flight.
+// pageEntries is the most entries read at once, of the side stream a part: Redis, which holds up the events of changes meanwhile, takes 10 microseconds
+// for each. windowPerRequest is the least events in memory for each request in flight.
 const (
 	pageEntries      = 256
 	windowPerRequest = 4
@@ -262,7 +262,7 @@ func (c *courier) read(ctx context.Context) {
 		rewinds := c.reading.rewinds
 		events, bytes := c.budgetLocked(f)
 		c.mu.Unlock()
-		page, end, err := c.owner.Read(ctx, f.side, after, min(pageEntries, events), bytes)
+		page, end, err := c.owner.Read(ctx, f.side, after, min(pageEntries/f.part, events), bytes)
 		c.mu.Lock()
 		c.reading.page = nil
 		if err != nil {

@@ -165,10 +165,7 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 func (s *section) outcome(exec *redis.Cmd) (refused, vanished []int, err error) {
 	replies, err := exec.Slice()
 	if err != nil {
-		if isReply(err) && refuses(err, "FENCED") {
-			err = ErrFenced
-		}
-		return nil, nil, unreachable(err)
+		return nil, nil, unreachable(fenced(err))
 	}
 	if len(replies) > len(s.destinations) {
 		s.chain.linked(replies[len(s.destinations)])

@@ -74,10 +74,15 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	return d, q.identify(ctx, id, &d.Message)
 }
 
-// ParkedCount returns how many changes are parked.
+// ParkedCount returns how many changes and timers are parked.
 func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.parked()).Result()
-	return n, annotate(err, "count parked changes")
+	if err != nil {
+		return 0, annotate(err, "count parked changes")
+	}
+	ids, _ := q.keys.failedKeys()
+	timers, err := q.client.ZCard(ctx, ids).Result()
+	return n + timers, annotate(err, "count parked timers")
 }
 
 // ParkedBytes returns about how much memory of Redis the parked changes take.

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ type PendingTimer struct {
 	ID   ID // of the change that set it: the webhook-id of its event
 	Rule string
 	Key  []byte
-	Due  time.Time
+	Due  time.Time // zero: its event could not be computed when it was due, and it is parked
 }
 
 // FiredTimer is one that is due, with its event.
@@ -28,12 +29,15 @@ type FiredTimer struct {
 	// Endpoints get the message; none: the timer is only removed.
 	Endpoints []string
 	Message   webhook.Message
+	// Failure has the timer be parked instead.
+	Failure *TimerFailure
 }
 
-// TimerCount is how many timers of a rule are pending, and when the first of them is due.
+// TimerCount is how many timers of a rule are pending, when the first of them is due (zero: none is pending), and how many are parked.
 type TimerCount struct {
 	Pending int64
 	Next    time.Time
+	Failed  int64
 }
 
 // headsOfTimers begins a script that goes through the timers of several rules in the order of the times: heads are the rules with
@@ -88,15 +92,25 @@ return out`)
 
 // fireTimersScript queues the events of timers and removes them, each unless it has another id by now. KEYS: behind the others, the side
 // streams. ARGV: behind the token, for each its rule, member and id, how many streams get it, their numbers, how many fields
-// and values the message has, and they. The first write is one that a full Redis refuses.
+// and values the message has, and they; or, of one that is parked, -1 and its failure. The first write is one that a full Redis refuses.
 var fireTimersScript = redis.NewScript(fencedTimers + `
 local i, fired = 2, 0
 while i <= #ARGV do
   local rule, member, id, streams = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local from = i + 5 + streams
-  local n = tonumber(ARGV[i + 4 + streams])
   local hash, field = place(rule, member)
-  if string.sub(redis.call('HGET', hash, field) or '', 1, 16) == id then
+  local is = string.sub(redis.call('HGET', hash, field) or '', 1, 16) == id
+  local from, n = i + 5 + streams, 0
+  if streams < 0 then
+    from = i + 5
+    if is then
+      redis.call('ZADD', sorted(rule), '+inf', member)
+      redis.call('ZADD', failed, 0, id)
+      redis.call('HSET', failures, id, ARGV[i + 4], '', id)
+    end
+  else
+    n = tonumber(ARGV[i + 4 + streams])
+  end
+  if is and streams >= 0 then
     for s = 1, streams do redis.call('XADD', KEYS[4 + ARGV[i + 3 + s]], '*', unpack(ARGV, from, from + n - 1)) end
     redis.call('ZREM', sorted(rule), member)
     redis.call('HDEL', hash, field)
@@ -145,10 +159,14 @@ func (q *Queue) DueTimers(ctx context.Context, at time.Time, which WhichTimers, 
 	return due, nil
 }
 
+// dueTime is when a timer with a score is due; zero: it is parked.
 func dueTime(score string) (time.Time, error) {
 	micros, err := strconv.ParseFloat(score, 64)
-	if err != nil {
+	switch {
+	case err != nil:
 		return time.Time{}, errEntry
+	case math.IsInf(micros, 0):
+		return time.Time{}, nil
 	}
 	return time.UnixMicro(int64(micros)).UTC(), nil
 }
@@ -169,16 +187,17 @@ func parseTimer(f []string) (PendingTimer, error) {
 	return t, err
 }
 
-// Timers returns the pending timers of rules, as far as they have been applied: also those whose rule is gone. Anybody may call it.
+// Timers counts the timers of rules, as far as they have been applied: also those whose rule is gone. Anybody may call it.
 func (q *Queue) Timers(ctx context.Context) (map[string]TimerCount, error) {
 	numbers, err := q.client.HGetAll(ctx, q.keys.timerRules()).Result()
 	if err != nil {
 		return nil, annotate(err, "count timers")
 	}
 	pipe := q.client.Pipeline()
-	pending, first := map[string]*redis.IntCmd{}, map[string]*redis.ZSliceCmd{}
+	all, failed, first := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string]*redis.ZSliceCmd{}
 	for rule, n := range numbers {
-		pending[rule], first[rule] = pipe.ZCard(ctx, q.keys.timersDue()+n), pipe.ZRangeWithScores(ctx, q.keys.timersDue()+n, 0, 0)
+		key := q.keys.timersDue() + n
+		all[rule], failed[rule], first[rule] = pipe.ZCard(ctx, key), pipe.ZCount(ctx, key, "+inf", "+inf"), pipe.ZRangeWithScores(ctx, key, 0, 0)
 	}
 	if len(numbers) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -187,9 +206,15 @@ func (q *Queue) Timers(ctx context.Context) (map[string]TimerCount, error) {
 	}
 	out := map[string]TimerCount{}
 	for rule := range numbers {
-		if heads := first[rule].Val(); len(heads) > 0 {
-			out[rule] = TimerCount{Pending: pending[rule].Val(), Next: time.UnixMicro(int64(heads[0].Score)).UTC()}
+		heads := first[rule].Val()
+		if len(heads) == 0 {
+			continue
 		}
+		count := TimerCount{Pending: all[rule].Val() - failed[rule].Val(), Failed: failed[rule].Val()}
+		if count.Pending > 0 && !math.IsInf(heads[0].Score, 0) {
+			count.Next = time.UnixMicro(int64(heads[0].Score)).UTC()
+		}
+		out[rule] = count
 	}
 	return out, nil
 }
@@ -239,7 +264,7 @@ func (q *Queue) registerAll(ctx context.Context, endpoints []string) error {
 	return err
 }
 
-// runFire runs the script for those of the endpoints.
+// runFire runs the script for those of the endpoints, in turns.
 func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTimer) error {
 	run, keys, err := q.timerKeys(ctx)
 	if err != nil {
@@ -248,10 +273,24 @@ func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTi
 	for _, e := range endpoints {
 		keys = append(keys, q.keys.side(e))
 	}
-	args := []any{q.Token()}
+	for turn := range slices.Chunk(fired, timersTurn) {
+		if err := fireTimersScript.Run(ctx, run, keys, fireArgs(q.Token(), endpoints, turn)...).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fireArgs are the arguments of fireTimersScript for those of the endpoints.
+func fireArgs(token uint64, endpoints []string, fired []FiredTimer) []any {
+	args := []any{token}
 	for i := range fired {
 		f := &fired[i]
 		args = append(args, f.Rule, member(f.Key), f.ID.Bytes())
+		if f.Failure != nil {
+			args = append(args, -1, f.failureText())
+			continue
+		}
 		var to []any
 		for _, e := range f.Endpoints {
 			if at := slices.Index(endpoints, e); at >= 0 {
@@ -265,7 +304,7 @@ func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTi
 		args = append(append(append(args, len(to)), to...), len(fields))
 		args = append(args, fields...)
 	}
-	return fireTimersScript.Run(ctx, run, keys, args...).Err()
+	return args
 }
 
 func firedMark(f *FiredTimer) string { return "timer " + f.ID.String() }
@@ -290,11 +329,8 @@ func (q *Queue) fireInSlots(ctx context.Context, endpoints []string, fired []Fir
 				}
 				args := append([]any{firedMark(f), jobAge.Milliseconds(), q.Token()}, sideFields(&f.Message, false)...)
 				err := fireInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e), q.keys.tokenOf(e)}, args...).Err()
-				if err != nil && isReply(err) && refuses(err, "FENCED") {
-					err = ErrFenced
-				}
 				if err != nil {
-					return unreachable(err)
+					return unreachable(fenced(err))
 				}
 			}
 			return nil

@@ -263,7 +263,8 @@ func (q *Queue) ForgetParked(ctx context.Context, s Subject, of func(subject str
 	err = q.eachParked(ctx, ParkedFilter{}, ID{}, false, func(p *ParkedChange) bool {
 		is, known := of(p.Subject)
 		switch {
-		case !s.names(p.Type):
+		case !s.names(p.Type) || p.identity != "": // timers are counted by CountKeyTimers
+
 		case is:
 			ids = append(ids, p.ID)
 		case !known:

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ParkedChange is a change that no event could be made of.
+// ParkedChange is a change that no event could be made of, or, with the operation "timer", a timer whose event could not be computed when it was due.
 type ParkedChange struct {
 	ID ID `json:"id"`
 	// WebhookID is what the event would have had; empty: the source's name is not known.
@@ -22,7 +22,9 @@ type ParkedChange struct {
 	Operation string `json:"operation"`
 	// Reason is why the last redrive, or else the capture, could make no event of it.
 	Reason string    `json:"reason"`
-	Time   time.Time `json:"time"` // the commit's
+	Time   time.Time `json:"time"` // the commit's; of a timer, when it was due
+	// RowKey is the primary key of a timer's row, columns joined by commas.
+	RowKey string `json:"row_key,omitempty"`
 	// Row is JSON: the columns that the rule names. Where there is a Change, it is in there.
 	Row []byte `json:"-"`
 	// Change is what a redrive needs, encrypted; nil: it was not kept, for the reason in Unkept.
@@ -31,7 +33,12 @@ type ParkedChange struct {
 	Unkept     string `json:"unkept,omitempty"`
 	// Subject stands for the tenant and the key that its event would have had; empty: not known.
 	Subject string `json:"-"`
+
+	identity string // of a timer's rule
 }
+
+// TimerRule is the rule of a timer that is parked, as [mapping.Timer] has it; empty: it is a change that is parked.
+func (p *ParkedChange) TimerRule() string { return p.identity }
 
 // size is what it takes in memory, in bytes.
 func (p *ParkedChange) size() int { return len(p.Row) + len(p.Change) }
@@ -112,6 +119,22 @@ func (q *Queue) LastParked(ctx context.Context) (ID, error) {
 	return id, annotate(err, "read the last parked change")
 }
 
+// LastParkedID returns the last id of what is parked, or was: of a change or a timer; zero: nothing was.
+func (q *Queue) LastParkedID(ctx context.Context) (ID, error) {
+	last, err := q.LastParked(ctx)
+	if err != nil {
+		return last, err
+	}
+	ids, _ := q.keys.failedKeys()
+	text, err := q.client.Do(ctx, "ZREVRANGEBYLEX", ids, "+", "-", "LIMIT", 0, 1).StringSlice()
+	if err == nil && len(text) > 0 {
+		if id := IDFromBytes([]byte(text[0])); id.Compare(last) > 0 {
+			last = id
+		}
+	}
+	return last, annotate(err, "read the last parked timer")
+}
+
 // CountParked returns how many parked changes the filter chooses. It reads them.
 func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) {
 	var n int64
@@ -139,20 +162,56 @@ func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, rows b
 			after = first.Before()
 		}
 	}
+	changes := parkedPages{after: after, read: func(after ID) ([]ParkedChange, error) { return q.readParked(ctx, after, last, rows) }}
+	timers := parkedPages{after: after, read: func(after ID) ([]ParkedChange, error) { return q.readFailed(ctx, after, last) }}
 	for {
-		page, err := q.readParked(ctx, after, last, rows)
-		if err != nil || len(page) == 0 {
+		p, err := changes.first()
+		if err != nil {
 			return err
 		}
-		for i := range page {
-			p := &page[i]
-			after = p.ID
-			if f.chooses(p) && !do(p) {
-				return nil
-			}
+		timer, err := timers.first()
+		if err != nil {
+			return err
+		}
+		of := &changes
+		if p == nil || timer != nil && timer.ID.Compare(p.ID) < 0 {
+			p, of = timer, &timers
+		}
+		if p == nil {
+			return nil
+		}
+		of.pass()
+		if f.chooses(p) && !do(p) {
+			return nil
 		}
 	}
 }
+
+// parkedPages goes through what is parked in one place, in the order of the ids.
+type parkedPages struct {
+	read  func(after ID) ([]ParkedChange, error)
+	after ID
+	page  []ParkedChange
+	end   bool
+}
+
+// first returns the next one; nil: there is none.
+func (p *parkedPages) first() (*ParkedChange, error) {
+	if len(p.page) == 0 && !p.end {
+		var err error
+		if p.page, err = p.read(p.after); err != nil {
+			return nil, err
+		}
+		p.end = len(p.page) == 0
+	}
+	if p.end {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &p.page[0], nil
+}
+
+// pass goes on to the one behind the first.
+func (p *parkedPages) pass() { p.after, p.page = p.page[0].ID, p.page[1:] }
 
 // readParked reads some of the parked changes after an id, up to the last (zero: up to all
 // of them); none: there are none.
@@ -208,14 +267,20 @@ func (q *Queue) parkedChange(ctx context.Context, e *redis.XMessage) (ParkedChan
 	if p.Time, err = parseMicros(field("c")); err != nil {
 		return p, err
 	}
-	source, err := q.sources.of(ctx, p.ID.Epoch())
+	p.WebhookID, err = q.parkedWebhookID(ctx, p.ID)
+	return p, err
+}
+
+// parkedWebhookID is the webhook-id of what is parked; empty: the name of its source is not known.
+func (q *Queue) parkedWebhookID(ctx context.Context, id ID) (string, error) {
+	source, err := q.sources.of(ctx, id.Epoch())
 	switch {
 	case err == nil:
-		p.WebhookID = p.ID.WebhookID(source)
+		return id.WebhookID(source), nil
 	case isWayError(err):
-		return p, unreachable(err)
+		return "", unreachable(err)
 	}
-	return p, nil
+	return "", nil
 }
 
 // Unparked is a parked change of which there is an event now, or none any more.
@@ -353,7 +418,7 @@ func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes [
 	return nil
 }
 
-// DropParked removes parked changes, and returns how many there were.
+// DropParked removes parked changes and timers, and returns how many there were.
 func (q *Queue) DropParked(ctx context.Context, ids []ID) (int64, error) {
 	var dropped int64
 	for part := range slices.Chunk(ids, parkedPage) {
@@ -367,7 +432,8 @@ func (q *Queue) DropParked(ctx context.Context, ids []ID) (int64, error) {
 		}
 		dropped += n
 	}
-	return dropped, nil
+	n, err := q.dropTimers(ctx, ids)
+	return dropped + n, annotate(err, "drop parked timers")
 }
 
 // stillParkedScript keeps a new reason of a change that is parked. KEYS: the parked

@@ -341,6 +341,14 @@ func refuses(err error, word string) bool {
 	return strings.HasPrefix(text, word) || strings.Contains(text, "-"+word) || strings.Contains(text, ": "+word) || strings.HasPrefix(text, "ERR "+word)
 }
 
+// fenced is ErrFenced where a script has refused an older token, and else the error.
+func fenced(err error) error {
+	if err != nil && isReply(err) && refuses(err, "FENCED") {
+		return ErrFenced
+	}
+	return err
+}
+
 // unreachable marks errors of the way to a server, or of one not ready, as
 // ErrUnreachable, and the refusal of one that is full as ErrFull.
 func unreachable(err error) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -38,6 +37,10 @@ func (b *Batch) Timer(t *mapping.TimerChange) error {
 		rec.data = b.put([]byte("a"))
 	case t.Pending:
 		rec.data = b.put([]byte("p"))
+	case t.Read && t.Span:
+		rec.data = b.put([]byte("n"))
+	case t.Read:
+		rec.data = b.put([]byte("t"))
 	}
 	m := member(t.Key)
 	rec.key = b.put(m)
@@ -75,7 +78,7 @@ func member(key []byte) []byte {
 }
 
 // timerCommand appends an entry: the rule, the member, when it is due (empty: never), the id in 16 bytes, the former member, what
-// is done (a: the rule has none any more, p: only one that is pending is moved), and the key where the member is a digest.
+// is done (a: the rule has none any more, p: only one that is pending is moved, n: one is set where there is none, t: or another time), and the key where the member is a digest.
 func timerCommand(key string, exists bool, b *Batch, rec *record) redis.Cmder {
 	args := []any{"XADD", key}
 	if exists {
@@ -86,12 +89,17 @@ func timerCommand(key string, exists bool, b *Batch, rec *record) redis.Cmder {
 	return redis.NewCmd(context.Background(), args...)
 }
 
-// timersPage is how many entries, or timers, one script takes.
-const timersPage = 500
+// timersPage is how many timers DueTimers returns at most, and timersTurn how many entries or timers a script that writes takes: Redis answers
+// nobody else meanwhile, for some 10 microseconds each, and events of changes are to be a millisecond on their way.
+const (
+	timersPage = 64
+	timersTurn = 24
+)
 
 // timerBuckets begins the scripts of timers. Rules have numbers of their own here, short ones. A rule's sorted set, and the hash
 // that a member is in, are on the slot of the keys that their names begin with: of a million timers some 60 are in each hash,
 // fewer than a listpack holds. KEYS: the token, the numbers of rules, the beginnings of the names of the sorted sets and of the hashes.
+// Of timers that have failed see failedtimers.go.
 const timerBuckets = `
 local numbers = {}
 local function number(rule)
@@ -99,6 +107,10 @@ local function number(rule)
   return numbers[rule]
 end
 local function sorted(rule) return KEYS[3] .. (number(rule) or '') end
+local failed, failures = KEYS[3] .. 'failed', KEYS[3] .. 'failures'
+local function heal(id)
+  if redis.call('ZREM', failed, id) == 1 then redis.call('HDEL', failures, id) end
+end
 local function place(rule, member)
   local field = (number(rule) or '') .. ':' .. member
   return KEYS[4] .. string.format('%x', math.floor(tonumber(string.sub(redis.sha1hex(field), 1, 4), 16) / 4)), field
@@ -117,12 +129,27 @@ var applyTimersScript = redis.NewScript(fencedTimers + `
 redis.call('XDEL', KEYS[5], '0-1')
 local most = tonumber(ARGV[2])
 local page, ids, left = redis.call('XRANGE', KEYS[5], '-', '+', 'COUNT', most), {}, false
+local some = redis.call('ZCARD', failed) > 0
+local function wanted(how, rule, member, due, had)
+  local is = number(rule) and redis.call('HEXISTS', place(rule, member)) == 1
+  if how == 'p' then return had or is end
+  if how == 'n' then return not is end
+  return how ~= 't' or not is or tonumber(redis.call('ZSCORE', sorted(rule), member)) ~= tonumber(due)
+end
+local function healed(hash, field)
+  local was = some and redis.call('HGET', hash, field)
+  if was then heal(string.sub(was, 1, 16)) end
+end
 for i, entry in ipairs(page) do
   local f = entry[2]
   local rule, member, due, id, former, how, key = f[2], f[4], f[6], f[8], f[10], f[12], f[14]
   if how == 'a' then
     local all = number(rule) and redis.call('ZRANGE', sorted(rule), 0, most - 1) or {}
-    for _, m in ipairs(all) do redis.call('HDEL', place(rule, m)) end
+    for _, m in ipairs(all) do
+      local hash, field = place(rule, m)
+      healed(hash, field)
+      redis.call('HDEL', hash, field)
+    end
     if #all > 0 then redis.call('ZREM', sorted(rule), unpack(all)) end
     left = #all == most
     if left then break end
@@ -134,18 +161,22 @@ for i, entry in ipairs(page) do
       had = was and true
       if was and string.sub(was, 1, 8) ~= string.sub(id, 1, 8) then
         redis.call('ZREM', sorted(rule), former)
+        healed(hash, field)
         redis.call('HDEL', hash, field)
       end
     end
     if due == '' then
       if number(rule) then
+        local hash, field = place(rule, member)
         redis.call('ZREM', sorted(rule), member)
-        redis.call('HDEL', place(rule, member))
+        healed(hash, field)
+        redis.call('HDEL', hash, field)
       end
-    elseif how ~= 'p' or had or number(rule) and redis.call('HEXISTS', place(rule, member)) == 1 then
+    elseif wanted(how, rule, member, due, had) then
       if not number(rule) then redis.call('HSET', KEYS[2], rule, redis.call('HLEN', KEYS[2])) end
       redis.call('ZADD', sorted(rule), due, member)
       local hash, field = place(rule, member)
+      healed(hash, field)
       redis.call('HSET', hash, field, id .. key)
     end
   end
@@ -169,10 +200,7 @@ func timersError(err error, what string) error {
 	if err != nil && isReply(err) && errors.Is(err, redis.Nil) {
 		err = nil
 	}
-	if err != nil && strings.HasPrefix(err.Error(), "FENCED") {
-		err = ErrFenced
-	}
-	return annotate(err, "%s", what)
+	return annotate(fenced(err), "%s", what)
 }
 
 // ApplyTimers applies all that was appended for timers. Only who captures may call it: its errors are ErrFenced,
@@ -181,7 +209,7 @@ func (q *Queue) ApplyTimers(ctx context.Context) error {
 	run, keys, err := q.timerKeys(ctx)
 	keys = append(keys, q.keys.timers())
 	for more := 1; err == nil && more > 0; {
-		more, err = applyTimersScript.Run(ctx, run, keys, q.Token(), timersPage).Int()
+		more, err = applyTimersScript.Run(ctx, run, keys, q.Token(), timersTurn).Int()
 	}
 	return timersError(err, "set timers")
 }

@@ -258,7 +258,7 @@ func (b *backfill) open(ctx context.Context) error {
 // load finds the tables of the job by the rules as they are now.
 func (b *backfill) load() (err error) {
 	b.rules = b.capture.bound.Load()
-	b.tables, err = readTables(b.rules, &b.job.Filter)
+	b.tables, err = readTables(b.rules, &b.job.Filter, setsTimers(b.job.Endpoint, &b.job.Filter))
 	b.pace.events = nil
 	for i := range b.tables {
 		b.pace.events = append(b.pace.events, b.tables[i].Events...)

@@ -19,7 +19,7 @@ type RowSink interface {
 // MapRows gives the sink what a backfill would send, and changes nothing. It returns how many rows were read, and of
 // which events they may be.
 func MapRows(ctx context.Context, o cdc.Options, rules *mapping.Ruleset, lookup *mapping.Source, f *state.Filter, sink RowSink) (read int64, events []string, err error) {
-	tables, err := readTables(rules, f)
+	tables, err := readTables(rules, f, false)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -31,14 +31,14 @@ func badChoice(part, hint, format string, args ...any) error {
 	return &control.InvalidError{Problems: []control.Problem{{Pointer: "/filter/" + part, Message: fmt.Sprintf(format, args...), Hint: hint}}}
 }
 
-// readTables are the tables whose rows the filter chooses.
-func readTables(rules *mapping.Ruleset, f *state.Filter) ([]mapping.ReadTable, error) {
-	tables, err := rules.Reads(func(event string) bool { return queue.Chooses(f.Events, event) })
+// readTables are the tables whose rows the filter chooses; timers: also those of rules with after.
+func readTables(rules *mapping.Ruleset, f *state.Filter, timers bool) ([]mapping.ReadTable, error) {
+	tables, err := rules.Reads(func(event string) bool { return queue.Chooses(f.Events, event) }, timers)
 	if err != nil {
 		return nil, err
 	}
 	if len(tables) == 0 {
-		return nil, badChoice("events", "see gancho events; a rule takes rows that are there already if it is on insert, has no after and does not say backfill: never", "no rule that makes these events takes rows that are there already")
+		return nil, badChoice("events", "see gancho events; a rule takes rows that are there already if it is on insert and does not say backfill: never; one with after only sets timers, for all endpoints and tenants", "no rule that makes these events takes rows that are there already")
 	}
 	if f.Table != "" {
 		var names []cdc.Name
@@ -73,11 +73,14 @@ func readTables(rules *mapping.Ruleset, f *state.Filter) ([]mapping.ReadTable, e
 	return tables, nil
 }
 
+// setsTimers reports whether a backfill to an endpoint (empty: to all) sets timers: their events go to all endpoints and tenants.
+func setsTimers(endpoint string, f *state.Filter) bool { return endpoint == "" && f.Tenant == nil }
+
 // PlanBackfill says what a backfill would read and, with show, what some rows would lead to, their
 // values masked. It changes nothing. The connection is one of cdc.Connect's.
 func PlanBackfill(ctx context.Context, o cdc.Options, conn *pgx.Conn, rules *mapping.Ruleset, lookup *mapping.Source, f *state.Filter, show bool) (control.BackfillPlan, error) {
 	var plan control.BackfillPlan
-	tables, err := readTables(rules, f)
+	tables, err := readTables(rules, f, setsTimers(f.Endpoint, f))
 	if err != nil {
 		return plan, err
 	}

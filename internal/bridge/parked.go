@@ -84,7 +84,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if p.some {
 			at = p.before
 		}
-		sent := int64(len(r.done)) - r.silent
+		sent := int64(len(r.done)) - r.silent + r.redue
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
 			return struct{}{}, j.store.AdvanceParked(ctx, job, at, filter.Last, p.seen, sent, r.silent, r.kept)
 		})
@@ -153,7 +153,7 @@ func (j *jobs) choiceOf(ctx context.Context, job *state.Job, turn time.Time) (fi
 		return filter, after, seen, err
 	}
 	err = j.untilTaken(ctx, job, turn, func() (err error) {
-		filter.Last, err = j.queue.LastParked(ctx)
+		filter.Last, err = j.queue.LastParkedID(ctx)
 		return err
 	})
 	return filter, after, seen, err
@@ -167,7 +167,10 @@ type redrive struct {
 	// done are to be removed; silent of them have no event any more.
 	done     []queue.Unparked
 	unparked bool // they were, instead
-	silent   int64
+	// timers are to be made due again; redue is how many were.
+	timers []queue.ID
+	redue  int64
+	silent int64
 	// kept is how many stay, reasons are why, where that may be another reason than before.
 	kept    int64
 	reasons map[queue.ID]string
@@ -189,8 +192,19 @@ func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedCh
 			return err
 		}
 	}
-	done := 0
 	err := r.untilTaken(ctx, r.job, r.turn, func() error {
+		n, err := r.queue.RedriveTimers(ctx, r.timers)
+		r.redue += n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if r.redue > 0 {
+		signal(r.capture.stage.timers)
+	}
+	done := 0
+	err = r.untilTaken(ctx, r.job, r.turn, func() error {
 		n, err := r.queue.Unpark(ctx, r.done[done:])
 		done += n
 		return err
@@ -203,8 +217,11 @@ func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedCh
 // advancePart writes down what a page that ended too early has sent: nobody finds those changes
 // again. The job continues where the page begins, and counts there what it keeps.
 func (r *redrive) advancePart(ctx context.Context, after, last queue.ID) error {
-	if !r.unparked || len(r.done) == 0 {
+	if r.redue == 0 && (!r.unparked || len(r.done) == 0) {
 		return nil
+	}
+	if !r.unparked {
+		r.done = nil
 	}
 	silent := int64(0)
 	for i := range r.done {
@@ -218,7 +235,7 @@ func (r *redrive) advancePart(ctx context.Context, after, last queue.ID) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Max)
 	defer cancel()
-	sent := int64(len(r.done)) - silent
+	sent := int64(len(r.done)) - silent + r.redue
 	_, err := tryState(ctx, r.bridge, func() (struct{}, error) {
 		return struct{}{}, r.store.AdvanceParked(ctx, r.job, at, last, r.seen, sent, silent, 0)
 	})
@@ -323,6 +340,14 @@ func (p *postponed) untilRoom(ctx context.Context) error {
 func (r *redrive) mapAgain(ctx context.Context, p *queue.ParkedChange) error {
 	if !p.Redrivable {
 		r.keep(p)
+		return nil
+	}
+	if rule := p.TimerRule(); rule != "" {
+		if _, known := r.capture.bound.Load().TimerRule(rule); !known {
+			r.keep(p) // it would be dropped; it can still be put back
+			return nil
+		}
+		r.timers = append(r.timers, p.ID)
 		return nil
 	}
 	row, err := r.State.Keyring.OpenParked(p)

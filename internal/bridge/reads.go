@@ -377,6 +377,14 @@ func (s readSink) Event(e *mapping.Event) error {
 	})
 }
 
+// Timer implements mapping.TimerSink. An event of time goes to all endpoints and tenants, so that a backfill for one of them sets no timer.
+func (s readSink) Timer(t *mapping.TimerChange) error {
+	if s.h.Endpoint != "" || s.h.Tenant != nil { // as setsTimers has it
+		return nil
+	}
+	return s.within(func() error { return s.open.Timer(t) })
+}
+
 func (s readSink) Park(p *mapping.Parked) error { return waitingSink{s.stage}.Park(p) }
 
 var (

@@ -13,6 +13,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/mapping"
 )
 
@@ -23,6 +24,10 @@ const (
 	stuckPatience = 40 * time.Second
 	// stuckSoon is the least time between two attempts.
 	stuckSoon = time.Second
+	// timersRest is how many times as long as a page has taken is waited until the next one, at most timersRestMost: many timers that fall due together
+	// take a part of the source, of Redis and of this machine that leaves events of changes theirs.
+	timersRest     = 3
+	timersRestMost = 50 * time.Millisecond
 	// firedBytes is how large the events are, about, that are queued at once: Redis does nothing else meanwhile.
 	firedBytes = 4 << 20
 )
@@ -72,6 +77,7 @@ func (l *timerLane) fireUpTo(ctx context.Context, mark cdc.Mark, which queue.Whi
 		if err := l.room(ctx); err != nil {
 			return err
 		}
+		begun := time.Now()
 		switch err := l.fire(ctx, mark, due); {
 		case len(due) > 1 && (errors.Is(err, errManyBytes) || errors.Is(err, mapping.ErrTooMuch) || l.alone != "" && errors.Is(err, errSlowRows)):
 			l.page = len(due) / 2
@@ -82,6 +88,9 @@ func (l *timerLane) fireUpTo(ctx context.Context, mark cdc.Mark, which queue.Whi
 			return err
 		default:
 			l.page = min(2*l.page, timersPage)
+			if err := retry.Wait(ctx, min(timersRest*time.Since(begun), timersRestMost)); err != nil {
+				return err
+			}
 		}
 		if l.alone == "" {
 			which.But = l.stuckRules()
@@ -104,7 +113,7 @@ func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.Pending
 	endpoints := l.endpointsNow()
 	round := &firing{
 		timerLane: l, mark: mark, endpoints: endpoints, router: queue.NewRouter(endpoints),
-		fired: make([]queue.FiredTimer, len(due)), failed: map[*queue.FiredTimer]bool{},
+		fired: make([]queue.FiredTimer, len(due)),
 	}
 	fired, outcomes := round.fired, map[*queue.FiredTimer]string{}
 	wanted := map[string][]mapping.Timer{}
@@ -141,7 +150,7 @@ func (l *timerLane) fire(ctx context.Context, mark cdc.Mark, due []queue.Pending
 	if err := l.queue.FireTimers(ctx, fired); err != nil {
 		return err
 	}
-	l.tell(fired, outcomes, round.failed)
+	l.tell(fired, outcomes)
 	for i := range fired {
 		if f := &fired[i]; f.Message.Type != "" && len(f.Endpoints) > 0 {
 			l.traces.made(&f.Message)
@@ -171,8 +180,8 @@ func (l *timerLane) use(rules *mapping.Ruleset) {
 	}
 }
 
-// tell counts what became of timers, and logs those that were dropped.
-func (l *timerLane) tell(fired []queue.FiredTimer, outcomes map[*queue.FiredTimer]string, failed map[*queue.FiredTimer]bool) {
+// tell counts what became of timers, and logs those that were dropped or parked.
+func (l *timerLane) tell(fired []queue.FiredTimer, outcomes map[*queue.FiredTimer]string) {
 	dropped := map[string]int{}
 	for i := range fired {
 		f := &fired[i]
@@ -180,8 +189,9 @@ func (l *timerLane) tell(fired []queue.FiredTimer, outcomes map[*queue.FiredTime
 		switch {
 		case outcome != "":
 			dropped[outcome]++
-		case failed[f]:
+		case f.Failure != nil:
 			outcome = timerFailed
+			l.tellParked(f)
 		case f.Message.Type != "":
 			outcome = timerFired
 		default:
@@ -207,8 +217,7 @@ type firing struct {
 	// endpoints are those of the router.
 	endpoints []endpoint.Endpoint
 	// fired are the timers, which the mapper knows by their places here: positions repeat in other epochs.
-	fired  []queue.FiredTimer
-	failed map[*queue.FiredTimer]bool
+	fired []queue.FiredTimer
 }
 
 func (f *firing) Event(e *mapping.Event) error {
@@ -250,12 +259,18 @@ func (f *firing) sequence(fired []queue.FiredTimer) error {
 	return nil
 }
 
-// Park implements mapping.Sink: there is no change that could be kept, so that the timer is dropped, and that is told.
+// Park implements mapping.Sink: the timer is parked in the place of its event.
 func (f *firing) Park(p *mapping.Parked) error {
-	f.failed[&f.fired[p.N]] = true
-	f.Log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).Uint64("ordinal", p.Ordinal).
-		Str("reason", p.Reason).Msg("the event of a timer cannot be computed; it is not sent")
+	f.fired[p.N].Failure = &queue.TimerFailure{Event: p.Type, Place: p.Rule, Table: p.Table, Reason: p.Reason, At: f.mark.At}
 	return nil
+}
+
+// tellParked counts and logs a timer that was parked.
+func (l *timerLane) tellParked(f *queue.FiredTimer) {
+	l.metrics.parked.WithLabelValues(f.Failure.Event).Inc()
+	at := f.ID.Position()
+	l.Log.Error().Str("rule", f.Failure.Place).Str("event", f.Failure.Event).Str("table", f.Failure.Table).Stringer("lsn", at.Commit).Uint64("ordinal", at.Ordinal).
+		Str("reason", f.Failure.Reason).Msg("the event of a timer cannot be computed; the timer is parked")
 }
 
 // stuckTimersError is why the timers of a rule cannot be fired.

@@ -37,8 +37,8 @@ const (
 	askFirst   = 25 * time.Millisecond
 	askMost    = time.Second
 	nudgeAfter = 2 * time.Second
-	// timersPage is how many timers are fired at once at most.
-	timersPage = 500
+	// timersPage is how many timers are fired at once at most: while they are, events of changes are on their way, too.
+	timersPage = 64
 )
 
 // timers fires timers.
@@ -150,7 +150,7 @@ func (t *timers) turn(ctx context.Context, lane *timerLane) (time.Duration, erro
 	t.count(pending)
 	var next time.Time
 	for rule, of := range pending {
-		if !slices.Contains(stuck, rule) && (next.IsZero() || of.Next.Before(next)) {
+		if !of.Next.IsZero() && !slices.Contains(stuck, rule) && (next.IsZero() || of.Next.Before(next)) {
 			next = of.Next
 		}
 	}
@@ -182,7 +182,7 @@ func (t *timers) count(pending map[string]queue.TimerCount) {
 	for rule, of := range pending {
 		known, is := rules.TimerRule(rule)
 		counts[known.Event] += of.Pending
-		if is {
+		if is || of.Pending == 0 {
 			continue
 		}
 		if gone[rule] = true; !t.gone[rule] {

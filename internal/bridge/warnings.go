@@ -25,7 +25,8 @@ const (
 
 // warned is what people were told of. It belongs to watchTrouble.
 type warned struct {
-	parked   queue.ID // the last change
+	parked   queue.ID  // the last change
+	failed   time.Time // when the last timer was parked
 	parkedAt time.Time
 	backlogs map[string]bool
 }
@@ -52,15 +53,21 @@ func (b *bridge) watchTrouble(ctx context.Context) error {
 // says so again, as the same event.
 func (b *bridge) warnOfParked(ctx context.Context, w *warned) {
 	last, err := b.queue.LastParked(ctx)
-	if err != nil || last.Compare(w.parked) <= 0 || time.Since(w.parkedAt) < parkedAgain {
+	timer, failed, also := b.queue.NewestFailedTimer(ctx)
+	newTimer := failed.After(w.failed)
+	if err != nil || also != nil || last.Compare(w.parked) <= 0 && !newTimer || time.Since(w.parkedAt) < parkedAgain {
 		return // that Redis is unreachable, others log
+	}
+	of, as := last, last.String()
+	if newTimer {
+		of, as = timer, timer.String()+" "+failed.Format(time.RFC3339Nano)
 	}
 	n, err := b.queue.ParkedCount(ctx)
 	if err != nil {
 		return
 	}
 	if n > 0 {
-		sample, err := b.queue.Parked(ctx, queue.ParkedFilter{IDs: []queue.ID{last}}, queue.ID{}, 1)
+		sample, err := b.queue.Parked(ctx, queue.ParkedFilter{IDs: []queue.ID{of}}, queue.ID{}, 1)
 		if err != nil {
 			return
 		}
@@ -71,17 +78,20 @@ func (b *bridge) warnOfParked(ctx context.Context, w *warned) {
 			Table    string `json:"table,omitempty"`
 			Reason   string `json:"reason,omitempty"`
 			Link     string `json:"link,omitempty"`
-		}{Count: n, Position: last.String(), Link: b.link("pending")}
+		}{Count: n, Position: of.String(), Link: b.link("pending")}
 		for _, p := range sample {
 			data.Rule, data.Table, data.Reason = p.Rule, p.Table, p.Reason
 		}
-		if err := b.announce(ctx, eventParked, "parked", nil, last.String(), data); err != nil {
+		if err := b.announce(ctx, eventParked, "parked", nil, as, data); err != nil {
 			b.Log.Warn().Err(err).Msg("event about parked changes could not be queued; trying again")
 			return
 		}
 		w.parkedAt = time.Now()
 	}
 	w.parked = last
+	if newTimer {
+		w.failed = failed
+	}
 }
 
 // warnOfBacklogs announces, once each, endpoints whose oldest event waits for long though they

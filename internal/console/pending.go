@@ -301,6 +301,9 @@ func (v *visit) showParked() (reply, error) {
 	p.Facts = append(p.Facts, rule)
 	p.add(v.text("pending.event"), d.Type)
 	p.add(v.text("pending.table"), strings.Join([]string{d.Table, d.Operation}, " · "))
+	if d.RowKey != "" {
+		p.add(v.text("pending.key"), d.RowKey)
+	}
 	p.add(v.text("pending.committed"), v.language.Time(d.Time, v.Zone))
 	p.because(v.text("pending.reason"), d.Reason)
 	p.because(v.text("pending.unkept"), d.Unkept)

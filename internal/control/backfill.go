@@ -82,7 +82,9 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 	if err := s.checkJobRoom(&r, s.usage(ctx), to); err != nil {
 		return BackfillView{}, err
 	}
-	plan, err := s.Backfill(ctx, f, r.DryRun)
+	planned := f
+	planned.Endpoint = r.Endpoint
+	plan, err := s.Backfill(ctx, planned, r.DryRun)
 	if err != nil {
 		return BackfillView{}, err
 	}

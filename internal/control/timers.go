@@ -16,7 +16,8 @@ type TimerView struct {
 	Event   string    `json:"event"`
 	Table   string    `json:"table"`
 	Pending int64     `json:"pending"`
-	Next    time.Time `json:"next"` // when the first of them is due; what is before now is late
+	Next    time.Time `json:"next,omitzero"` // when the first of them is due; what is before now is late
+	Failed  int64     `json:"failed"`        // whose events could not be computed when they were due: they are among the parked changes
 }
 
 // timers are the rules that have pending timers, by event and table.
@@ -35,7 +36,7 @@ func (s *Service) timers(ctx context.Context) ([]TimerView, error) {
 		if i := strings.LastIndexByte(table, ' '); i >= 0 {
 			table, number = table[:i], table[i+1:]
 		}
-		out = append(out, TimerView{Rule: s.timerPlace(event, table, number), Event: event, Table: table, Pending: of.Pending, Next: of.Next})
+		out = append(out, TimerView{Rule: s.timerPlace(event, table, number), Event: event, Table: table, Pending: of.Pending, Next: of.Next, Failed: of.Failed})
 	}
 	slices.SortFunc(out, func(a, b TimerView) int {
 		return strings.Compare(a.Event+" "+a.Table+" "+a.Rule, b.Event+" "+b.Table+" "+b.Rule)
