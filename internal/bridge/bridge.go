@@ -50,8 +50,11 @@ type StateOptions struct {
 
 // Options are everything the bridge needs to know.
 type Options struct {
-	Source            cdc.Options
-	LookupDSN         string         // of what rules look up
+	Source    cdc.Options
+	LookupDSN string // of what rules look up
+	// Sources are the databases that are read instead of Source, of which the DSN, the slot
+	// and LookupDSN then do not matter; nil: there is one source, as Source says.
+	Sources           *Sources
 	TransactionMemory int64          // bytes of one transaction that wait in memory for its commit
 	Location          *time.Location // of the source's timestamps without time zone
 	AcceptSource      bool           // start a new epoch when the source is another one

@@ -74,6 +74,8 @@ type Options struct {
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
 	Slot func(ctx context.Context) (cdc.Slot, error)
+	// Sources returns the databases that this process reads; nil: it reads one.
+	Sources func(ctx context.Context) ([]Source, error)
 	// SourceSlot is its name, by which the state knows the source.
 	SourceSlot string
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.
