@@ -61,7 +61,7 @@ func (r *router) match(eventType string, tenant []byte) []int {
 	}
 	var list []int
 	for _, i := range known.candidates {
-		if t := r.endpoints[i].Tenants; len(t) == 0 || slices.Contains(t, string(tenant)) {
+		if TakesTenant(r.endpoints[i].Tenants, string(tenant)) {
 			list = append(list, i)
 		}
 	}
@@ -85,6 +85,31 @@ func (r *router) route(eventType string) *route {
 	r.types[eventType] = known
 	r.size++
 	return known
+}
+
+// tenantsOfSource ends the patterns of an endpoint's tenants: before it is one of sources' names, as of events' in Chooses.
+const tenantsOfSource = "/*"
+
+// TakesTenant reports whether an endpoint that is limited to tenants, if there are some, gets events of the tenant. One
+// of the tenants that ends in /* stands for all of the sources that the pattern before it covers, and for their
+// events without a tenant, whose tenant is the source; every other one is compared as text.
+func TakesTenant(tenants []string, tenant string) bool {
+	return len(tenants) == 0 || slices.ContainsFunc(tenants, func(t string) bool {
+		sources, pattern := strings.CutSuffix(t, tenantsOfSource)
+		if t == tenant || !pattern {
+			return t == tenant
+		}
+		source, _, _ := strings.Cut(tenant, "/")
+		return tenant != "" && glob(sources, source)
+	})
+}
+
+// TakesSource reports whether an endpoint that is limited to tenants, if there are some, may get events of a source.
+func TakesSource(tenants []string, source string) bool {
+	return len(tenants) == 0 || slices.ContainsFunc(tenants, func(t string) bool {
+		of, _, _ := strings.Cut(t, "/")
+		return of == source || strings.HasSuffix(t, tenantsOfSource) && glob(strings.TrimSuffix(t, tenantsOfSource), source)
+	})
 }
 
 // Why an endpoint does not get an event.
@@ -139,7 +164,7 @@ func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...stri
 
 // within reports whether there are some, and all are among the others.
 func within(some, all []string) bool {
-	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !TakesTenant(all, s) })
 }
 
 // Chooses reports whether one of the patterns covers the event's name, or there are none.

@@ -44,6 +44,36 @@ func TestRouter(t *testing.T) {
 	}
 }
 
+func TestTenantsOfSources(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		of, tenant string
+		want       bool
+	}{
+		{"loja_1/7", "loja_1/7", true}, {"loja_1/7", "loja_1/70", false}, {"loja_1/7", "loja_2/7", false}, {"loja_1", "loja_1", true}, {"loja_1", "loja_1/7", false},
+		{"loja_1/*", "loja_1/7", true}, {"loja_1/*", "loja_1", true}, {"loja_1/*", "loja_10/7", false}, {"loja_1/*", "", false}, {"loja_1/*", "loja_1/7/8", true},
+		{"loja_*/*", "loja_1/7", true}, {"loja_*/*", "loja_2", true}, {"loja_*/*", "clinica_1/7", false}, {"*/*", "x", true}, {"*/*", "", false}, {"*", "x", false}, {"lo*a", "loja", false},
+	} {
+		if got := queue.TakesTenant([]string{c.of}, c.tenant); got != c.want {
+			t.Errorf("tenants %q take %q: %v, want %v", c.of, c.tenant, got, c.want)
+		}
+		source, _, _ := strings.Cut(c.tenant, "/")
+		if c.want && !queue.TakesSource([]string{c.of}, source) && source != "" {
+			t.Errorf("tenants %q take %q and not its source", c.of, c.tenant)
+		}
+	}
+	if !queue.TakesTenant(nil, "") || !queue.TakesSource(nil, "loja_1") || queue.TakesSource([]string{"loja_1/7", "loja_2/*"}, "loja_3") {
+		t.Error("an endpoint for all takes some only, or one for some all")
+	}
+	router := queue.NewRouter([]endpoint.Endpoint{{Name: "all"}, {Name: "lojas", Tenants: []string{"loja_*/*"}}, {Name: "one", Tenants: []string{"loja_1/7"}}})
+	if diff := cmp.Diff([]int{0, 1, 2}, router.Match("x", []byte("loja_1/7"))); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]int{0, 1}, router.Match("x", []byte("loja_2"))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
