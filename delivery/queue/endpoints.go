@@ -153,6 +153,11 @@ func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
 		}
 		q.scanned.Store(true)
 	}
+	return q.Registered(ctx)
+}
+
+// Registered is EndpointNames of a queue that no older version has used: it costs one command.
+func (q *Queue) Registered(ctx context.Context) ([]string, error) {
 	names, err := q.client.SMembers(ctx, q.keys.endpoints()).Result()
 	slices.Sort(names)
 	return names, annotate(err, "list endpoints in redis")

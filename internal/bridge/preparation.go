@@ -20,7 +20,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if err != nil {
 		return nil, b.refusalOf(ctx, err)
 	}
-	rules, source, err := c.prepare(ctx, b.definitions.Rules)
+	rules, source, err := c.prepare(ctx, b.definitionsNow().Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	options = append(options, mapping.WithObserver(watching))
 	c.mapper = mapping.NewMapper(rules, nil, options...)
-	c.publications, c.from = source.Publications, source.ConfirmedFlush
+	c.publications, c.from, c.target = source.Publications, source.ConfirmedFlush, source.Current
 	c.tables, c.reads = newTables(b.Log), newReads(c)
 	c.watch(rules)
 	return c, nil
@@ -132,6 +132,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if f.ID != mapping.FindingScheduleCost {
 			c.warn(f)
 		}
+	}
+	if c.member != nil {
+		bound.Of(c.member.Name)
 	}
 	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer c.checked.Close(ctx)

@@ -62,8 +62,11 @@ func (b *bridge) define(ctx context.Context, d *Definitions) error {
 		}
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.definitions = d
+	b.mu.Unlock()
+	if b.fleet != nil {
+		b.fleet.redefine()
+	}
 	return nil
 }
 
