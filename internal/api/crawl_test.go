@@ -38,7 +38,7 @@ var (
 
 // operatorOnly reports whether nothing at a path is a tenant's.
 func operatorOnly(path string) bool {
-	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps" || path == "/proof" || path == "/doctor" || path == "/rules" || path == "/simulations" || path == "/changes" || path == "/test-case"
+	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps" || path == "/sources" || path == "/proof" || path == "/doctor" || path == "/rules" || path == "/simulations" || path == "/changes" || path == "/test-case"
 }
 
 // crawl makes every request that the description has, with each value of each

@@ -62,6 +62,8 @@ type capture struct {
 	lagMu sync.Mutex
 	lag   lagClock
 
+	// prepared is the source as it was prepared.
+	prepared *cdc.Source
 	// target is where the WAL ended when the source was prepared.
 	target cdc.LSN
 	// left is called when nothing is read any more and what was read may not be durable yet; nil: nobody asks.

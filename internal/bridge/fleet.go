@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
@@ -57,6 +58,7 @@ type fleet struct {
 	members map[string]*member // by their names
 	servers map[string]*server // by their addresses
 	placed  int                // places that are taken
+	version int                // of the rules
 }
 
 func newFleet(b *bridge, captures bool) *fleet {
@@ -74,6 +76,13 @@ func newFleet(b *bridge, captures bool) *fleet {
 // run reads and delivers the sources until the context ends.
 func (f *fleet) run(ctx context.Context) error {
 	defer f.close()
+	// What of the house's is a source's, too, has no source there.
+	house := prometheus.WrapRegistererWith(prometheus.Labels{"source": ""}, f.metrics.registry)
+	if err := errors.Join(f.metrics.registry.Register(f), house.Register(f.metrics.recordsWaiting)); err != nil {
+		return fmt.Errorf("register the metrics of the sources: %w", err)
+	}
+	defer f.metrics.registry.Unregister(f)
+	defer house.Unregister(f.metrics.recordsWaiting)
 	if _, err := waitFor(ctx, f.Log, "source", func() (struct{}, error) { return struct{}{}, f.list(ctx) }); err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
@@ -354,8 +363,9 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 func (f *fleet) redefine() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.version++
 	for _, m := range f.members {
-		m.retry, m.visited = time.Time{}, time.Time{}
+		m.retry, m.visited, m.known = time.Time{}, time.Time{}, nil
 		if m.place != nil {
 			m.place.outdated = true
 			m.releaseLocked()
@@ -376,7 +386,7 @@ func (f *fleet) watchJobs(ctx context.Context) error {
 		}
 		f.mu.Lock()
 		for _, m := range f.members {
-			if slices.Contains(slots, m.Slot) {
+			if m.hasJobs = slices.Contains(slots, m.Slot); m.hasJobs {
 				m.due = time.Now()
 				if b := m.reading.Load(); b != nil {
 					signal(b.jobsChanged)
@@ -426,7 +436,9 @@ func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
 		names[i] = all[i].Endpoint
 	}
 	for _, b := range f.open() {
+		b.member.using.RLock()
 		stats, err := b.queue.Stats(ctx, names)
+		b.member.using.RUnlock()
 		if err != nil {
 			continue // it is being closed, or Redis is unreachable, which others say
 		}

@@ -1,18 +1,21 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +47,7 @@ type shops struct {
 	t        testing.TB
 	pg       *testservers.Postgres
 	redis    *testservers.Redis
+	where    fleetPlaces
 	options  bridge.Options
 	receiver *httptest.Server
 
@@ -67,7 +71,7 @@ func newShops(t testing.TB, n int) *shops {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.pg.Close)
-	if s.redis, err = testservers.StartRedis(testservers.RedisOptions{Settings: map[string]string{"appendfsync": "always"}}); err != nil {
+	if s.redis, err = testservers.StartRedis(testservers.RedisOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.redis.Close)
@@ -81,21 +85,37 @@ func newShops(t testing.TB, n int) *shops {
 	if err := os.WriteFile(rules, []byte(fleetRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.options = bridge.Options{
+	s.where = fleetPlaces{DSN: s.pg.DSN("database_name"), Redis: s.redis.URL(), Receiver: s.receiver.URL, Rules: rules}
+	s.options = s.where.options(zerolog.New(zerolog.TestWriter{T: t, Frame: 1}).Level(zerolog.InfoLevel))
+	return s
+}
+
+// fleetPlaces are where the servers are, for another process.
+type fleetPlaces struct {
+	DSN             string // database_name: the database
+	Redis, Receiver string
+	Rules           string // the file
+}
+
+func (p *fleetPlaces) dsn(database string) string {
+	return strings.Replace(p.DSN, "database_name", database, 1)
+}
+
+func (p *fleetPlaces) options(log zerolog.Logger) bridge.Options {
+	return bridge.Options{
 		Source:   cdc.Options{Slot: "gancho", Publication: "gancho", Create: true},
 		Location: time.UTC, TransactionMemory: 64 << 20, LagWarning: 1 << 30,
-		Queue:   queue.Options{URL: s.redis.URL()},
-		Sources: &bridge.Sources{List: s.list, Cluster: s.pg.DSN("postgres"), Streams: 4, VisitEvery: 10 * time.Second},
-		Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: zerolog.New(zerolog.TestWriter{T: t, Frame: 6}).Level(zerolog.InfoLevel),
+		Queue:   queue.Options{URL: p.Redis},
+		Sources: &bridge.Sources{List: p.list, Cluster: p.dsn("postgres"), Streams: 4, VisitEvery: 10 * time.Second},
+		Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: log,
 		Load: func() (*bridge.Definitions, error) {
-			parsed, err := mapping.Parse(mapping.Options{Files: []string{rules}, Publication: "gancho"})
+			parsed, err := mapping.Parse(mapping.Options{Files: []string{p.Rules}, Publication: "gancho"})
 			return &bridge.Definitions{Rules: parsed, Endpoints: []endpoint.Endpoint{{
-				Name: "crm", URL: s.receiver.URL, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+				Name: "crm", URL: p.Receiver, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 				Retry: []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second},
 			}}}, err
 		},
 	}
-	return s
 }
 
 func shop(i int) string { return fmt.Sprintf("loja_%03d", i) }
@@ -120,8 +140,8 @@ func (s *shops) exec(database, sql string) {
 }
 
 // list lists the databases of customers.
-func (s *shops) list(ctx context.Context) ([]bridge.Source, error) {
-	conn, err := pgx.Connect(ctx, s.pg.DSN("postgres"))
+func (p *fleetPlaces) list(ctx context.Context) ([]bridge.Source, error) {
+	conn, err := pgx.Connect(ctx, p.dsn("postgres"))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +150,7 @@ func (s *shops) list(ctx context.Context) ([]bridge.Source, error) {
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	var out []bridge.Source
 	for _, name := range names {
-		dsn := s.pg.DSN(name)
+		dsn := p.dsn(name)
 		out = append(out, bridge.Source{Name: name, DSN: dsn, LookupDSN: dsn, Slot: "gancho_" + name, QueuePrefix: "gancho:" + name})
 	}
 	return out, err
@@ -361,4 +381,85 @@ func TestFleetRetries(t *testing.T) {
 	s.check(map[string]int{shop(0): 1})
 }
 
-var _ = errors.New
+// fleetEnv has the places of the process of TestFleetKilled.
+const fleetEnv = "GANCHO_TEST_FLEET"
+
+// TestFleetProcess is no test: it is the process that TestFleetKilled kills.
+func TestFleetProcess(t *testing.T) {
+	text := os.Getenv(fleetEnv)
+	if text == "" {
+		t.Skip("it is the process of another test")
+	}
+	var places fleetPlaces
+	if err := json.Unmarshal([]byte(text), &places); err != nil {
+		t.Fatal(err)
+	}
+	if err := bridge.Run(t.Context(), places.options(zerolog.New(os.Stderr).Level(zerolog.WarnLevel))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFleetKilled: nothing is lost, and no key's order, however often the process and Redis are killed while sources are read and visited.
+func TestFleetKilled(t *testing.T) {
+	t.Parallel()
+	const databases, rounds = 6, 14
+	s := newShops(t, databases)
+	places, err := json.Marshal(s.where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	run := func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFleetProcess$")
+		cmd.Env = append(os.Environ(), fleetEnv+"="+string(places))
+		cmd.Stdout, cmd.Stderr = &log, &log
+		cmd.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	process := run()
+	kill := func() {
+		_ = process.Process.Kill() // it may have ended
+		_ = process.Wait()
+	}
+	defer func() {
+		kill()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	}()
+	s.awaitSlots(databases)
+	want := map[string]int{}
+	for round := range rounds {
+		until := time.Now().Add(time.Duration(500+random.IntN(2500)) * time.Millisecond)
+		for n := 0; time.Now().Before(until); n++ {
+			i := random.IntN(databases)
+			if i > 1 && n%5 != 0 {
+				i %= 2
+			}
+			name := shop(i)
+			want[name]++
+			s.exec(name, fmt.Sprintf("insert into pedidos (empresa, cliente, n) values (1, %d, %d)", random.IntN(3), want[name]))
+		}
+		if round%4 == 3 {
+			s.redis.Kill()
+			if err := s.redis.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kill()
+		process = run()
+	}
+	s.await("all events", 2*time.Minute, func(all []received) bool {
+		for source, n := range want {
+			if count(all, source) < n {
+				return false
+			}
+		}
+		return true
+	})
+	s.check(want)
+}

@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/internal/retry"
+	"gancho/mapping"
 )
 
 const (
@@ -45,6 +46,8 @@ type member struct {
 	reading  atomic.Pointer[bridge]  // of the capture
 	jobs     atomic.Int32            // of it, that are worked on
 
+	// using is held while the queue is used from outside of the session.
+	using sync.RWMutex
 	// Guarded by the house's applying: the bridge of the session, nil: there is none; and the endpoints that its queue has
 	// something of, or had.
 	active  *bridge
@@ -63,11 +66,15 @@ type member struct {
 	retry   time.Time          // it is not to be read before
 	problem error              // why it is not read; nil: it is
 	backlog int64
+	parked  int64
 	queued  time.Time // when an event of it was queued last
 	warnAt  time.Time // when was logged that much WAL is held
 
 	// What the last visit has left for the next one.
 	told      told
+	known     *knownSource // nil: everything is to be prepared
+	compared  time.Time    // when the tables were compared with the stream's
+	hasJobs   bool
 	accept    bool // Options.AcceptSource, for the first
 	epoch     uint16
 	confirmed cdc.LSN // durable, in that epoch
@@ -79,6 +86,7 @@ type grant struct {
 	end      context.CancelFunc
 	since    time.Time
 	target   cdc.LSN // up to where it is to be read at least; 0: it is not known
+	moved    bool    // something was written that is to be read
 	reached  bool
 	ending   bool
 	outdated bool // the rules have changed: it is to be read again immediately
@@ -167,7 +175,7 @@ func (m *member) needLocked(now time.Time) time.Time {
 
 // grantLocked gives a source a place.
 func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
-	p := &grant{since: now, target: m.server.current}
+	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero()}
 	p.ctx, p.end = context.WithCancel(ctx)
 	m.place, m.moved, m.due = p, time.Time{}, time.Time{}
 	f.placed++
@@ -263,6 +271,8 @@ func (m *member) session(ctx context.Context) {
 	f.applying.Lock()
 	m.active = nil
 	f.applying.Unlock()
+	m.using.Lock() // until nobody does
+	defer m.using.Unlock()
 	b.closeSource()
 }
 
@@ -470,6 +480,9 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	defer half.catalog.Close(context.Background())
 	c, err := m.openCapture(ctx, half)
 	if err != nil {
+		f.mu.Lock()
+		m.known = nil
+		f.mu.Unlock()
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
@@ -486,9 +499,14 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	m.reading.Store(half)
 	defer m.capture.Store(nil)
 	defer m.reading.Store(nil)
+	f.mu.Lock()
+	known, version := m.known != nil, f.version
+	compare := !known || p.moved || time.Since(m.compared) > comparedFor
+	working := m.hasJobs
+	f.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx) })
-	group.Go(func() error { return c.watchTables(ctx) })
+	group.Go(func() error { return later(ctx, compare, c.watchTables) })
 	group.Go(func() error { return c.runTimers(ctx) })
 	group.Go(func() error { return c.reads.tend(ctx) })
 	group.Go(func() error { return half.watchSlot(ctx) })
@@ -497,15 +515,73 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	runs := c.newSchedules()
 	if b.State != nil {
 		group.Go(func() error { return runs.run(ctx) })
-		group.Go(func() error { return newJobs(half).run(ctx) })
+		group.Go(func() error { return later(ctx, working, newJobs(half).run) })
+	}
+	if !compare {
+		c.tables.compared.Store(true)
 	}
 	group.Go(func() error { return m.follow(ctx, c, p, runs) })
 	err = group.Wait()
 	m.told.from(half)
+	parked, failed := half.queue.ParkedCount(context.WithoutCancel(ctx))
 	f.mu.Lock()
+	if failed == nil {
+		m.parked = parked
+	}
 	m.confirmed = max(m.confirmed, c.reader.Confirmed())
+	if compare && c.tables.compared.Load() {
+		m.compared = time.Now()
+	}
+	switch {
+	case err != nil || version != f.version || !p.reached:
+		m.known = nil
+	case !known:
+		m.known = &knownSource{source: c.prepared, rules: c.bound.Load(), checked: c.checked, at: time.Now()}
+	default:
+		m.known.rules, m.known.checked = c.bound.Load(), c.checked
+	}
 	f.mu.Unlock()
 	return err
+}
+
+// knownSource is what preparing a source has led to, so that the next visits are cheap: they are as another stream of the same
+// capture, which begins after the connection was lost.
+type knownSource struct {
+	source  *cdc.Source
+	rules   *mapping.Ruleset
+	checked *mapping.Source
+	at      time.Time
+}
+
+// knownFor is for how long that is known: what only the preparation sees is seen again then.
+const knownFor = time.Hour
+
+// knownBefore is what is known from visits before; nil: nothing, or it is no member.
+func (m *member) knownBefore() *knownSource {
+	if m == nil {
+		return nil
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	if m.known != nil && time.Since(m.known.at) > knownFor {
+		m.known = nil
+	}
+	return m.known
+}
+
+const (
+	// comparedFor is how long it is believed of a source to which nothing is written that the stream still carries its tables.
+	comparedFor = 10 * time.Minute
+	// laterAfter is how long a source is read before that is done of which a visit has no need.
+	laterAfter = 5 * time.Second
+)
+
+// later runs something now, when there is need, or once the source was read for a while.
+func later(ctx context.Context, need bool, run func(context.Context) error) error {
+	if !need && retry.Wait(ctx, laterAfter) != nil {
+		return nil //nolint:nilerr // the end that was asked for
+	}
+	return run(ctx)
 }
 
 // told is what was logged or announced of a source, which is not to be said again with each visit.

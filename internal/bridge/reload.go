@@ -80,6 +80,11 @@ func (b *bridge) resume(ctx context.Context) error {
 			continue
 		}
 		resumed, err := b.queue.Resume(ctx, e.Name)
+		if b.fleet != nil && err == nil {
+			var also bool
+			also, _, err = b.fleet.resume(ctx, e.Name)
+			resumed = resumed || also
+		}
 		if resumed {
 			b.Log.Info().Str("endpoint", e.Name).Msg("endpoint resumed")
 		}

@@ -239,7 +239,7 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	if a.Tenant == "" {
 		return nil // an actor that sees everything may want to continue with that queue
 	}
-	stats, err := s.Queue.Stats(ctx, []string{name})
+	stats, err := s.queueStats(ctx, []string{name})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,9 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"gancho/delivery/queue"
+	"gancho/internal/state"
 )
 
 // The states of a source of several.
@@ -31,6 +34,8 @@ type Source struct {
 	LastEvent *time.Time `json:"last_event"`
 	// Backlog is how many of its events wait in the queues.
 	Backlog int64 `json:"backlog"`
+	// Parked is how many changes are parked, as it was counted when the source was read last.
+	Parked int64 `json:"parked"`
 }
 
 // SourcesView is the sources of a process; none: it reads one, which is not one of several.
@@ -38,11 +43,12 @@ type SourcesView struct {
 	Sources []Source `json:"sources"`
 }
 
-// SourcesNow returns the sources of this process, those for which most WAL is held first.
-func (s *Service) SourcesNow(ctx context.Context) (SourcesView, error) {
+// SourcesNow returns the sources of this process, those for which most WAL is held first. Needs
+// Viewer, of all tenants.
+func (s *Service) SourcesNow(ctx context.Context, a Actor) (SourcesView, error) {
 	view := SourcesView{Sources: []Source{}}
-	if s.Sources == nil {
-		return view, nil
+	if err := a.mayParked(state.Viewer); err != nil || s.Sources == nil {
+		return view, err
 	}
 	all, err := s.Sources(ctx)
 	if err != nil {
@@ -59,4 +65,25 @@ func (s *Service) SourcesNow(ctx context.Context) (SourcesView, error) {
 	})
 	view.Sources = append(view.Sources, all...)
 	return view, nil
+}
+
+// queueStats returns what the queues hold of endpoints, of all sources.
+func (s *Service) queueStats(ctx context.Context, endpoints []string) ([]queue.Stats, error) {
+	stats, err := s.Queue.Stats(ctx, endpoints)
+	if err == nil && s.AddStats != nil {
+		s.AddStats(ctx, stats)
+	}
+	return stats, err
+}
+
+// resume ends an automatic suspension of an endpoint, and has failed events be sent immediately, of all sources.
+func (s *Service) resume(ctx context.Context, endpoint string) (resumed bool, hastened int, err error) {
+	if resumed, err = s.Queue.Resume(ctx, endpoint); err != nil {
+		return resumed, 0, err
+	}
+	if hastened, err = s.Queue.Hasten(ctx, endpoint); err != nil || s.ResumeSources == nil {
+		return resumed, hastened, err
+	}
+	also, more, err := s.ResumeSources(ctx, endpoint)
+	return resumed || also, hastened + more, err
 }
