@@ -68,6 +68,8 @@ type capture struct {
 	target cdc.LSN
 	// left is called when nothing is read any more and what was read may not be durable yet; nil: nobody asks.
 	left func()
+	// advances reports whether the last position is to be confirmed although nothing is read any more; nil: it is.
+	advances func() bool
 }
 
 // capturing reports whether this process captures, now: one that waits for the slot, or has

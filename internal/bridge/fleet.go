@@ -51,6 +51,7 @@ type fleet struct {
 	unlisted complaint
 	governor *dispatch.Governor // of the endpoints, over all sources
 	jobs     chan struct{}      // capacity 1: some were added
+	unclosed map[string]bool    // endpoints of which was logged that they get no closings; guarded by the house's applying
 
 	mu      sync.Mutex
 	stopped bool               // guarded by mu, as what follows
@@ -68,7 +69,7 @@ func newFleet(b *bridge, captures bool) *fleet {
 	return &fleet{
 		bridge: b, o: o, captures: captures, wake: make(chan struct{}, 1), relist: make(chan struct{}, 1),
 		members: map[string]*member{}, servers: map[string]*server{},
-		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1),
+		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1), unclosed: map[string]bool{},
 		unlisted: complaint{log: b.Log, failed: "the sources cannot be listed; they stay as they were", again: "the sources are listed again"},
 	}
 }
@@ -85,10 +86,13 @@ func (f *fleet) run(ctx context.Context) error {
 	defer house.Unregister(f.metrics.recordsWaiting)
 	if _, err := waitFor(ctx, f.Log, "source", func() (struct{}, error) { return struct{}{}, f.list(ctx) }); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end that was asked for
+			return nil // the end that was asked for
 		}
 		return err
 	}
+	f.applying.Lock()
+	f.warnOfClosings(f.endpointsNow())
+	f.applying.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.watchList(ctx) })
 	group.Go(func() error { return f.watchActivity(ctx) })
@@ -125,13 +129,6 @@ func (f *fleet) close() {
 	for _, m := range f.members {
 		m.forget()
 	}
-}
-
-// ending reports whether the process ends.
-func (f *fleet) ending() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.stopped
 }
 
 // watchList keeps the sources those that there are.
@@ -404,8 +401,19 @@ func (f *fleet) watchJobs(ctx context.Context) error {
 	}
 }
 
+// warnOfClosings says which endpoints get no closings: counts are a source's, and its day ends when it was visited.
+func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
+	for i := range all {
+		if e := &all[i]; e.Closing != 0 && !f.unclosed[e.Name] {
+			f.unclosed[e.Name] = true
+			f.Log.Warn().Str("endpoint", e.Name).Msg("closings are not sent by a bridge that reads several sources; remove closing from the endpoint, or read its source with a bridge of its own")
+		}
+	}
+}
+
 // updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
 func (f *fleet) updateLocked(all []endpoint.Endpoint) {
+	f.warnOfClosings(all)
 	f.mu.Lock()
 	members := slices.Collect(maps.Values(f.members))
 	f.mu.Unlock()

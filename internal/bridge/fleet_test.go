@@ -59,6 +59,7 @@ type shops struct {
 
 type received struct {
 	ID, Type, Tenant string
+	Timestamp        time.Time
 	Data             struct{ ID, Cliente, N int }
 	at               time.Time
 }
@@ -85,7 +86,7 @@ func newShops(t testing.TB, n int) *shops {
 	if err := os.WriteFile(rules, []byte(fleetRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.where = fleetPlaces{DSN: s.pg.DSN("database_name"), Redis: s.redis.URL(), Receiver: s.receiver.URL, Rules: rules}
+	s.where = fleetPlaces{DSN: s.pg.DSN("database_name"), Redis: s.redis.URL(), Receiver: s.receiver.URL, Rules: rules, Streams: 4, VisitEvery: 10 * time.Second}
 	s.options = s.where.options(zerolog.New(zerolog.TestWriter{T: t, Frame: 1}).Level(zerolog.InfoLevel))
 	return s
 }
@@ -95,6 +96,8 @@ type fleetPlaces struct {
 	DSN             string // database_name: the database
 	Redis, Receiver string
 	Rules           string // the file
+	Streams         int
+	VisitEvery      time.Duration
 }
 
 func (p *fleetPlaces) dsn(database string) string {
@@ -106,7 +109,7 @@ func (p *fleetPlaces) options(log zerolog.Logger) bridge.Options {
 		Source:   cdc.Options{Slot: "gancho", Publication: "gancho", Create: true},
 		Location: time.UTC, TransactionMemory: 64 << 20, LagWarning: 1 << 30,
 		Queue:   queue.Options{URL: p.Redis},
-		Sources: &bridge.Sources{List: p.list, Cluster: p.dsn("postgres"), Streams: 4, VisitEvery: 10 * time.Second},
+		Sources: &bridge.Sources{List: p.list, Cluster: p.dsn("postgres"), Streams: p.Streams, VisitEvery: p.VisitEvery},
 		Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: log,
 		Load: func() (*bridge.Definitions, error) {
 			parsed, err := mapping.Parse(mapping.Options{Files: []string{p.Rules}, Publication: "gancho"})

@@ -36,10 +36,10 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	// What the types are now is what the rules are bound to, and a bridge that waits for
 	// its servers, or for another one to end, streams hours later.
 	c.reader = cdc.NewReader(b.Source, source)
-	if known == nil {
-		if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
-			return nil, err
-		}
+	if known != nil {
+		c.reader.LoadLazily()
+	} else if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
+		return nil, err
 	}
 	epoch, err := c.claim(ctx, source, reached)
 	if err != nil {

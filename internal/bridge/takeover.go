@@ -48,8 +48,8 @@ func (c *capture) drain(ctx context.Context) {
 		case <-c.confirmed:
 		}
 	}
-	if c.member != nil && !c.member.fleet.ending() {
-		return // the next visit confirms it
+	if c.advances != nil && !c.advances() {
+		return // the next stream confirms it, which begins there
 	}
 	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
 	case cdc.FaultOf(err) == cdc.FaultTransient:
