@@ -34,6 +34,8 @@ const (
 	quietAfter = 30 * time.Second
 	// leastTurn is how long a source that is written to all the time is read at least before another one gets its place.
 	leastTurn = 2 * time.Second
+	// livelyAlike is for how long a source counts as one that is written to now: sessions report what they write once a second.
+	livelyAlike = 3 * time.Second
 	// visitParts: one in so many places is left to visits.
 	visitParts = 4
 )
@@ -346,7 +348,10 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 		holding++
 	}
 	// Those that stay leave some places to visits.
-	slices.SortFunc(staying, func(a, b *member) int { return a.place.since.Compare(b.place.since) })
+	quiet := func(m *member) time.Duration { return max(0, now.Sub(m.lively)-livelyAlike) }
+	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, and of others those that have stayed longest
+		return cmp.Or(cmp.Compare(quiet(b), quiet(a)), a.place.since.Compare(b.place.since))
+	})
 	stay := f.o.Streams - max(1, f.o.Streams/visitParts)
 	for ; len(waiting) > 0 && lingering > stay && len(staying) > 0; staying = staying[1:] {
 		if m := staying[0]; now.Sub(m.place.since) >= leastTurn {

@@ -58,7 +58,7 @@ func (f *fleet) again(m *member) {
 func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	f := m.fleet
 	half := m.half()
-	half.queue, half.dispatcher, half.recorder = b.queue, b.dispatcher, b.recorder
+	half.queue, half.recorder = b.queue, b.recorder
 	defer half.catalog.Close(context.Background())
 	c, err := m.openCapture(ctx, half)
 	if err != nil {

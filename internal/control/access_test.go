@@ -140,7 +140,7 @@ func operations() map[string]operation {
 			return drop(g.CancelJob(ctx, a, g.job()))
 		}},
 		"SourcesNow": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.SourcesNow(ctx, a)) }},
-		"Gaps": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
+		"Gaps":       {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
 		"Parked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Parked(ctx, a, state.Filter{}, "", 0))
 		}},
