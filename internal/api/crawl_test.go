@@ -507,7 +507,7 @@ var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/groups": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 	"POST /backfills": `"plan":`, "GET /screens": `"layout":"groups"`, "GET /screens/{name}": `"addresses":`, "POST /screens/{name}": `"addresses":`, "GET /tenant-fields": `"fields":`,
-	"GET /installation": `"timezone":`, "GET /proof": `"differences":[]`, "GET /changes": `"outcome":"event"`, "GET /test-case": `"text":"tests: []`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
+	"GET /sources": `"sources":`, "GET /installation": `"timezone":`, "GET /proof": `"differences":[]`, "GET /changes": `"outcome":"event"`, "GET /test-case": `"text":"tests: []`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {
