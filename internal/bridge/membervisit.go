@@ -66,7 +66,7 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 		m.known = nil
 		f.mu.Unlock()
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end that was asked for
+			return nil // the end that was asked for
 		}
 		return err
 	}
