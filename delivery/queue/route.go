@@ -153,7 +153,7 @@ func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...stri
 	for i := range endpoints {
 		e := &endpoints[i]
 		asked := slices.ContainsFunc(e.Events, func(p string) bool {
-			return strings.HasPrefix(p, OperationalPrefix) && glob(p, eventType)
+			return strings.HasPrefix(p, OperationalPrefix) && endpoint.Covers(p, eventType)
 		})
 		if asked && e.State != endpoint.Inactive && (len(e.Tenants) == 0 || within(tenants, e.Tenants)) {
 			out = append(out, e.Name)
@@ -169,31 +169,7 @@ func within(some, all []string) bool {
 
 // Chooses reports whether one of the patterns covers the event's name, or there are none.
 func Chooses(patterns []string, event string) bool {
-	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, event) })
-}
-
-// glob reports whether the pattern covers all of s; only * is special: any run
-// of characters, dots included. It is linear in s for each star.
-func glob(pattern, s string) bool {
-	head, rest, starred := strings.Cut(pattern, "*")
-	if !starred {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, head)
-	if !ok {
-		return false
-	}
-	for {
-		part, next, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(s, part)
-		}
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s, rest = s[i+len(part):], next
-	}
+	return len(patterns) == 0 || endpoint.CoveredBy(patterns, event)
 }
 
 // Router finds the endpoints that get rules' events, as an append does. It belongs to one
