@@ -61,7 +61,7 @@ func (r *router) match(eventType string, tenant []byte) []int {
 	}
 	var list []int
 	for _, i := range known.candidates {
-		if TakesTenant(r.endpoints[i].Tenants, string(tenant)) {
+		if takes(&r.endpoints[i], string(tenant)) {
 			list = append(list, i)
 		}
 	}
@@ -78,7 +78,7 @@ func (r *router) route(eventType string) *route {
 			continue
 		}
 		known.candidates = append(known.candidates, i)
-		if len(e.Tenants) > 0 && known.byTenant == nil {
+		if limited(e) && known.byTenant == nil {
 			known.byTenant = map[string][]int{}
 		}
 	}
@@ -100,7 +100,7 @@ func TakesTenant(tenants []string, tenant string) bool {
 			return t == tenant
 		}
 		source, _, _ := strings.Cut(tenant, "/")
-		return tenant != "" && glob(sources, source)
+		return tenant != "" && endpoint.Covers(sources, source)
 	})
 }
 
@@ -108,8 +108,17 @@ func TakesTenant(tenants []string, tenant string) bool {
 func TakesSource(tenants []string, source string) bool {
 	return len(tenants) == 0 || slices.ContainsFunc(tenants, func(t string) bool {
 		of, _, _ := strings.Cut(t, "/")
-		return of == source || strings.HasSuffix(t, tenantsOfSource) && glob(strings.TrimSuffix(t, tenantsOfSource), source)
+		return of == source || strings.HasSuffix(t, tenantsOfSource) && endpoint.Covers(strings.TrimSuffix(t, tenantsOfSource), source)
 	})
+}
+
+// limited: not all tenants' events are for the endpoint.
+func limited(e *endpoint.Endpoint) bool { return len(e.Tenants)+len(e.Sources) > 0 }
+
+// takes reports whether the endpoint gets events of the tenant, which of several sources begins with the source's name.
+func takes(e *endpoint.Endpoint, tenant string) bool {
+	source, _, _ := strings.Cut(tenant, "/")
+	return TakesTenant(e.Tenants, tenant) && e.Reads(source)
 }
 
 // Why an endpoint does not get an event.
@@ -146,7 +155,7 @@ const OperationalPrefix = "gancho."
 // Subscribed returns the names of the endpoints that get an operational event:
 // those with a pattern that covers it and itself begins with OperationalPrefix.
 // An endpoint that takes everything has not asked for these. The tenants are
-// those that the event is about; an endpoint that is limited to tenants gets it
+// those that the event is about; an endpoint that is limited to tenants or sources gets it
 // only if they are all among its own. Inactive endpoints get nothing.
 func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string
@@ -155,16 +164,16 @@ func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...stri
 		asked := slices.ContainsFunc(e.Events, func(p string) bool {
 			return strings.HasPrefix(p, OperationalPrefix) && endpoint.Covers(p, eventType)
 		})
-		if asked && e.State != endpoint.Inactive && (len(e.Tenants) == 0 || within(tenants, e.Tenants)) {
+		if asked && e.State != endpoint.Inactive && (!limited(e) || within(tenants, e)) {
 			out = append(out, e.Name)
 		}
 	}
 	return out
 }
 
-// within reports whether there are some, and all are among the others.
-func within(some, all []string) bool {
-	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !TakesTenant(all, s) })
+// within reports whether there are some tenants, and the endpoint takes events of all of them.
+func within(tenants []string, e *endpoint.Endpoint) bool {
+	return len(tenants) > 0 && !slices.ContainsFunc(tenants, func(t string) bool { return !takes(e, t) })
 }
 
 // Chooses reports whether one of the patterns covers the event's name, or there are none.

@@ -112,3 +112,26 @@ func TestRouterMemory(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that chooses sources gets what their tenants begin with, and of what concerns several tenants only what is all theirs.
+func TestEndpointsOfSources(t *testing.T) {
+	t.Parallel()
+	all := []endpoint.Endpoint{
+		{Name: "all", Events: []string{"*", "gancho.*"}},
+		{Name: "lojas", Sources: []string{"loja_*"}, Events: []string{"*", "gancho.*"}},
+		{Name: "both", Sources: []string{"loja_*"}, Tenants: []string{"loja_1/7", "bar/7"}, Events: []string{"*", "gancho.*"}},
+	}
+	for tenant, want := range map[string][]string{
+		"loja_1/7": {"all", "lojas", "both"}, "loja_2/7": {"all", "lojas"}, "loja_2": {"all", "lojas"}, "bar/7": {"all"}, "bar": {"all"},
+	} {
+		if diff := cmp.Diff(want, queue.Routed(all, "x", []byte(tenant))); diff != "" {
+			t.Errorf("%s: %s", tenant, diff)
+		}
+		if diff := cmp.Diff(want, queue.Subscribed(all, "gancho.x", tenant)); diff != "" {
+			t.Errorf("operational, %s: %s", tenant, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"all"}, queue.Subscribed(all, "gancho.x", "loja_1/7", "bar/7")); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -127,7 +127,7 @@ func (m *member) updateWith(all func() []endpoint.Endpoint) {
 // endpointsLocked are those that may get events of the source, or have some of it.
 func (m *member) endpointsLocked(all []endpoint.Endpoint) []endpoint.Endpoint {
 	return slices.DeleteFunc(slices.Clone(all), func(e endpoint.Endpoint) bool {
-		return !queue.TakesSource(e.Tenants, m.Name) && !slices.Contains(m.holding, e.Name)
+		return !(queue.TakesSource(e.Tenants, m.Name) && e.Reads(m.Name)) && !slices.Contains(m.holding, e.Name)
 	})
 }
 
