@@ -51,9 +51,9 @@ type Database struct {
 
 // Of returns the source that a database of the cluster is.
 func (s *Sources) Of(database string) Database {
-	d := Database{Name: SourceName(database), DSN: inDatabase(s.Cluster.DSN, database)}
+	d := Database{Name: SourceName(database), DSN: InDatabase(s.Cluster.DSN, database)}
 	if s.Cluster.LookupDSN != "" {
-		d.LookupDSN = inDatabase(s.Cluster.LookupDSN, database)
+		d.LookupDSN = InDatabase(s.Cluster.LookupDSN, database)
 	}
 	return s.named(d)
 }
@@ -107,16 +107,8 @@ func fold(name string, size int, separator string) string {
 // PrefixOf begins the names of a source's keys in Redis. The : is in no prefix of a file, so that none begins another bridge's.
 func PrefixOf(prefix, source string) string { return cmp.Or(prefix, "gancho") + ":" + source }
 
-// TenantOf is a rule's tenant as everything behind the rules has it: behind the source's name, and the name alone for an event without one.
-func TenantOf(source, tenant string) string {
-	if tenant == "" {
-		return source
-	}
-	return source + "/" + tenant
-}
-
-// inDatabase is the connection string, which is valid, with another database.
-func inDatabase(dsn Secret, database string) Secret {
+// InDatabase is the connection string, which is valid, with another database.
+func InDatabase(dsn Secret, database string) Secret {
 	text := dsn.Reveal()
 	if u, err := url.Parse(text); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
 		// In the path a name could not begin with /, and a + means itself. What else is there stays as it is written.

@@ -98,10 +98,3 @@ func TestDatabaseOfCluster(t *testing.T) {
 		}
 	}
 }
-
-func TestTenantOf(t *testing.T) {
-	t.Parallel()
-	if got := config.TenantOf("cliente_001", "7") + " " + config.TenantOf("cliente_001", ""); got != "cliente_001/7 cliente_001" {
-		t.Error(got)
-	}
-}

@@ -107,7 +107,7 @@ func newEndpointsListCommand(f *sessionFlags) *cobra.Command {
 		Use: "list", Short: "List the endpoints with their states and backlogs", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := endpointColumns(time.Now())
-			all.needs = withStore | withQueue
+			all.needs = withStore | withBacklog
 			all.open = func(s *session) (pageReader[control.EndpointView], error) {
 				all.none = "there are no endpoints; add one with gancho endpoints add, or write it into " + s.file
 				return whole((*session).endpoints)(s)
