@@ -1,12 +1,18 @@
 package main_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gancho/internal/testservers"
 )
@@ -168,4 +174,95 @@ func TestSourcesAtAGlance(t *testing.T) {
 	}
 	w.says(3, []string{"doctor", "--json"}, `"sources": [`, "is read from time to time")
 	w.says(3, []string{"doctor", "--source", wrong}, `column "nome" is not in table clientes`)
+}
+
+// TestManyDatabases: one process with the databases of a cluster delivers a change of each with the tenant of its source, an endpoint
+// gets those of the sources that it chooses, a database that does not fit is left out and told, and one that is created while the
+// bridge runs is taken up.
+func TestManyDatabases(t *testing.T) {
+	t.Parallel()
+	w := newManyWorld(t)
+	const fits = "create table clientes (id int primary key, empresa_id int, nome text)"
+	all, some := newReceiver(t, nil), newReceiver(t, nil)
+	first, second, wrong := w.names[0], w.names[1], w.names[2]
+	w.endpoint("all", all.url())
+	w.endpoint("some", some.url(), "sources: ['"+first+"']")
+	w.names = append(w.names, first+"_x*")
+	b := w.start("run", "--create", "--config", w.write())
+	b.waitLog("sources taken up")
+	insert := func(database, values string) {
+		t.Helper()
+		if err := pg.Exec(t.Context(), database, "insert into clientes (id, empresa_id, nome) values "+values); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.waitLog(`column \"nome\" is not in table clientes`)
+	w.waitSlots("gancho_"+first, "gancho_"+second)
+	insert(first, "(1, 7, 'Ana')")
+	insert(second, "(1, 7, 'Rui'), (2, null, 'Bia')")
+	tenants(t, all.waitCount(3), first+"/7 Ana", second+"/7 Rui", second+" Bia")
+	tenants(t, some.waitCount(1), first+"/7 Ana")
+
+	appeared := first + "_x1"
+	if err := pg.Exec(t.Context(), "postgres", "create database "+appeared); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.dropDatabase(appeared) })
+	if err := pg.Exec(t.Context(), appeared, fits); err != nil {
+		t.Fatal(err)
+	}
+	b.signal(syscall.SIGHUP) // else it is seen within a minute
+	w.waitSlots("gancho_" + appeared)
+	insert(appeared, "(1, 3, 'Eva')")
+	tenants(t, all.waitCount(4), first+"/7 Ana", second+"/7 Rui", second+" Bia", appeared+"/3 Eva")
+	out := w.says(3, []string{"status"}, appeared, wrong)
+	if strings.Index(out, appeared) > strings.Index(out, wrong) {
+		t.Errorf("the source without a slot is not the last:\n%s", out)
+	}
+	b.stop()
+	w.says(0, []string{"prove", "--source", second}, "all sums agree")
+	tenants(t, some.waitCount(1), first+"/7 Ana")
+}
+
+// waitSlots waits until the slots are there.
+func (w *manyWorld) waitSlots(names ...string) {
+	w.t.Helper()
+	conn := w.connect()
+	for end := time.Now().Add(time.Minute); ; {
+		var n int
+		if err := conn.QueryRow(w.t.Context(), "select count(*) from pg_replication_slots where slot_name = any($1)", names).Scan(&n); err != nil {
+			w.t.Fatal(err)
+		}
+		if n == len(names) {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("%d of the slots %v are there", n, names)
+		}
+	}
+}
+
+// dropDatabase drops a database with its slots.
+func (w *manyWorld) dropDatabase(name string) {
+	ctx := context.Background()
+	_ = pg.Exec(ctx, "postgres", "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '"+name+"' and not active")
+	_ = pg.Exec(ctx, "postgres", "drop database "+name+" with (force)")
+}
+
+// tenants compares the tenants and names of what has arrived, in any order.
+func tenants(t *testing.T, arrived []arrival, want ...string) {
+	t.Helper()
+	var got []string
+	for _, a := range arrived {
+		var body struct{ Tenant string }
+		if err := json.Unmarshal(a.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, body.Tenant+" "+a.field("nome"))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
