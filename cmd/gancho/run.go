@@ -227,11 +227,15 @@ func ruleOptions(c *config.Config) mapping.Options {
 
 // lookupRole asks for the role of source.lookup_dsn; nil: that of source.dsn.
 func lookupRole(c *config.Config) func(context.Context) (string, error) {
-	if c.Source.LookupDSN == "" {
+	dsn := c.Source.LookupDSN
+	if c.Sources != nil && c.Sources.Cluster != nil {
+		dsn = c.Sources.Cluster.LookupDSN // it is one role for all
+	}
+	if dsn == "" {
 		return nil
 	}
 	return func(ctx context.Context) (string, error) {
-		lookup := mapping.NewSource(c.Source.LookupDSN.Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.Nop())
+		lookup := mapping.NewSource(dsn.Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.Nop())
 		defer lookup.Close(ctx)
 		role, err := lookup.Login(ctx)
 		if err != nil {

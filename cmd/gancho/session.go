@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -90,7 +91,7 @@ const (
 	withSender                    // to send a test
 	withSlot                      // to read the slot at the source
 	withRules                     // to read rows by the rules
-	withBacklog                   // Redis, but not for a look at many sources at once
+	withBacklog                   // Redis, of all sources where there are several
 )
 
 // session is what a command works with.
@@ -105,6 +106,7 @@ type session struct {
 	json    bool
 	closers []func()
 	failed  map[string]error // by part, what could not be connected, for status
+	unread  error            // why the queues of some of many sources could not be read
 }
 
 // connect reads the configuration and connects to what the command needs. The
@@ -122,7 +124,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (*session, error
 			return nil, err
 		}
 	}
-	if needs&withBacklog != 0 && c.Sources == nil {
+	if needs&withBacklog != 0 {
 		needs |= withQueue
 	}
 	return f.open(cmd, c, needs)
@@ -157,6 +159,9 @@ func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (
 		if o.Queue, err = s.connectQueue(cmd.Context(), o.Store); err != nil {
 			return nil, err
 		}
+	}
+	if needs&withBacklog != 0 && c.Sources != nil {
+		s.overSources(&o)
 	}
 	if needs&withSender != 0 {
 		o.Sender = webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
@@ -206,6 +211,17 @@ func (s *session) connectQueue(ctx context.Context, store *state.Store) (*queue.
 	if store != nil {
 		o.Overflow = store.Overflow()
 	}
+	return s.openAt(ctx, o)
+}
+
+// openQueue is connectQueue with another place for what has moved from Redis.
+func (s *session) openQueue(ctx context.Context, overflow queue.Overflow) (*queue.Queue, error) {
+	o := queueOptions(&s.config.Queue)
+	o.Logger, o.Overflow = zerolog.Nop(), overflow
+	return s.openAt(ctx, o)
+}
+
+func (s *session) openAt(ctx context.Context, o queue.Options) (*queue.Queue, error) {
 	queue, err := queue.Open(ctx, o)
 	if err != nil {
 		return nil, err
@@ -282,7 +298,7 @@ func (f *sessionFlags) run(cmd *cobra.Command, needs parts, do func(context.Cont
 	s, err := f.connect(cmd, needs)
 	if err == nil {
 		defer s.close()
-		err = do(cmd.Context(), s)
+		err = cmp.Or(do(cmd.Context(), s), s.unread)
 	}
 	return explain(err)
 }

@@ -126,6 +126,8 @@ func TestOneOfSources(t *testing.T) {
 	w.says(0, of("catalogue", "save"), "1 table and no query of them")
 	w.says(1, of("recover", "--dry-run"))
 	w.says(0, []string{"endpoints", "list"})
+	w.says(0, []string{"secrets", "rekey"}, "0 values encrypted again")
+	w.says(1, []string{"why", "--table", "clientes", "--key", "1"}, "gancho why does not know many databases yet")
 }
 
 // TestPlanSources: plan goes over all, applies what is pending everywhere after one question, and takes it back; what fails at one
@@ -187,7 +189,7 @@ func TestManyDatabases(t *testing.T) {
 	first, second, wrong := w.names[0], w.names[1], w.names[2]
 	w.endpoint("all", all.url())
 	w.endpoint("some", some.url(), "sources: ['"+first+"']")
-	w.names = append(w.names, first+"_x*")
+	w.names, w.more = append(w.names, first+"_x*"), "  visit: 5s" // whatever the counters say
 	b := w.start("run", "--create", "--config", w.write())
 	b.waitLog("sources taken up")
 	insert := func(database, values string) {
@@ -219,6 +221,11 @@ func TestManyDatabases(t *testing.T) {
 	if strings.Index(out, appeared) > strings.Index(out, wrong) {
 		t.Errorf("the source without a slot is not the last:\n%s", out)
 	}
+	out = w.says(0, []string{"endpoints", "list", "--json"})
+	if strings.Count(out, `"queued": 0`) != 2 {
+		t.Errorf("the queues of all sources are not counted:\n%s", out)
+	}
+	w.says(0, []string{"endpoints", "activate", "some"}, "is active")
 	b.stop()
 	w.says(0, []string{"prove", "--source", second}, "all sums agree")
 	tenants(t, some.waitCount(1), first+"/7 Ana")

@@ -205,7 +205,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(l, j))
 	}
-	if err := errors.Join(t.end(), s.ruleText(v.Rules), s.scheduleText(v.Schedules), s.timerText(v.Timers)); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.sourcesOfBridge(), s.ruleText(v.Rules), s.scheduleText(v.Schedules), s.timerText(v.Timers)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {

@@ -169,3 +169,18 @@ func (s *session) sourcesText(v control.SourcesView) error {
 	}
 	return t.end()
 }
+
+// sourcesOfBridge is a table of the sources of the bridge that is asked, if it has several.
+func (s *session) sourcesOfBridge() error {
+	if s.local != nil {
+		return nil
+	}
+	v, err := s.SourcesNow(s.cmd.Context(), s.actor)
+	if err != nil || len(v.Sources) == 0 {
+		return nil //nolint:nilerr // a tenant's token is shown none
+	}
+	if err := s.say("\n"); err != nil {
+		return err
+	}
+	return s.sourcesText(v)
+}

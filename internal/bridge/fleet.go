@@ -457,29 +457,11 @@ func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
 		}
 		var backlog int64
 		for i := range stats {
-			addStats(&all[i], &stats[i])
+			all[i].Add(&stats[i])
 			backlog += stats[i].Backlog
 		}
 		f.mu.Lock()
 		b.member.backlog = backlog
 		f.mu.Unlock()
-	}
-}
-
-// addStats adds what another queue holds of the same endpoint.
-func addStats(to, s *queue.Stats) {
-	earliest := func(a, b time.Time) time.Time {
-		if a.IsZero() || !b.IsZero() && b.Before(a) {
-			return b
-		}
-		return a
-	}
-	to.Backlog, to.Bytes, to.Replays = to.Backlog+s.Backlog, to.Bytes+s.Bytes, to.Replays+s.Replays
-	to.Retrying, to.Blocked, to.Dead = to.Retrying+s.Retrying, to.Blocked+s.Blocked, to.Dead+s.Dead
-	to.LogEntries, to.LogRecords, to.LogLost = to.LogEntries+s.LogEntries, to.LogRecords+s.LogRecords, to.LogLost+s.LogLost
-	to.Oldest, to.Failing, to.Down = earliest(to.Oldest, s.Oldest), earliest(to.Failing, s.Failing), earliest(to.Down, s.Down)
-	to.Owned = to.Owned || s.Owned
-	if to.Reason == "" {
-		to.Suspension = s.Suspension
 	}
 }
