@@ -43,6 +43,9 @@ type Reader struct {
 	skip       atomic.Uint64 // see Skip; 0: nothing
 	admit      func(context.Context, Identity) error
 
+	lazily  bool                   // see LoadLazily
+	started atomic.Pointer[string] // see ServerStarted; nil before the first stream
+
 	current atomic.Pointer[session] // the one that streams, nil between two
 	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
 }
@@ -122,6 +125,19 @@ func (r *Reader) Redescribe(from LSN) { r.redescribe.Store(uint64(from)) }
 // server, while nobody was connected. An error of [Permanent] ends Run, another one is retried. Call
 // it before Run.
 func (r *Reader) Admit(admit func(context.Context, Identity) error) { r.admit = admit }
+
+// LoadLazily has the first stream begin without all types of the database: those of the relations that it
+// describes are read then, which is cheaper for one that is short. Call it before Run.
+func (r *Reader) LoadLazily() { r.lazily = true }
+
+// ServerStarted returns when the server was started that streams, or did last, as it says itself: as long as it is the same,
+// so is the server's WAL that was there before. Empty: nothing has streamed. Safe from any goroutine.
+func (r *Reader) ServerStarted() string {
+	if at := r.started.Load(); at != nil {
+		return *at
+	}
+	return ""
+}
 
 // Run streams until ctx ends, which returns nil, or an error is permanent. After
 // a lost connection, during a restart of the server and while another process

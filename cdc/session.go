@@ -110,7 +110,9 @@ func orderly(cause error) bool {
 
 // connect opens a session: it checks who answers, and starts the stream.
 func (r *Reader) connect(ctx context.Context) (*session, error) {
-	if err := r.ReloadTypes(ctx); err != nil {
+	if r.lazily {
+		r.lazily = false // what is known from then on may be altered before the next stream
+	} else if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
 	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
@@ -139,6 +141,11 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	}
 	if err := standAside(ctx, pg); err != nil {
 		return nil, err
+	}
+	r.started.Store(nil)
+	started, err := ask(ctx, pg, "select extract(epoch from pg_catalog.pg_postmaster_start_time())::text")
+	if err == nil && len(started) == 1 { // a role that may not ask knows less
+		r.started.Store(&started[0][0])
 	}
 	if r.options.Temporary {
 		if err := r.createTemporary(ctx, pg); err != nil {

@@ -178,13 +178,14 @@ func (s *Slot) Strain(limit int64, dropped, held string) string {
 // whose statements may take long. It is safe for concurrent use: measurements take
 // turns.
 type SlotGauge struct {
-	reading
+	*reading
 	slot string
 }
 
 // NewSlotGauge returns a gauge of the slot; nothing is opened yet.
 func NewSlotGauge(dsn, slot string) *SlotGauge {
-	return &SlotGauge{newReading(dsn), slot}
+	r := newReading(dsn)
+	return &SlotGauge{&r, slot}
 }
 
 // CatalogWatch reads again and again what the publications do, over one connection of

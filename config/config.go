@@ -12,19 +12,23 @@ type Secret = endpoint.Hidden
 // Config is a whole configuration file, valid and with its defaults.
 type Config struct {
 	// File is the file's name as given to Load.
-	File    string
-	Source  Source
-	Queue   Queue
-	State   State
-	HTTP    HTTP
-	Console Console
-	Quotas  Quotas
-	Notify  Notify
-	Tracing Tracing
-	Mapping Mapping
-	Privacy Privacy
-	Log     Log
-	Doctor  Doctor
+	File   string
+	Source Source
+	// Sources are set where there are several; nil: Source is the only one.
+	Sources *Sources
+	// SourceName is that of the source which For has chosen among several; empty: there is one, without a name.
+	SourceName string
+	Queue      Queue
+	State      State
+	HTTP       HTTP
+	Console    Console
+	Quotas     Quotas
+	Notify     Notify
+	Tracing    Tracing
+	Mapping    Mapping
+	Privacy    Privacy
+	Log        Log
+	Doctor     Doctor
 	// Rules are the rule files that the patterns of the file match, each once,
 	// in the order of the patterns and then of their names.
 	Rules     []string

@@ -121,7 +121,7 @@ func FuzzLoad(f *testing.F) {
 		c, err := config.Parse("testdata/fuzz.yaml", src, env)
 		var all strictyaml.Errors
 		switch {
-		case err == nil && (c.Source.DSN == "" || c.Queue.Redis == "" && c.Queue.Sentinel == nil && c.Queue.Cluster == nil || len(c.Rules) == 0 || c.Source.Location == nil):
+		case err == nil && (c.Source.DSN == "" && c.Sources == nil || c.Queue.Redis == "" && c.Queue.Sentinel == nil && c.Queue.Cluster == nil || len(c.Rules) == 0 || c.Source.Location == nil):
 			t.Errorf("an incomplete configuration was accepted: %v", c)
 		case err != nil && (!errors.As(err, &all) || len(all) == 0):
 			t.Errorf("an error without its place: %v", err)

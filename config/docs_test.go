@@ -68,3 +68,40 @@ func TestConfigurationPage(t *testing.T) {
 		t.Errorf("the key %s is explained, and there is none", key)
 	}
 }
+
+// The example of many databases loads, as do those of its page.
+func TestManyDatabasesPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/many-databases.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../examples/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{string(example)}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		if !strings.Contains(m[1], "queue:") {
+			m[1] += "queue: {redis: '${GANCHO_REDIS_URL}'}\nrules: [rules/*.yaml]\n"
+		}
+		files = append(files, m[1])
+	}
+	if len(files) != 3 {
+		t.Fatalf("there are %d examples", len(files))
+	}
+	for _, file := range files {
+		c, err := config.Parse("testdata/example.yaml", []byte(file), func(name string) (string, bool) {
+			switch {
+			case strings.HasSuffix(name, "_DSN"):
+				return "postgres://" + strings.ToLower(name) + "/postgres", true
+			case strings.HasSuffix(name, "REDIS_URL"):
+				return "redis://redis", true
+			}
+			return "um-segredo-de-32-bytes-para-gancho", true
+		})
+		if err != nil || c.Sources == nil {
+			t.Errorf("%v in\n%s", err, file)
+		}
+	}
+}

@@ -43,14 +43,15 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 	c := defaults()
 	c.File = path
 	other := func(value) {}
-	d.Root().Map(
-		strictyaml.Required("source", c.Source.decode),
+	where := c.sourceForms()
+	d.Root().Map(append(where.fields,
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other), strictyaml.Optional("console", other),
 		strictyaml.Optional("quotas", other), strictyaml.Optional("notify", other), strictyaml.Optional("tracing", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
-	)
+	)...)
+	where.check(d.Root())
 	if err := c.complete(d); err != nil {
 		return nil, err
 	}
@@ -112,13 +113,13 @@ func Schema() *jsonschema.Schema {
 }
 
 func (c *Config) decode(v value) {
-	var endpoints value
-	v.Map(
-		strictyaml.Required("source", c.Source.decode),
+	var state, console, endpoints value
+	where := c.sourceForms()
+	v.Map(append(where.fields,
 		strictyaml.Required("queue", c.Queue.decode),
-		strictyaml.Optional("state", c.State.decode),
+		strictyaml.Optional("state", func(v value) { state = v; c.State.decode(v) }),
 		strictyaml.Optional("http", func(v value) { checkTLS(c.HTTP.decode(v, c.File), c.HTTP.TLS) }),
-		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
+		strictyaml.Optional("console", func(v value) { console = v; c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("notify", c.Notify.decode),
 		strictyaml.Optional("tracing", c.Tracing.decode),
@@ -129,7 +130,9 @@ func (c *Config) decode(v value) {
 		strictyaml.Optional("doctor", c.Doctor.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { endpoints, c.Endpoints = v, endpoint.DecodeList(v) }),
-	)
+	)...)
+	where.check(v)
+	c.finishSources(where.list, state, console, endpoints)
 	for i := range c.Endpoints {
 		if c.Endpoints[i].Closing != 0 && (!c.State.On() || c.State.KeepLog == 0) {
 			endpoints.List()[i].Errorf("write state: {key: ...}, without keep_log: off, or leave closing out", "endpoint %q has a closing, which is made from the delivery log, and there is none", c.Endpoints[i].Name)
@@ -149,10 +152,16 @@ func (c *Config) complete(d *strictyaml.Document) error {
 }
 
 func (s *Source) decode(v value) {
-	var onBudget value
-	v.Map(
+	s.decodeWith(v,
 		strictyaml.Required("dsn", func(v value) { s.DSN = decodeDSN(v) }),
 		strictyaml.Optional("lookup_dsn", func(v value) { s.LookupDSN = decodeDSN(v) }),
+	)
+}
+
+// decodeWith reads what can hold for many databases, and the other keys.
+func (s *Source) decodeWith(v value, others ...strictyaml.Field) {
+	var onBudget value
+	v.Map(append(others,
 		strictyaml.Optional("slot", func(v value) { s.Slot = slotName(v) }),
 		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
 		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
@@ -162,7 +171,7 @@ func (s *Source) decode(v value) {
 		strictyaml.Optional("wal_budget", func(v value) { s.WALBudget = v.Bytes(1<<20, 1<<50) }),
 		strictyaml.Optional("on_budget", func(v value) { onBudget, s.DropSlot = v, v.Choice("alert", "drop_slot") == "drop_slot" }),
 		strictyaml.Refused("heartbeat", `"heartbeat" comes with a later version`, "remove it"),
-	)
+	)...)
 	if onBudget.Valid() && s.WALBudget == 0 {
 		onBudget.Errorf("write wal_budget: with how much WAL the source may hold, such as 20GB", "on_budget needs a budget")
 	}

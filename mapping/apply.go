@@ -119,17 +119,18 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 
 // subject fills in m.tenant and m.key.
 func (m *Mapper) subject(r *rulePlan, c *cdc.Change) *failure {
-	m.tenant = m.tenant[:0]
+	m.tenant, m.given = m.tenant[:0], m.given[:0]
 	if err := m.machine.Sent(r.sent); err != nil {
 		return &failure{part: "tenant or key", err: err}
 	}
 	if r.tenant != nil {
 		var err error
-		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
+		if m.given, _, err = m.machine.AppendText(m.given, r.tenant); err != nil {
 			return &failure{expression: r.bound.tenant, err: err}
 		}
-		m.tenant = unpadded(m.tenant, r.tenant.Type())
+		m.given = unpadded(m.given, r.tenant.Type())
 	}
+	m.tenant = m.rules.appendTenant(m.tenant, m.given)
 	return m.orderingKey(r, c)
 }
 

@@ -71,6 +71,8 @@ type Mapper struct {
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
 	data, previous, unchanged, errors, tags, tenant, key, row, scratch []byte
+	// given is the tenant as the rule gives it; see Ruleset.Of.
+	given []byte
 	argument                                                           []cdc.Datum
 	timerKey, formerKey, dueText                                       []byte
 	// timedPlans are those of rules with after for the tables as the rules know them.
@@ -81,6 +83,8 @@ type Mapper struct {
 	observer    Observer // nil: nobody asks
 	observation Observation
 	observedKey []byte
+	// observedTenant is the observation's, of several sources.
+	observedTenant []byte
 	// why is the reason of the last fires that was false.
 	why Verdict
 	// committed is the transaction of the Commit that was called last.

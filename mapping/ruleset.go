@@ -53,6 +53,27 @@ type Ruleset struct {
 	// boundAt is the end of the WAL after the rules were bound: a change that
 	// committed before it may be of a table that has been altered since.
 	boundAt cdc.LSN
+	// source is the name that tenants begin with; empty: they are what the rules say.
+	source string
+}
+
+// Of has the tenants of all events begin with the name of a source and a slash, because the same
+// tenant is another one in another database; that of an event without one is the name. Call it before a
+// Mapper has the rules.
+func (rs *Ruleset) Of(source string) {
+	rs.source = source
+	for _, s := range rs.schedules {
+		s.rules.source = source
+	}
+}
+
+// appendTenant appends the tenant that a rule gives, which is empty when it gives none.
+func (rs *Ruleset) appendTenant(dst, tenant []byte) []byte {
+	dst = append(dst, rs.source...)
+	if rs.source != "" && len(tenant) > 0 {
+		dst = append(dst, '/')
+	}
+	return append(dst, tenant...)
 }
 
 // Tables returns what the publication must publish of each table, by resolved

@@ -190,18 +190,32 @@ func (m *Mapper) identify(o *Observation, c *cdc.Change, s *subjectPlan) {
 	if o.Key != nil {
 		m.observedKey = o.Key
 	}
-	if !s.tenant.known || s.tenant.none {
+	if !s.tenant.known {
 		return
 	}
-	if row = c.New; s.tenant.old {
+	o.Tenant = m.observedTenantOf(o, c, s)
+	if m.rules.source != "" {
+		m.observedTenant = m.rules.appendTenant(m.observedTenant[:0], o.Tenant)
+		o.Tenant = m.observedTenant
+	}
+}
+
+// observedTenantOf is the tenant that the change alone shows; the observation has none if it does not.
+func (m *Mapper) observedTenantOf(o *Observation, c *cdc.Change, s *subjectPlan) []byte {
+	if s.tenant.none {
+		return nil
+	}
+	row := c.New
+	if s.tenant.old {
 		row = c.Old
 	}
 	switch i := s.tenant.index; {
 	case row == nil || row[i].State != cdc.Present && row[i].State != cdc.Null:
 		o.HasTenant = false
 	case row[i].State == cdc.Present:
-		o.Tenant = unpadded(row[i].Text, c.Relation.Columns[i].Type)
+		return unpadded(row[i].Text, c.Relation.Columns[i].Type)
 	}
+	return nil
 }
 
 // rowKey appends the primary key of a row; nil: it is not known.

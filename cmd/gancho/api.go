@@ -91,6 +91,9 @@ func givenToken() string { return strings.TrimSpace(os.Getenv(tokenVariable)) }
 
 // connectAPI is connect to a bridge's API.
 func (f *sessionFlags) connectAPI(cmd *cobra.Command) (*session, error) {
+	if f.source != "" {
+		return nil, usageError{errors.New("--api and --source exclude each other; keep one")}
+	}
 	if cmd.Flags().Changed("config") {
 		return nil, usageError{errors.New("--api and --config exclude each other; keep one")}
 	}

@@ -223,6 +223,7 @@ func (s *session) readRulesOf(ctx context.Context, c *config.Config) (*ruleReadi
 		r.close(ctx)
 		return nil, err
 	}
+	r.rules.Of(c.SourceName)
 	return r, nil
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 func newCheckCommand() *cobra.Command {
-	var path string
+	var path, source string
 	k := &checkup{}
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -40,7 +40,10 @@ source is now.
 With --compatible-with, the events are compared with those that gancho events --format
 jsonschema -o DIRECTORY described before: what would break receivers is printed with the
 endpoints that get the event, and the exit code is 1. With --offline, too, what the rules
-must know of the source is then in catalogue.yaml.`,
+must know of the source is then in catalogue.yaml.
+
+Of many databases each is checked, or the one of --source. What is wrong with one is printed
+under its name, and the last line says how many are in order.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Inspect(path, variable)
@@ -49,10 +52,22 @@ must know of the source is then in catalogue.yaml.`,
 				return err
 			}
 			k.config, k.stdout, k.stderr = c, cmd.OutOrStdout(), cmd.ErrOrStderr()
+			switch {
+			case c.Sources == nil && source == "":
+			case err != nil: // which databases there are is not known
+				k.offline = true
+			case c.Sources != nil && source == "" && !k.offline:
+				return k.runAll(cmd.Context())
+			case source != "":
+				if k.config, err = onSource(cmd.Context(), c, source); err != nil {
+					return err
+				}
+			}
 			return k.run(cmd.Context(), err)
 		},
 	}
 	registerConfig(cmd.Flags(), &path)
+	registerSource(cmd.Flags(), &source)
 	cmd.Flags().BoolVar(&k.offline, "offline", false, "check the files alone, without the source")
 	cmd.Flags().StringVar(&k.former, "compatible-with", "", "`directory` of former schemas of the events, which must still hold")
 	return cmd
@@ -144,14 +159,18 @@ func (k *checkup) examine(ctx context.Context, mistakes error) (*mapping.Rules, 
 	return rules, k.source(ctx, rules)
 }
 
+// examineSource is examine for one of several sources: without what they have in common.
+func (k *checkup) examineSource(ctx context.Context, _ error) (*mapping.Rules, int) {
+	rules := k.rules()
+	if k.offline || rules == nil {
+		return rules, 0
+	}
+	return rules, k.source(ctx, rules)
+}
+
 // files checks what needs no server, and returns the rules without a mistake; nil: none.
 func (k *checkup) files(whole bool) *mapping.Rules {
-	var rules *mapping.Rules
-	if len(k.config.Rules) > 0 {
-		found, err := mapping.Inspect(ruleOptions(k.config))
-		k.problem("rule.mistake", k.config.File, err)
-		rules = found
-	}
+	rules := k.rules()
 	for _, warning := range k.config.Warnings() {
 		k.note("config.warning", k.config.File, warning, "")
 	}
@@ -162,6 +181,16 @@ func (k *checkup) files(whole bool) *mapping.Rules {
 		k.problem("config.mistake", k.config.File, err)
 	}
 	return rules
+}
+
+// rules reads the rules; nil: there are none.
+func (k *checkup) rules() *mapping.Rules {
+	if len(k.config.Rules) == 0 {
+		return nil
+	}
+	found, err := mapping.Inspect(ruleOptions(k.config))
+	k.problem("rule.mistake", k.config.File, err)
+	return found
 }
 
 // scheduled says that rules with schedule lack a state.

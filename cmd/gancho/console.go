@@ -46,7 +46,7 @@ link makes a one-time link for somebody else. Both need console: in gancho.yaml,
 			})
 		},
 	}
-	f.register(cmd)
+	f.registerStored(cmd)
 	cmd.AddCommand(newConsoleLinkCommand(&f))
 	return cmd
 }

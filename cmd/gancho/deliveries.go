@@ -43,7 +43,7 @@ no bodies, and reaches back as far as state.keep_log.`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return attempts.run(&f, cmd, &page) },
 	}
-	f.register(cmd)
+	f.registerStored(cmd)
 	filter.register(cmd, "deliveries", "deliveries to this `endpoint`")
 	page.register(cmd)
 	cmd.Flags().StringVar(&filter.outcome, "outcome", "", "only attempts with this outcome: "+strings.Join(control.Outcomes(), ", "))
@@ -121,7 +121,7 @@ what, and with --json how it was before and after, without secrets.`,
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return changes.run(&f, cmd, &page) },
 	}
-	f.register(cmd)
+	f.registerStored(cmd)
 	page.register(cmd)
 	span.register(cmd)
 	cmd.Flags().StringVar(&filter.Object, "object", "", "changes to this `object`, such as endpoint/crm-centro")

@@ -21,6 +21,7 @@ import (
 	"gancho/internal/language"
 	"gancho/internal/servercert"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -42,7 +43,10 @@ configuration, by the id that is printed:
     snooze:
       - {id: slot.failover, until: 2027-01-31, reason: the standby comes in January}
 
-The ids are explained in docs/operations.md.`,
+The ids are explained in docs/operations.md.
+
+Of many databases all are looked at, or the one of --source. What is the same of several is
+printed once, with their names; those whose slots hold the most WAL come first.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkPatterns(only); err != nil {
@@ -95,7 +99,7 @@ func matches(id string, patterns []string) bool {
 // examine looks at everything that the configuration names, or has the bridge look that is asked.
 func (f *sessionFlags) examine(cmd *cobra.Command) (report doctor.Report, err error) {
 	if f.api == "" {
-		return examine(cmd.Context(), f.config)
+		return examine(cmd.Context(), f.config, f.source)
 	}
 	err = f.run(cmd, 0, func(ctx context.Context, s *session) (err error) {
 		report, err = s.Doctor(ctx, s.actor)
@@ -104,8 +108,8 @@ func (f *sessionFlags) examine(cmd *cobra.Command) (report doctor.Report, err er
 	return report, err
 }
 
-// examine looks at everything that the configuration names.
-func examine(ctx context.Context, file string) (doctor.Report, error) {
+// examine looks at everything that the configuration names; of several sources at all, or at the one that is named.
+func examine(ctx context.Context, file, source string) (doctor.Report, error) {
 	c, mistakes := config.Inspect(file, variable)
 	if c == nil {
 		return doctor.Report{}, mistakes
@@ -113,12 +117,27 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	sender := webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
 	defer sender.Close()
+	switch {
+	case c.Sources != nil && source == "":
+		return examineAll(ctx, c, mistakes, sender)
+	case source != "" && mistakes == nil:
+		one, err := onSource(ctx, c, source)
+		if err != nil {
+			return doctor.Report{}, err
+		}
+		c = one
+	}
+	return doctor.Run(ctx, examination(c, mistakes, sender, (*checkup).examine)), nil
+}
+
+// examination is what the doctor is to look at, of a configuration with one source. The check is the one of the rules.
+func examination(c *config.Config, mistakes error, sender *webhook.Sender, check func(*checkup, context.Context, error) (*mapping.Rules, int)) doctor.Options {
 	o := doctor.Options{
 		Source:     cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding)},
-		LagWarning: c.Source.LagWarning, Endpoints: c.Endpoints, Sender: sender, Version: version, Collector: collector(&c.Tracing),
+		LagWarning: c.Source.LagWarning, Visited: c.SourceName != "", Endpoints: c.Endpoints, Sender: sender, Version: version, Collector: collector(&c.Tracing),
 		Check: func(ctx context.Context, online bool) ([]cdc.Finding, []cdc.TableNeed) {
 			k := &checkup{config: c, stdout: io.Discard, stderr: io.Discard, offline: !online}
-			k.examine(ctx, mistakes)
+			check(k, ctx, mistakes)
 			return k.findings, k.tables
 		},
 	}
@@ -141,7 +160,34 @@ func examine(ctx context.Context, file string) (doctor.Report, error) {
 	for _, s := range c.Doctor.Snooze {
 		o.Snooze = append(o.Snooze, doctor.Snooze(s))
 	}
-	return doctor.Run(ctx, o), nil
+	return o
+}
+
+// examineAll looks at all sources, and once at what they have in common. Those with the most WAL held come first.
+func examineAll(ctx context.Context, c *config.Config, mistakes error, sender *webhook.Sender) (doctor.Report, error) {
+	beside := doctor.RunBeside(ctx, examination(c, mistakes, sender, (*checkup).examine))
+	if mistakes != nil {
+		return beside, nil //nolint:nilerr // the report has them; which databases there are is not known
+	}
+	all, err := allSources(ctx, c)
+	if err != nil {
+		beside.Findings = append(beside.Findings, doctor.Finding{Finding: cdc.Finding{ID: "source.unreachable", Severity: cdc.SeverityProblem, Where: "cluster.dsn", Title: err.Error(), Why: "nothing is captured"}})
+		return beside, nil //nolint:nilerr // the report has it
+	}
+	var reports []doctor.SourceReport
+	slots := 0 // of sources on different servers it is not known
+	if c.Sources.Cluster != nil {
+		slots = len(all)
+	}
+	err = eachSource(mostHeld(sourceSlots(ctx, c, all)), func(d config.Database) doctor.Report {
+		o := examination(c.For(d), nil, sender, (*checkup).examineSource)
+		o.Slots = slots
+		return doctor.RunSource(ctx, o)
+	}, func(d config.Database, r doctor.Report) error {
+		reports = append(reports, doctor.SourceReport{Name: d.Name, Report: r})
+		return nil
+	})
+	return doctor.Merge(beside, reports), err
 }
 
 // refusedCapture says why a bridge would not capture, and what is missing then; "": it would.
@@ -179,7 +225,14 @@ func printReport(cmd *cobra.Command, r *doctor.Report) error {
 		if f.Snoozed != nil {
 			severity = "snoozed"
 		}
-		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", l.Translate("cli.severity", severity), f.ID, f.Where, said.Title)
+		where := f.Where
+		if len(f.Sources) > 0 {
+			if f.Severity == cdc.SeverityOK || f.Severity == cdc.SeveritySkipped {
+				continue // of hundreds of sources; they are counted
+			}
+			where = names(f.Sources) + ": " + where
+		}
+		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", l.Translate("cli.severity", severity), f.ID, where, said.Title)
 		if f.Snoozed != nil {
 			until := fmt.Sprintf("%s until %s: %s", f.Severity, f.Snoozed.Until.Format("2006-01-02"), f.Snoozed.Reason)
 			b.WriteString("         " + l.Translate("cli.label", until) + "\n")

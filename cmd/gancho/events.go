@@ -195,6 +195,9 @@ func (f *eventsFlags) events(cmd *cobra.Command, c *config.Config) ([]contract.E
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s does not exist, so that the source is asked; to do without it, write the file once with: gancho catalogue save", err, cataloguePath(f.session.config))
 		}
+		if whole, err = onSource(cmd.Context(), whole, f.session.source); err != nil {
+			return nil, err
+		}
 		dsn = whole.Source.DSN.Reveal()
 	}
 	conn, err := cdc.Connect(cmd.Context(), dsn)

@@ -16,6 +16,7 @@ import (
 // over its API. Where the two differ in what a command prints, one of them is wrong.
 type operations interface {
 	Status(context.Context, control.Actor) (control.StatusView, error)
+	SourcesNow(context.Context, control.Actor) (control.SourcesView, error)
 	Doctor(context.Context, control.Actor) (doctor.Report, error)
 	Prove(context.Context, control.Actor, queue.TallySpan) (control.ProveView, error)
 	EventTypes(context.Context, control.Actor) ([]mapping.EventType, error)

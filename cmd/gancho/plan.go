@@ -23,7 +23,7 @@ import (
 
 // planFlags are the flags of gancho plan.
 type planFlags struct {
-	config, as, record             string
+	config, source, as, record     string
 	json, apply, undo, yes, script bool
 }
 
@@ -43,7 +43,10 @@ most, and is tried again after a pause; the first that fails, or that this role 
 ends it. What was done is recorded next to the configuration, and --undo takes back that and
 nothing else. --script writes a change ticket for others to run.
 
-The exit code is 0 if there is nothing to do or all was done, and 3 while something is left.`,
+The exit code is 0 if there is nothing to do or all was done, and 3 while something is left.
+
+Of many databases each has its plan, or the one of --source; --apply and --undo ask once, and
+one that fails does not end the others. --as is of any database of their server.`,
 		Example: "  gancho plan\n  gancho plan --script > ticket.sql\n  gancho plan --apply --as 'postgres://dba@db.example/legado'\n  gancho plan --undo",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,11 +58,23 @@ The exit code is 0 if there is nothing to do or all was done, and 3 while someth
 				return err
 			}
 			p := &planning{planFlags: f, cmd: cmd, config: c}
+			switch {
+			case err == nil && c.Sources != nil && f.source == "":
+				return p.runAll(cmd.Context())
+			case f.source != "" && err == nil:
+				if p.config, err = onSource(cmd.Context(), c, f.source); err != nil {
+					return err
+				}
+				p.as = p.asAt(p.config.Source.DSN)
+			case c.Sources != nil:
+				return err
+			}
 			return p.run(cmd.Context(), err)
 		},
 	}
 	flags := cmd.Flags()
 	registerConfig(flags, &f.config)
+	registerSource(flags, &f.source)
 	flags.BoolVar(&f.json, "json", false, "print JSON, for scripts")
 	flags.BoolVar(&f.apply, "apply", false, "run the statements, after a person has typed yes")
 	flags.BoolVar(&f.undo, "undo", false, "show the way back from what --apply did, and go it after a person has typed yes")
@@ -85,7 +100,17 @@ type planning struct {
 	planFlags
 	cmd    *cobra.Command
 	config *config.Config
+	stage  planStage
 }
+
+// planStage is how far a plan for one of several sources goes.
+type planStage uint8
+
+const (
+	wholePlan  planStage = iota
+	shownPlan            // it is printed, and nothing is run
+	agreedPlan           // a person has seen it, and said yes
+)
 
 func (p *planning) options() plan.Options {
 	return plan.Options{Encoding: cdc.Encoding(p.config.Source.Encoding), Publication: p.config.Source.Publication}
@@ -119,6 +144,7 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 		return err
 	}
 	switch {
+	case p.stage == agreedPlan:
 	case p.json && !p.apply:
 		err = p.print(made)
 	case p.script:
@@ -134,7 +160,7 @@ func (p *planning) run(ctx context.Context, mistakes error) error {
 			return p.print(made)
 		}
 		return nil
-	case p.apply:
+	case p.apply && p.stage != shownPlan:
 		return p.carryOut(ctx, conn, made, record)
 	}
 	return findingsError{fmt.Errorf("%s pending; nothing was changed", plural(int64(len(made.Changes)), "change"))}
@@ -289,15 +315,19 @@ func (p *planning) back(ctx context.Context, conn *pgx.Conn, record *plan.Record
 	if err != nil {
 		return err
 	}
-	if p.json {
+	switch {
+	case p.stage == agreedPlan:
+	case p.json:
 		err = p.print(undo)
-	} else {
+	default:
 		_, err = io.WriteString(p.cmd.OutOrStdout(), inLines(p.language(), undo.Text()))
 	}
 	switch {
 	case err != nil || len(undo.Steps) == 0:
 		return err
-	case !p.yes && !isTerminal(p.cmd.InOrStdin()):
+	case p.stage == shownPlan:
+		return findingsError{errors.New("nothing was undone; add --yes")}
+	case p.stage == wholePlan && !p.yes && !isTerminal(p.cmd.InOrStdin()):
 		return findingsError{errors.New("nothing was undone; add --yes")}
 	}
 	if err := p.confirm("Undo this? Only yes is taken: "); err != nil {
@@ -308,7 +338,7 @@ func (p *planning) back(ctx context.Context, conn *pgx.Conn, record *plan.Record
 
 // confirm asks a person, unless --yes was given.
 func (p *planning) confirm(question string) error {
-	if p.yes {
+	if p.yes || p.stage == agreedPlan {
 		return nil
 	}
 	return askYes(p.cmd, p.language().Translate("cli.plan", question))

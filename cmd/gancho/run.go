@@ -127,12 +127,15 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 	for _, warning := range c.Warnings() {
 		log.Warn().Msg(warning)
 	}
+	current := &currentConfig{}
+	current.Store(c)
 	return &bridge.Options{
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
 			Encoding: cdc.Encoding(c.Source.Encoding),
 		},
-		LookupDSN:         cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(),
+		LookupDSN:         houseLookups(c),
+		Sources:           current.sources(),
 		TransactionMemory: c.Mapping.TransactionMemory,
 		Location:          c.Source.Location,
 		AcceptSource:      f.acceptSource,
@@ -160,7 +163,7 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Mails:             mails,
-		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
+		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config, "") },
 		Load: func() (*bridge.Definitions, error) {
 			// Not c: at a reload the file has changed.
 			c, err := config.Load(f.config, variable)
@@ -171,9 +174,21 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 			if err != nil {
 				return nil, fileError{err}
 			}
+			if (c.Sources == nil) != (current.Load().Sources == nil) {
+				return nil, fileError{fmt.Errorf("%s: one source became several, or several one; restart the bridge", c.File)}
+			}
+			current.Store(c)
 			return d, nil
 		},
 	}, nil
+}
+
+// houseLookups is where names of tenants are read: as lookups are, and of many databases in the one of cluster.dsn.
+func houseLookups(c *config.Config) string {
+	if c.Sources != nil && c.Sources.Cluster != nil {
+		return cmp.Or(c.Sources.Cluster.LookupDSN, c.Sources.Cluster.DSN).Reveal()
+	}
+	return cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal()
 }
 
 // definitions are the rules and the endpoints of a configuration.
@@ -222,11 +237,15 @@ func ruleOptions(c *config.Config) mapping.Options {
 
 // lookupRole asks for the role of source.lookup_dsn; nil: that of source.dsn.
 func lookupRole(c *config.Config) func(context.Context) (string, error) {
-	if c.Source.LookupDSN == "" {
+	dsn := c.Source.LookupDSN
+	if c.Sources != nil && c.Sources.Cluster != nil {
+		dsn = c.Sources.Cluster.LookupDSN // it is one role for all
+	}
+	if dsn == "" {
 		return nil
 	}
 	return func(ctx context.Context) (string, error) {
-		lookup := mapping.NewSource(c.Source.LookupDSN.Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.Nop())
+		lookup := mapping.NewSource(dsn.Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.Nop())
 		defer lookup.Close(ctx)
 		role, err := lookup.Login(ctx)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -33,6 +34,7 @@ import (
 // sessionFlags are those of every command that works on what Gancho stores.
 type sessionFlags struct {
 	config string
+	source string
 	api    string
 	json   bool
 }
@@ -59,12 +61,23 @@ func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error
 
 // register adds the flags of a command that can also ask a bridge over its API.
 func (f *sessionFlags) register(cmd *cobra.Command) {
+	f.registerStored(cmd)
+	registerSource(cmd.PersistentFlags(), &f.source)
+}
+
+// registerStored is register for a command on what is the same of all sources.
+func (f *sessionFlags) registerStored(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&f.api, apiFlag, "", "ask the bridge at this `address` instead of reading the configuration; see gancho login")
-	f.registerHere(cmd)
+	f.registerFile(cmd)
 }
 
 // registerHere adds those of one that works on files and databases.
 func (f *sessionFlags) registerHere(cmd *cobra.Command) {
+	f.registerFile(cmd)
+	registerSource(cmd.PersistentFlags(), &f.source)
+}
+
+func (f *sessionFlags) registerFile(cmd *cobra.Command) {
 	registerConfig(cmd.PersistentFlags(), &f.config)
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, for scripts")
 }
@@ -73,11 +86,12 @@ func (f *sessionFlags) registerHere(cmd *cobra.Command) {
 type parts uint8
 
 const (
-	withStore  parts = 1 << iota // PostgreSQL, where there is a state.key
-	withQueue                    // Redis
-	withSender                   // to send a test
-	withSlot                     // to read the slot at the source
-	withRules                    // to read rows by the rules
+	withStore   parts = 1 << iota // PostgreSQL, where there is a state.key
+	withQueue                     // Redis
+	withSender                    // to send a test
+	withSlot                      // to read the slot at the source
+	withRules                     // to read rows by the rules
+	withBacklog                   // Redis, of all sources where there are several
 )
 
 // session is what a command works with.
@@ -92,11 +106,12 @@ type session struct {
 	json    bool
 	closers []func()
 	failed  map[string]error // by part, what could not be connected, for status
+	unread  error            // why the queues of some of many sources could not be read
 }
 
 // connect reads the configuration and connects to what the command needs. The
 // caller closes the session.
-func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err error) {
+func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (*session, error) {
 	if f.api != "" {
 		return f.connectAPI(cmd)
 	}
@@ -104,6 +119,19 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	if err != nil {
 		return nil, err
 	}
+	if f.source != "" || c.Sources == nil || needs&(withQueue|withSlot|withRules) != 0 {
+		if c, err = onSource(cmd.Context(), c, f.source); err != nil {
+			return nil, err
+		}
+	}
+	if needs&withBacklog != 0 {
+		needs |= withQueue
+	}
+	return f.open(cmd, c, needs)
+}
+
+// open connects to what a command needs, with a configuration of one source; of several, where it needs none of them.
+func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (_ *session, err error) {
 	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, place: placeOf(c), cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
@@ -119,6 +147,9 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []mapping.EventType { return nil },
 	}
+	if c.Sources != nil || c.SourceName != "" {
+		o.Sources = func(context.Context) ([]control.Source, error) { return nil, nil } // there are several
+	}
 	if needs&withStore != 0 && c.State.On() {
 		if o.Store, err = s.connectStore(cmd.Context()); err != nil {
 			return nil, err
@@ -128,6 +159,9 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		if o.Queue, err = s.connectQueue(cmd.Context(), o.Store); err != nil {
 			return nil, err
 		}
+	}
+	if needs&withBacklog != 0 && c.Sources != nil {
+		s.overSources(&o)
 	}
 	if needs&withSender != 0 {
 		o.Sender = webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
@@ -177,6 +211,17 @@ func (s *session) connectQueue(ctx context.Context, store *state.Store) (*queue.
 	if store != nil {
 		o.Overflow = store.Overflow()
 	}
+	return s.openAt(ctx, o)
+}
+
+// openQueue is connectQueue with another place for what has moved from Redis.
+func (s *session) openQueue(ctx context.Context, overflow queue.Overflow) (*queue.Queue, error) {
+	o := queueOptions(&s.config.Queue)
+	o.Logger, o.Overflow = zerolog.Nop(), overflow
+	return s.openAt(ctx, o)
+}
+
+func (s *session) openAt(ctx context.Context, o queue.Options) (*queue.Queue, error) {
 	queue, err := queue.Open(ctx, o)
 	if err != nil {
 		return nil, err
@@ -197,16 +242,21 @@ func (s *session) hazards(ctx context.Context) ([]cdc.Hazard, error) {
 
 // slot reads the slot at the source.
 func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
-	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
-	if err != nil {
-		return cdc.Slot{}, fmt.Errorf("connect to the source: %w", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	slot, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
+	slot, err := slotAt(ctx, s.config)
 	if errors.Is(err, cdc.ErrNoSlot) {
 		err = fmt.Errorf("%w; create it with gancho run --create", err)
 	}
 	return slot, err
+}
+
+// slotAt reads the slot at the source of a configuration with one.
+func slotAt(ctx context.Context, c *config.Config) (cdc.Slot, error) {
+	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
+	if err != nil {
+		return cdc.Slot{}, fmt.Errorf("connect to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return cdc.ReadSlot(ctx, conn, c.Source.Slot)
 }
 
 // readiness asks the bridge on this machine what it waits for; nil when it is
@@ -248,7 +298,7 @@ func (f *sessionFlags) run(cmd *cobra.Command, needs parts, do func(context.Cont
 	s, err := f.connect(cmd, needs)
 	if err == nil {
 		defer s.close()
-		err = do(cmd.Context(), s)
+		err = cmp.Or(do(cmd.Context(), s), s.unread)
 	}
 	return explain(err)
 }

@@ -28,6 +28,7 @@ func (f *settingFlags) register(cmd *cobra.Command) {
 	keys.String("url", "", "`URL` that events are posted to")
 	keys.StringSlice("events", nil, "`patterns` of the events that it gets, such as cobranca.*,cliente.novo (default: all)")
 	keys.StringSlice("tenants", nil, "`tenants` whose events it gets (default: all)")
+	keys.StringSlice("sources", nil, "`sources` of many databases whose events it gets, as patterns such as cliente_* (default: all)")
 	keys.String("format", "", "standard, bare, cloudevents, cloudevents-binary or form")
 	keys.StringSlice("fields", nil, "`fields` of data that a message for a chat shows, such as valor,cliente.nome")
 	keys.String("style", "", "settings for a known kind of receiver: superlogica, slack, discord, telegram, google_chat or teams")

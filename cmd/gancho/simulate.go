@@ -24,6 +24,7 @@ import (
 // simulateFlags are the flags of gancho simulate.
 type simulateFlags struct {
 	config, diff   string
+	source         string
 	record, from   string
 	rows, table    string
 	lasts          time.Duration
@@ -73,6 +74,7 @@ gone; 1 when the simulation fails, 2 when it is used wrongly.`,
 	}
 	flags := cmd.Flags()
 	registerConfig(flags, &f.config)
+	registerSource(flags, &f.source)
 	flags.DurationVar(&f.lasts, "for", 0, "end after this `time`, such as 10m (default: at Ctrl-C)")
 	flags.StringVar(&f.record, "record", "", "also keep the changes in a new `file`, which then holds personal data")
 	flags.StringVar(&f.from, "from", "", "run over the recording in this `file`")
@@ -114,6 +116,9 @@ func (f *simulateFlags) run(cmd *cobra.Command) error {
 	c, err := config.Load(f.config, variable)
 	if err != nil {
 		return usageError{err}
+	}
+	if c, err = onSource(ctx, c, f.source); err != nil {
+		return err
 	}
 	log, err := newLogger(cmd.ErrOrStderr(), c.Log.Level)
 	if err != nil {
@@ -249,6 +254,7 @@ func (f *simulateFlags) bind(ctx context.Context, c *config.Config, log zerolog.
 		if err != nil {
 			return nil, err
 		}
+		bound.Of(c.SourceName)
 		lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), log).Of(identity)
 		defer lookup.Close(ctx)
 		return bound, lookup.Check(ctx, bound)

@@ -15,6 +15,7 @@ import (
 
 // pieces are parts of sentences that are known as a whole, and what is written for machines or for no person alone.
 var pieces = []string{
+	"select datname::text from pg_catalog.pg_database where datallowconn and not datistemplate",
 	"gancho backfill --diff", "gancho events --format", "gancho resend --missing-from",
 	". Of these, those are sent for which --where is true", "existing row", "did not pass when", "came to nothing in their transactions", "no outcome", "one outcome too many",
 	"is active", "is paused; its events are queued until: gancho endpoints activate ☐", "is inactive; events committed from now on are not queued for it; they can be sent later only if they are kept for resends",
@@ -110,7 +111,7 @@ func saidTexts(t *testing.T, path string, found func(text string, at token.Posit
 }
 
 // otherSpeech are the files whose texts other groups have.
-var otherSpeech = regexp.MustCompile(`^(main|doctor|plan|check|status|statusschedule|input|settings|manual|version|speech\w*|init\w*)\.go$`)
+var otherSpeech = regexp.MustCompile(`^(main|doctor|plan|planall|check|checkall|status|statusschedule|input|settings|manual|version|speech\w*|init\w*)\.go$`)
 
 // TestTranslatedResults: what commands say of their results has its Portuguese.
 func TestTranslatedResults(t *testing.T) {

@@ -169,7 +169,13 @@ func rekey(cmd *cobra.Command, c *config.Config) error {
 		return err
 	}
 	defer store.Close()
-	n, err := store.Rekey(cmd.Context(), "cli:"+osUser(), parkedInRedis{c})
+	var parked interface {
+		RekeyParked(context.Context, func(*queue.ParkedChange) (bool, error)) (int64, error)
+	} = parkedInRedis{c}
+	if c.Sources != nil {
+		parked = parkedOfSources{c}
+	}
+	n, err := store.Rekey(cmd.Context(), "cli:"+osUser(), parked)
 	if err != nil {
 		if n > 0 {
 			err = fmt.Errorf("%d values were encrypted again, and the rest was not: %w", n, err)

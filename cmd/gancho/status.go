@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gancho/config"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
 	"gancho/internal/language"
@@ -28,7 +29,10 @@ func newStatusCommand() *cobra.Command {
 each rule made of the changes of this hour and the one before, each endpoint's state,
 backlog, deliveries of the last minute and last answer, and the jobs that run. When a part
 does not answer, its error is shown beside the others. The exit code is 3 while something is
-not in order, and the last line says what.`,
+not in order, and the last line says what.
+
+Of many databases it shows each one's slot, the WAL that is held for it and how many events
+wait, the most WAL first; with --source all that there is to know of that one.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return f.watchStatus(cmd)
@@ -43,6 +47,15 @@ not in order, and the last line says what.`,
 
 // showStatus shows the status once.
 func (f *sessionFlags) showStatus(cmd *cobra.Command) error {
+	if f.api == "" && f.source == "" {
+		c, err := config.Load(f.config, variable)
+		if err != nil {
+			return err
+		}
+		if c.Sources != nil {
+			return explain(f.showSources(cmd, c))
+		}
+	}
 	s, err := f.connectAll(cmd)
 	if err != nil {
 		return explain(err)
@@ -192,7 +205,7 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, j := range v.Jobs {
 		row("job", jobText(l, j))
 	}
-	if err := errors.Join(t.end(), s.ruleText(v.Rules), s.scheduleText(v.Schedules), s.timerText(v.Timers)); err != nil || len(v.Endpoints) == 0 {
+	if err := errors.Join(t.end(), s.sourcesOfBridge(), s.ruleText(v.Rules), s.scheduleText(v.Schedules), s.timerText(v.Timers)); err != nil || len(v.Endpoints) == 0 {
 		return err
 	}
 	if err := s.say("\n"); err != nil {

@@ -313,7 +313,7 @@ func newCatalogueCommand() *cobra.Command {
 		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var path string
+	var path, source string
 	save := &cobra.Command{
 		Use:   "save [FILE]",
 		Short: "Write it to a file (default: catalogue.yaml beside gancho.yaml)",
@@ -329,6 +329,9 @@ gancho check says where the source differs from it. Keep it under version contro
 			if err != nil {
 				return err
 			}
+			if c, err = onSource(cmd.Context(), c, source); err != nil {
+				return err
+			}
 			file := cataloguePath(path)
 			if len(args) == 1 {
 				file = args[0]
@@ -337,6 +340,7 @@ gancho check says where the source differs from it. Keep it under version contro
 		},
 	}
 	registerConfig(save.Flags(), &path)
+	registerSource(save.Flags(), &source)
 	cmd.AddCommand(save)
 	return cmd
 }

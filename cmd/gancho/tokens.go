@@ -19,7 +19,7 @@ func newTokensCommand() *cobra.Command {
 reads; an operator also pauses, activates, tests, redrives and resends; an admin also
 changes endpoints, secrets and tokens, and drops dead letters. With a tenant it sees
 nothing of others.`)
-	f.register(cmd)
+	f.registerStored(cmd)
 	cmd.AddCommand(newTokensCreateCommand(&f), newTokensListCommand(&f), newTokensRevokeCommand(&f))
 	return cmd
 }

@@ -88,6 +88,9 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 			return err
 		}
 		defer s.close()
+		if s.config.Sources != nil || s.config.SourceName != "" {
+			return errors.New("gancho why does not know many databases yet; see gancho deliveries, and gancho parked list --source NAME")
+		}
 		if at == "" {
 			if certificate, err = certificateHere(&s.config.HTTP); err != nil {
 				return err

@@ -27,6 +27,7 @@ type courier struct {
 	sender sender
 	o      *Options
 	log    zerolog.Logger
+	share  *share // of the endpoint's requests; nil: all are this one's
 
 	// spawn starts a goroutine that is waited for, with the context that ends
 	// requests; spawnWriter one with the context that ends acknowledgements.
@@ -69,7 +70,8 @@ func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint
 	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
 	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }
 	c.alarm = newAlarm(c.ring)
-	c.sending.setRate(ep.Rate)
+	c.share = d.o.Governor.of(ep.Name)
+	c.sending.limiter = c.share.limiterOf(ep.Rate)
 	return c
 }
 
@@ -82,7 +84,7 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	now := time.Now()
 	activated := c.ep.State != endpoint.Active && ep.State == endpoint.Active
 	c.ep = ep
-	c.sending.setRate(ep.Rate)
+	c.sending.limiter = c.share.limiterOf(ep.Rate)
 	c.sender.Redial(ep)
 	if c.reading.loaded {
 		if activated {

@@ -45,7 +45,9 @@ type Options struct {
 	// endpoint, in order for each endpoint, and again after an error. Deliveries
 	// do not wait for it. Its context ends when the endpoint's lease is given back.
 	Notify func(context.Context, Notice) error
-	Logger zerolog.Logger
+	// Governor, when not nil, keeps the endpoints' concurrency and rate together with other dispatchers.
+	Governor *Governor
+	Logger   zerolog.Logger
 }
 
 // Attempt is one attempt to deliver an event: what was sent, and its outcome.

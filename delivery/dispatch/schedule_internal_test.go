@@ -117,7 +117,7 @@ func TestSendingRate(t *testing.T) {
 		wait  time.Duration
 	}{{0, 1000, 0}, {50, 1, 20 * time.Millisecond}, {500, 5, 2 * time.Millisecond}} {
 		var s sending
-		s.setRate(c.rate)
+		s.limiter = newLimiter(c.rate)
 		now := time.Now()
 		for n := range c.burst {
 			if wait := s.reserve(now); wait != 0 {

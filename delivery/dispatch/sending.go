@@ -20,12 +20,13 @@ type sending struct {
 	limiter           *rate.Limiter // nil: no limit
 }
 
-func (s *sending) setRate(perSecond float64) {
-	s.limiter = nil
-	if perSecond > 0 {
-		const window = 100 // burst: what a hundredth of a second allows
-		s.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(perSecond/window))))
+// newLimiter returns the limiter of a rate; nil: there is no limit.
+func newLimiter(perSecond float64) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
 	}
+	const window = 100 // burst: what a hundredth of a second allows
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(perSecond/window))))
 }
 
 // reserve takes a request off the rate, or returns how long there is none.
@@ -103,6 +104,7 @@ func (c *courier) work(ctx context.Context) {
 	for ok {
 		o := c.attempt(ctx, &j)
 		now := time.Now()
+		c.share.give(now)
 		c.mu.Lock()
 		number := c.applyOutcomeLocked(&j, &o, now)
 		done := j
@@ -184,10 +186,16 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	if l == nil {
 		return nil
 	}
+	if !c.share.take(c, c.ep.Concurrency, now, c.rouse) {
+		c.alarm.set(now.Add(shareAgain))
+		c.lanes.putBack(l)
+		return nil
+	}
 	if c.passesLocked(l) { // that is no request
 		return l
 	}
 	if wait := c.sending.reserve(now); wait > 0 {
+		c.share.give(now)
 		c.alarm.set(now.Add(wait))
 		c.lanes.putBack(l)
 		return nil
@@ -197,6 +205,13 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 
 // passesLocked reports whether the lane's first event is superseded, and there is none to be sent with it.
 func (c *courier) passesLocked(l *lane) bool { return l.passed(0) && !takesLists(c.ep) }
+
+// rouse resumes: it is the endpoint's turn to send.
+func (c *courier) rouse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resumeLocked(time.Now())
+}
 
 // pickLaneLocked makes busy whose turn it is of the lanes that wait for no retry.
 func (c *courier) pickLaneLocked(now time.Time) *lane {

@@ -54,10 +54,10 @@ func DecodeList(v strictyaml.Value) []Endpoint {
 }
 
 // DecodeSettings reads what several endpoints have in common: everything but what is each one's own, its name, url, tenants,
-// events, state and signing keys. Mistakes are recorded in the value's document.
+// sources, events, state and signing keys. Mistakes are recorded in the value's document.
 func DecodeSettings(v strictyaml.Value) Endpoint {
 	for _, e := range v.Entries() {
-		if slices.Contains([]string{"name", "url", "tenants", "events", "state", "secret", "secrets"}, e.Name) {
+		if slices.Contains([]string{"name", "url", "tenants", "sources", "events", "state", "secret", "secrets"}, e.Name) {
 			e.Key.Errorf("remove it", "%s is each endpoint's own", e.Name)
 		}
 	}
@@ -88,6 +88,7 @@ func decodeFields(v value, dir string, name, where func(string, func(value)) str
 		}),
 		where("url", func(v value) { address = v }),
 		strictyaml.Optional("tenants", func(v value) { e.Tenants = nonEmpty(v, "tenants") }),
+		strictyaml.Optional("sources", func(v value) { e.Sources = decodeSources(v) }),
 		strictyaml.Optional("events", func(v value) { e.Events = decodeEvents(v) }),
 		strictyaml.Optional("secret", func(v value) { secret, e.Secrets = true, append(e.Secrets, decodeSecret(v)) }),
 		strictyaml.Optional("secrets", func(v value) {
@@ -215,6 +216,16 @@ func decodeEvents(v value) []string {
 	for i, item := range v.ListOrOne() {
 		if strings.ContainsAny(patterns[i], " \t\n?[]{}") {
 			item.Errorf("write such as cobranca.* or cliente.novo", "%q is not a pattern of event names", patterns[i])
+		}
+	}
+	return patterns
+}
+
+func decodeSources(v value) []string {
+	patterns := nonEmpty(v, "sources")
+	for i, item := range v.ListOrOne() {
+		if strings.Trim(patterns[i], "abcdefghijklmnopqrstuvwxyz0123456789_-*") != "" {
+			item.Errorf("write such as cliente_* or cliente_001", "%q is not a pattern of sources' names", patterns[i])
 		}
 	}
 	return patterns

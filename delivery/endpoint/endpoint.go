@@ -150,6 +150,8 @@ type Endpoint struct {
 	URL string
 	// Tenants are the tenants whose events it receives, compared as text; none: all.
 	Tenants []string
+	// Sources are names of the databases whose events it receives, where one bridge reads several; * stands for any run of characters; none: all.
+	Sources []string
 	// Events are names of events, in which * stands for any run of characters;
 	// none: all.
 	Events []string

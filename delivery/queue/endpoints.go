@@ -52,6 +52,24 @@ type Stats struct {
 	Closing *IncompleteClosing `json:"incomplete_closing,omitempty"`
 }
 
+// Add adds what another queue holds of the same endpoint.
+func (to *Stats) Add(s *Stats) {
+	earliest := func(a, b time.Time) time.Time {
+		if a.IsZero() || !b.IsZero() && b.Before(a) {
+			return b
+		}
+		return a
+	}
+	to.Backlog, to.Bytes, to.Replays = to.Backlog+s.Backlog, to.Bytes+s.Bytes, to.Replays+s.Replays
+	to.Retrying, to.Blocked, to.Dead = to.Retrying+s.Retrying, to.Blocked+s.Blocked, to.Dead+s.Dead
+	to.LogEntries, to.LogRecords, to.LogLost = to.LogEntries+s.LogEntries, to.LogRecords+s.LogRecords, to.LogLost+s.LogLost
+	to.Oldest, to.Failing, to.Down = earliest(to.Oldest, s.Oldest), earliest(to.Failing, s.Failing), earliest(to.Down, s.Down)
+	to.Owned = to.Owned || s.Owned
+	if to.Reason == "" {
+		to.Suspension = s.Suspension
+	}
+}
+
 // statsScript gathers what Redis holds of an endpoint, without any payload.
 var statsScript = redis.NewScript(luaNaming + `
 local oldest = ''
@@ -148,6 +166,11 @@ func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
 		}
 		q.scanned.Store(true)
 	}
+	return q.Registered(ctx)
+}
+
+// Registered is EndpointNames of a queue that no older version has used: it costs one command.
+func (q *Queue) Registered(ctx context.Context) ([]string, error) {
 	names, err := q.client.SMembers(ctx, q.keys.endpoints()).Result()
 	slices.Sort(names)
 	return names, annotate(err, "list endpoints in redis")

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"gancho/delivery/endpoint"
 )
 
 // Subject is whose events are to be erased: those of one ordering key of one tenant.
@@ -26,7 +28,7 @@ func (s *Subject) Is(tenant, key, event string) bool {
 }
 
 func (s *Subject) names(event string) bool {
-	return len(s.Events) == 0 || slices.ContainsFunc(s.Events, func(p string) bool { return glob(p, event) })
+	return len(s.Events) == 0 || endpoint.CoveredBy(s.Events, event)
 }
 
 // Forgotten is how much of a subject the queue has held.

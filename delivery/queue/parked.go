@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 
 	"github.com/redis/go-redis/v9"
@@ -61,7 +62,7 @@ type ParkedFilter struct {
 func (f *ParkedFilter) chooses(p *ParkedChange) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, p.ID)) &&
 		(len(f.WebhookIDs) == 0 || slices.Contains(f.WebhookIDs, p.WebhookID)) &&
-		(len(f.Events) == 0 || slices.ContainsFunc(f.Events, func(pattern string) bool { return glob(pattern, p.Type) })) &&
+		(len(f.Events) == 0 || endpoint.CoveredBy(f.Events, p.Type)) &&
 		(f.Rule == "" || f.Rule == p.Rule) && (f.Reason == "" || f.Reason == p.Reason) &&
 		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To)) &&
 		(f.Last.IsZero() || p.ID.Compare(f.Last) <= 0)

@@ -15,6 +15,7 @@ const maxRoutes = 1 << 16
 type router struct {
 	endpoints []routed
 	of        map[string][]int // the endpoints with this tenant among theirs, in order
+	reading   []int            // those that are limited to sources, and not to tenants, in order
 	types     map[string]*route
 	size      int // lists remembered
 }
@@ -22,7 +23,8 @@ type router struct {
 // routed is what routing needs to know of an endpoint: there may be ten thousand.
 type routed struct {
 	events   []string
-	limited  bool // to tenants
+	sources  []string
+	limited  bool // to tenants or sources
 	inactive bool
 }
 
@@ -44,7 +46,10 @@ func newRouter(eps []endpoint.Endpoint) *router {
 	r := &router{endpoints: make([]routed, len(eps)), of: map[string][]int{}, types: map[string]*route{}}
 	for i := range eps {
 		e := &eps[i]
-		r.endpoints[i] = routed{events: e.Events, limited: len(e.Tenants) > 0, inactive: e.State == endpoint.Inactive}
+		r.endpoints[i] = routed{events: e.Events, sources: e.Sources, limited: limited(e), inactive: e.State == endpoint.Inactive}
+		if limited(e) && len(e.Tenants) == 0 {
+			r.reading = append(r.reading, i)
+		}
 		for _, t := range e.Tenants {
 			if of := r.of[t]; len(of) == 0 || of[len(of)-1] != i { // one may be named twice
 				r.of[t] = append(of, i)
@@ -56,7 +61,7 @@ func newRouter(eps []endpoint.Endpoint) *router {
 
 // match returns the indices, in newRouter's slice, of the endpoints that get
 // the event, in order. An event without a tenant goes only to endpoints that
-// take all tenants. The slice is the router's: it is not to be changed.
+// are not limited to tenants or sources. The slice is the router's: it is not to be changed.
 func (r *router) match(eventType string, tenant []byte) []int {
 	if known := r.types[eventType]; known != nil {
 		if known.byTenant == nil {
@@ -78,9 +83,12 @@ func (r *router) match(eventType string, tenant []byte) []int {
 		return known.everyone
 	}
 	list := slices.Clone(known.everyone)
-	for _, i := range r.of[string(tenant)] {
-		if r.endpoints[i].refuses(eventType) == "" {
-			list = append(list, i)
+	source := sourceOf(string(tenant))
+	for _, some := range [][]int{r.of[string(tenant)], r.reading} {
+		for _, i := range some {
+			if e := &r.endpoints[i]; e.refuses(eventType) == "" && e.reads(source) {
+				list = append(list, i)
+			}
 		}
 	}
 	slices.Sort(list)
@@ -106,6 +114,25 @@ func (r *router) route(eventType string) *route {
 	return known
 }
 
+// sourceOf is the source that a tenant is of, where there are several: tenants begin with it.
+func sourceOf(tenant string) string {
+	source, _, _ := strings.Cut(tenant, "/")
+	return source
+}
+
+// TakesSource reports whether the endpoint may get events of a source, one of several.
+func TakesSource(e *endpoint.Endpoint, source string) bool {
+	return e.Reads(source) && (len(e.Tenants) == 0 || slices.ContainsFunc(e.Tenants, func(t string) bool { return sourceOf(t) == source }))
+}
+
+// limited: not all tenants' events are for the endpoint.
+func limited(e *endpoint.Endpoint) bool { return len(e.Tenants)+len(e.Sources) > 0 }
+
+// takes reports whether the endpoint gets events of the tenant.
+func takes(e *endpoint.Endpoint, tenant string) bool {
+	return (len(e.Tenants) == 0 || slices.Contains(e.Tenants, tenant)) && e.Reads(sourceOf(tenant))
+}
+
 // Why an endpoint does not get an event.
 const (
 	RefusedInactive = "inactive" // its state
@@ -119,6 +146,8 @@ func Refuses(e *endpoint.Endpoint, eventType string) string {
 	r := routed{events: e.Events, inactive: e.State == endpoint.Inactive}
 	return r.refuses(eventType)
 }
+
+func (r *routed) reads(source string) bool { return len(r.sources) == 0 || endpoint.CoveredBy(r.sources, source) }
 
 func (r *routed) refuses(eventType string) string {
 	switch {
@@ -145,54 +174,30 @@ const OperationalPrefix = "gancho."
 // Subscribed returns the names of the endpoints that get an operational event:
 // those with a pattern that covers it and itself begins with OperationalPrefix.
 // An endpoint that takes everything has not asked for these. The tenants are
-// those that the event is about; an endpoint that is limited to tenants gets it
+// those that the event is about; an endpoint that is limited to tenants or sources gets it
 // only if they are all among its own. Inactive endpoints get nothing.
 func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string
 	for i := range endpoints {
 		e := &endpoints[i]
 		asked := slices.ContainsFunc(e.Events, func(p string) bool {
-			return strings.HasPrefix(p, OperationalPrefix) && glob(p, eventType)
+			return strings.HasPrefix(p, OperationalPrefix) && endpoint.Covers(p, eventType)
 		})
-		if asked && e.State != endpoint.Inactive && (len(e.Tenants) == 0 || within(tenants, e.Tenants)) {
+		if asked && e.State != endpoint.Inactive && (!limited(e) || within(tenants, e)) {
 			out = append(out, e.Name)
 		}
 	}
 	return out
 }
 
-// within reports whether there are some, and all are among the others.
-func within(some, all []string) bool {
-	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+// within reports whether there are some tenants, and the endpoint takes events of all of them.
+func within(tenants []string, e *endpoint.Endpoint) bool {
+	return len(tenants) > 0 && !slices.ContainsFunc(tenants, func(t string) bool { return !takes(e, t) })
 }
 
 // Chooses reports whether one of the patterns covers the event's name, or there are none.
 func Chooses(patterns []string, event string) bool {
-	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, event) })
-}
-
-// glob reports whether the pattern covers all of s; only * is special: any run
-// of characters, dots included. It is linear in s for each star.
-func glob(pattern, s string) bool {
-	head, rest, starred := strings.Cut(pattern, "*")
-	if !starred {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, head)
-	if !ok {
-		return false
-	}
-	for {
-		part, next, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(s, part)
-		}
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s, rest = s[i+len(part):], next
-	}
+	return len(patterns) == 0 || endpoint.CoveredBy(patterns, event)
 }
 
 // Router finds the endpoints that get rules' events, as an append does. It belongs to one

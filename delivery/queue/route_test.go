@@ -48,6 +48,22 @@ func TestRouter(t *testing.T) {
 	}
 }
 
+func TestTakesSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		endpoint endpoint.Endpoint
+		want     bool
+	}{
+		{endpoint.Endpoint{}, true}, {endpoint.Endpoint{Tenants: []string{"loja_1/7"}}, true}, {endpoint.Endpoint{Tenants: []string{"loja_1"}}, true},
+		{endpoint.Endpoint{Tenants: []string{"loja_10/7", "loja_2"}}, false}, {endpoint.Endpoint{Sources: []string{"loja_*"}}, true},
+		{endpoint.Endpoint{Sources: []string{"loja"}}, false}, {endpoint.Endpoint{Sources: []string{"bar_*"}, Tenants: []string{"loja_1/7"}}, false},
+	} {
+		if got := queue.TakesSource(&c.endpoint, "loja_1"); got != c.want {
+			t.Errorf("tenants %q of sources %q: %v, want %v", c.endpoint.Tenants, c.endpoint.Sources, got, c.want)
+		}
+	}
+}
+
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -92,18 +108,20 @@ func TestRouterAsksNobodyInVain(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(14, 5))
 	patterns := [][]string{nil, {"a.*"}, {"b.c", "a.b"}, {"*"}}
-	tenants := [][]string{nil, {"1"}, {"2", "1", "2"}, {"3"}}
+	tenants := [][]string{nil, {"x_1/1"}, {"2", "x_1/1", "2"}, {"x_2"}}
+	sources := [][]string{nil, nil, {"x_*"}, {"2", "x_1"}}
 	eps := make([]endpoint.Endpoint, 200)
 	for i := range eps {
-		eps[i] = endpoint.Endpoint{Name: fmt.Sprint(i), Events: patterns[random.IntN(len(patterns))], Tenants: tenants[random.IntN(len(tenants))]}
+		eps[i] = endpoint.Endpoint{Name: fmt.Sprint(i), Events: patterns[random.IntN(len(patterns))], Tenants: tenants[random.IntN(len(tenants))], Sources: sources[random.IntN(len(sources))]}
 		eps[i].State = []endpoint.State{endpoint.Active, endpoint.Paused, endpoint.Inactive}[random.IntN(3)]
 	}
 	router := queue.NewRouter(eps)
 	for range 200 {
-		event, tenant := []string{"a.b", "b.c", "c.d"}[random.IntN(3)], []string{"", "1", "2", "3", "4"}[random.IntN(5)]
+		event, tenant := []string{"a.b", "b.c", "c.d"}[random.IntN(3)], []string{"", "x_1/1", "2", "x_2", "x_2/4"}[random.IntN(5)]
+		source, _, _ := strings.Cut(tenant, "/")
 		var want []int
 		for i := range eps {
-			if queue.Refuses(&eps[i], event) == "" && (len(eps[i].Tenants) == 0 || slices.Contains(eps[i].Tenants, tenant)) {
+			if queue.Refuses(&eps[i], event) == "" && (len(eps[i].Tenants) == 0 || slices.Contains(eps[i].Tenants, tenant)) && eps[i].Reads(source) {
 				want = append(want, i)
 			}
 		}
@@ -124,5 +142,28 @@ func BenchmarkRouterBegins(b *testing.B) {
 		for i := range eps {
 			router.Match("cobranca.paga", []byte(eps[i].Tenants[0]))
 		}
+	}
+}
+
+// An endpoint that chooses sources gets what their tenants begin with, and of what concerns several tenants only what is all theirs.
+func TestEndpointsOfSources(t *testing.T) {
+	t.Parallel()
+	all := []endpoint.Endpoint{
+		{Name: "all", Events: []string{"*", "gancho.*"}},
+		{Name: "lojas", Sources: []string{"loja_*"}, Events: []string{"*", "gancho.*"}},
+		{Name: "both", Sources: []string{"loja_*"}, Tenants: []string{"loja_1/7", "bar/7"}, Events: []string{"*", "gancho.*"}},
+	}
+	for tenant, want := range map[string][]string{
+		"loja_1/7": {"all", "lojas", "both"}, "loja_2/7": {"all", "lojas"}, "loja_2": {"all", "lojas"}, "bar/7": {"all"}, "bar": {"all"},
+	} {
+		if diff := cmp.Diff(want, queue.Routed(all, "x", []byte(tenant))); diff != "" {
+			t.Errorf("%s: %s", tenant, diff)
+		}
+		if diff := cmp.Diff(want, queue.Subscribed(all, "gancho.x", tenant)); diff != "" {
+			t.Errorf("operational, %s: %s", tenant, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"all"}, queue.Subscribed(all, "gancho.x", "loja_1/7", "bar/7")); diff != "" {
+		t.Error(diff)
 	}
 }

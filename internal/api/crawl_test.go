@@ -38,7 +38,7 @@ var (
 
 // operatorOnly reports whether nothing at a path is a tenant's.
 func operatorOnly(path string) bool {
-	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps" || path == "/proof" || path == "/doctor" || path == "/rules" || path == "/simulations" || path == "/corrections" || path == "/changes" || path == "/test-case"
+	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps" || path == "/sources" || path == "/proof" || path == "/doctor" || path == "/rules" || path == "/simulations" || path == "/corrections" || path == "/changes" || path == "/test-case"
 }
 
 // crawl makes every request that the description has, with each value of each
@@ -507,7 +507,7 @@ var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/groups": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 	"POST /backfills": `"plan":`, "GET /screens": `"layout":"groups"`, "GET /screens/{name}": `"addresses":`, "POST /screens/{name}": `"addresses":`, "GET /tenant-fields": `"fields":`,
-	"GET /installation": `"timezone":`, "GET /proof": `"differences":[]`, "GET /changes": `"outcome":"event"`, "GET /test-case": `"text":"tests: []`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "POST /corrections": `"comparison":`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
+	"GET /sources": `"sources":`, "GET /installation": `"timezone":`, "GET /proof": `"differences":[]`, "GET /changes": `"outcome":"event"`, "GET /test-case": `"text":"tests: []`, "GET /rules": `"events":7`, "POST /simulations": `"gone":7`, "POST /corrections": `"comparison":`, "GET /event-types/{name}": `"endpoints":`, "GET /rates": `"step_seconds":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {

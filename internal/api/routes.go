@@ -73,6 +73,7 @@ func routes() []route {
 		{method: get, path: "/status", role: viewer, handle: shown((*control.Service).Status)},
 		{method: get, path: "/installation", role: viewer, handle: shown((*control.Service).Installation)},
 		{method: get, path: "/proof", role: viewer, slow: true, query: []string{"from", "to", "from_position", "to_position"}, handle: (*call).prove},
+		{method: get, path: "/sources", role: viewer, handle: shown((*control.Service).SourcesNow)},
 		{method: get, path: "/gaps", role: viewer, handle: whole((*control.Service).Gaps)},
 		{method: get, path: "/doctor", role: operator, slow: true, test: true, handle: shown((*control.Service).Doctor)},
 		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},

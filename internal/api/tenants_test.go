@@ -130,6 +130,7 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/status", status: 200},
 		{method: "GET", path: "/installation", status: 200},
 		{method: "GET", path: "/proof", status: 404},
+		{method: "GET", path: "/sources", status: 404},
 		{method: "GET", path: "/gaps", status: 404},
 		{method: "GET", path: "/audit?limit=500", status: 200},
 		{method: "GET", path: "/audit?object=endpoint/{}", foreign: endpoints, absent: none, status: 200, route: "/audit"},

@@ -236,6 +236,7 @@ func TestWrongInput(t *testing.T) {
 		{"POST", "/simulations", `{"file":"rules/a.yaml","text":"rules: []","table":"cobrancas","limit":"7"}`, 400, "/limit", "a number", ""},
 		{"POST", "/simulations", `{"file":"rules/a.yaml","text":"rules: []","table":"cobrancas","dry_run":true}`, 400, "/dry_run", "not known here", ""},
 		{"GET", "/status?verbose", "", 400, "verbose", "not known here", ""},
+		{"GET", "/sources?x=1", "", 400, "x", "", ""},
 		{"GET", "/gaps?who=me", "", 400, "who", "", ""},
 		{"GET", "/doctor?only=redis", "", 400, "only", "not known here", ""},
 		{"GET", "/audit?who=me", "", 400, "who", "", ""},

@@ -53,8 +53,11 @@ type StateOptions struct {
 
 // Options are everything the bridge needs to know.
 type Options struct {
-	Source            cdc.Options
-	LookupDSN         string         // of what rules look up
+	Source    cdc.Options
+	LookupDSN string // of what rules look up
+	// Sources are the databases that are read instead of Source, of which the DSN, the slot
+	// and LookupDSN then do not matter; nil: there is one source, as Source says.
+	Sources           *Sources
 	TransactionMemory int64          // bytes of one transaction that wait in memory for its commit
 	Location          *time.Location // of the source's timestamps without time zone
 	AcceptSource      bool           // start a new epoch when the source is another one
@@ -132,17 +135,21 @@ func Run(ctx context.Context, o Options) error {
 	if listening.console != nil {
 		o.Log.Info().Str("console_listen", listening.console.Addr().String()).Msg("serving the console")
 	}
-	metrics := newMetrics()
-	metrics.build(o.Version, o.Revision)
+	metrics := newMetrics
+	if o.Sources != nil {
+		metrics = newHouseMetrics
+	}
+	counts := metrics()
+	counts.build(o.Version, o.Revision)
 	supervised := &supervision{service: o.Service}
 	defer supervised.begin(ctx)()
-	traces := newTraces(&o, metrics)
+	traces := newTraces(&o, counts)
 	traces.Use(d.Tracing)
 	defer traces.begin(ctx)()
 	var refused *refusal
 	for {
 		b := newBridge(o, d)
-		b.metrics, b.supervised, b.traces = metrics, supervised, traces // counters go on
+		b.metrics, b.supervised, b.traces = counts, supervised, traces // counters go on
 		b.refuse(refused)
 		err := b.live(ctx, listening)
 		d = b.definitionsNow()
@@ -190,45 +197,57 @@ func (b *bridge) live(ctx context.Context, listening listeners) error {
 	return err
 }
 
-// bridge is the running whole.
-type bridge struct {
-	Options
-	metrics    *metrics
+// house is what a process has once, whatever the number of its sources.
+type house struct {
 	traces     traces
-	health     *health
 	supervised *supervision
 
 	mu          sync.Mutex
 	definitions *Definitions // guarded by mu
 	trying      sync.Mutex   // held while an edited copy of rules is tried
-	// adopting is held while rules are bound and used, so that older ones do not come last.
-	adopting sync.Mutex
 
 	roster    *roster
 	applying  sync.Mutex // one change of the endpoints at a time
 	endpoints atomic.Pointer[[]endpoint.Endpoint]
 
-	queue      *queue.Queue
-	sender     *webhook.Sender
-	dispatcher *dispatch.Dispatcher // nil unless this process delivers
-	capture    *capture             // nil unless it captures
-	refused    *refusal             // why it does not, although it should; nil: it does, or should not
-	consoleAt  string               // the origin of the console; empty: there is none
-	gauge      *cdc.SlotGauge
-	catalog    *cdc.CatalogWatch
+	sender    *webhook.Sender
+	consoleAt string // the origin of the console; empty: there is none
 
-	store *state.Store // nil without a state, as the recorder
 	// directory has the stored endpoints, for the dispatcher and for the API; nil without a state.
 	directory *state.Directory
-	// The same over pools of their own: what the API asks, jobs, the log's writer, backlogs
+	// The store over pools of their own: what the API asks, jobs, the log's writer, backlogs
 	// that overflow and the look-up of tokens do not wait for each other.
 	jobStore, apiStore, tokenStore, consoleStore, overflowStore *state.Store
-	recorder                                                    *recorder
-	// What the state may have of it, each of capacity 1.
-	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
 	stateComplaint, recordComplaint complaint
 	mails                           chan mail.Message // that were not sent yet
+	excesses                        excesses
+
+	fleet *fleet // the sources, when there are several; nil: there is one, the bridge's own
+}
+
+// bridge is the running whole, of one source. Of several, each has one in the same house, with a queue of its own; and
+// so has the house, for what is no source's.
+type bridge struct {
+	Options
+	*house
+	metrics *metrics
+	health  *health
+	// adopting is held while rules are bound and used, so that older ones do not come last.
+	adopting sync.Mutex
+
+	queue      *queue.Queue
+	dispatcher *dispatch.Dispatcher // nil unless this process delivers
+	capture    *capture             // nil unless it captures
+	refused    *refusal             // why it does not, although it should; nil: it does, or should not
+	member     *member              // of which it is; nil: there is one source, or it is the house's
+	gauge      *cdc.SlotGauge
+	catalog    *cdc.CatalogWatch
+
+	store    *state.Store // nil without a state, as the recorder
+	recorder *recorder
+	// What the state may have of it, each of capacity 1.
+	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 
 	measuring    sync.Mutex // one measurement at a time
 	measured     time.Time  // guarded by measuring
@@ -238,15 +257,11 @@ type bridge struct {
 	budgetLogged  time.Time
 	budgetAlerted bool
 	hazards       hazardWatch
-	excesses      excesses
 }
 
-func newBridge(o Options, d *Definitions) *bridge {
-	b := &bridge{
-		Options: o, definitions: d, metrics: newMetrics(), traces: traces{tracing.New(tracing.Options{})}, health: &health{delivers: o.Deliver, captures: o.Capture},
-		roster:           newRoster(o.Log),
-		endpointsChanged: make(chan struct{}, 1), dropsChanged: make(chan struct{}, 1), jobsChanged: make(chan struct{}, 1),
-		mails: make(chan mail.Message, maxMails),
+func newHouse(o *Options, d *Definitions) *house {
+	h := &house{
+		definitions: d, traces: traces{tracing.New(tracing.Options{})}, roster: newRoster(o.Log), mails: make(chan mail.Message, maxMails),
 		stateComplaint: complaint{
 			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},
@@ -254,13 +269,36 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
-	b.excesses.wake, b.excesses.due = make(chan struct{}, 1), make(chan struct{}, 1)
+	h.excesses.wake, h.excesses.due = make(chan struct{}, 1), make(chan struct{}, 1)
+	h.roster.setFile(d.Endpoints)
+	return h
+}
+
+func newBridge(o Options, d *Definitions) *bridge {
+	captures := o.Capture
+	if o.Sources != nil {
+		o.Capture = false // its sources do
+	}
+	b := newHalf(o, newHouse(&o, d))
+	b.metrics = newMetrics()
+	b.health.waitsFor("the state database")
+	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
+	if o.Sources != nil {
+		b.fleet = newFleet(b, captures)
+	}
+	return b
+}
+
+// newHalf returns a bridge in a house, without metrics and a gauge.
+func newHalf(o Options, h *house) *bridge {
+	b := &bridge{
+		Options: o, house: h, health: &health{delivers: o.Deliver, captures: o.Capture},
+		endpointsChanged: make(chan struct{}, 1), dropsChanged: make(chan struct{}, 1), jobsChanged: make(chan struct{}, 1),
+	}
 	b.hazards = hazardWatch{wake: make(chan struct{}, 1), complaint: complaint{
 		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
 	}}
-	b.health.waitsFor("the state database")
-	b.gauge, b.catalog = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot), cdc.NewCatalogWatch(o.Source)
-	b.roster.setFile(d.Endpoints)
+	b.catalog = cdc.NewCatalogWatch(o.Source)
 	if o.State != nil {
 		b.recorder = newRecorder(b)
 	}
@@ -315,6 +353,9 @@ func (b *bridge) senderOptions() webhook.Options {
 
 func (b *bridge) dispatcherOptions() dispatch.Options {
 	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.observe, Superseded: b.metrics.supersede, Notify: b.notify}
+	if b.fleet != nil {
+		o.Governor = b.fleet.governor
+	}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0
@@ -337,15 +378,20 @@ func (b *bridge) close() {
 	if b.sender != nil {
 		b.sender.Close()
 	}
-	if b.queue != nil {
-		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
-	}
+	b.closeSource()
 	for _, s := range []*state.Store{b.overflowStore, b.consoleStore, b.tokenStore, b.apiStore, b.jobStore, b.store} {
 		if s != nil {
 			s.Close()
 		}
 	}
 	b.gauge.Close(context.Background())
+}
+
+// closeSource releases what is of a source alone.
+func (b *bridge) closeSource() {
+	if b.queue != nil {
+		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
+	}
 	b.catalog.Close(context.Background())
 }
 
@@ -360,9 +406,12 @@ func (b *bridge) run(ctx context.Context) error {
 		group.Go(func() error { return b.sendMails(ctx) })
 	}
 	if b.Capture {
-		group.Go(func() error { return b.watchTrouble(ctx) })
+		group.Go(func() error { return b.watchTrouble(ctx, &warned{}) })
 	}
 	group.Go(func() error { return b.reload(ctx) })
+	if b.fleet != nil {
+		group.Go(func() error { return b.fleet.run(ctx) })
+	}
 	b.runState(ctx, group, drained)
 	group.Go(func() error {
 		defer close(drained)
@@ -400,7 +449,7 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 	return waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
-		if b.State == nil {
+		if b.State == nil || b.member != nil { // the positions of several sources are not told apart there
 			return queue.Open(ctx, o)
 		}
 		o.Overflow = b.overflowStore.Overflow()

@@ -61,11 +61,26 @@ type capture struct {
 
 	lagMu sync.Mutex
 	lag   lagClock
+
+	// prepared is the source as it was prepared.
+	prepared *cdc.Source
+	// target is where the WAL ended when the source was prepared.
+	target cdc.LSN
+	// left is called when nothing is read any more and what was read may not be durable yet; nil: nobody asks.
+	left func()
+	// advances reports whether the last position is to be confirmed although nothing is read any more; nil: it is.
+	advances func() bool
 }
 
 // capturing reports whether this process captures, now: one that waits for the slot, or has
 // lost it to another process, does not.
-func (b *bridge) capturing() bool { return b.capture != nil && b.capture.reader.Streaming() }
+func (b *bridge) capturing() bool {
+	if b.member != nil {
+		c := b.member.capture.Load()
+		return c != nil && c.reader.Streaming()
+	}
+	return b.capture != nil && b.capture.reader.Streaming()
+}
 
 // run captures until the context ends or a person has to act. It then
 // waits until what was appended is durable, and confirms it.
@@ -98,6 +113,9 @@ func (c *capture) run(ctx context.Context) error {
 		filled <- c.fill(filling)
 	}()
 	err := c.reader.Run(reading, c)
+	if c.left != nil {
+		c.left()
+	}
 	if filling.Err() == nil && len(filled) == 0 && !elsewhere(err) {
 		c.drain(filling)
 	}

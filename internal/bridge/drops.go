@@ -33,7 +33,7 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 
 // dropAll reports whether no queue is left to be dropped.
 func (b *bridge) dropAll(ctx context.Context) bool {
-	if !b.capturing() {
+	if !b.capturing() && b.fleet == nil {
 		return false // another process captures
 	}
 	names, err := b.store.Drops(ctx)
@@ -59,7 +59,11 @@ func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	case named(b.endpointsNow(), name):
 		return nil // that it is gone has not been applied yet; the store keeps the name free until then
 	}
-	if err := b.capture.stage.drained(ctx); err != nil {
+	if b.fleet != nil {
+		if done, err := b.fleet.drop(ctx, name); !done || err != nil {
+			return err
+		}
+	} else if err := b.capture.stage.drained(ctx); err != nil {
 		return err
 	}
 	stats, err := b.queue.Stats(ctx, []string{name})

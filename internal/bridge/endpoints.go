@@ -189,6 +189,9 @@ func (b *bridge) applyEndpoints() {
 	all := b.roster.all()
 	before := *b.endpoints.Swap(&all)
 	b.queue.Update(all)
+	if b.fleet != nil {
+		b.fleet.updateLocked(all)
+	}
 	if b.capture != nil {
 		b.capture.verdicts.offer(all)
 	}
@@ -223,7 +226,12 @@ func (b *bridge) watchState(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			if err := b.store.Watch(ctx, func(t state.Topic) { signal(topics[t]) }); err != nil {
+			if err := b.store.Watch(ctx, func(t state.Topic) {
+				signal(topics[t])
+				if b.fleet != nil && t == state.TopicJobs {
+					signal(b.fleet.jobs)
+				}
+			}); err != nil {
 				b.stateComplaint.about(err)
 			}
 			_ = retry.Wait(ctx, patience.Max) // its error is the context's

@@ -60,8 +60,12 @@ func newJobs(b *bridge) *jobs {
 	if err != nil {
 		host = "unknown"
 	}
+	store := b.jobStore
+	if b.member != nil {
+		store = store.Of(b.member.Slot)
+	}
 	return &jobs{
-		bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]),
+		bridge: b, store: store, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]),
 		slots: make(chan struct{}, jobsAtOnce),
 		pages: newPageSlots(pagesAtOnce), parked: make(chan struct{}, 1),
 	}
@@ -82,9 +86,16 @@ func (j *jobs) run(ctx context.Context) error {
 		if !j.capturing() {
 			except = append(except, state.RedriveParked, state.Backfill)
 		}
+		if j.member != nil { // the house sees to those of no source
+			except = append(except, state.Resend, state.Redrive)
+		}
 		job, err := j.store.ClaimJob(ctx, j.worker, state.JobLease, except...)
 		if err == nil && job != nil {
 			working.Go(func() {
+				if j.member != nil {
+					j.member.jobs.Add(1)
+					defer j.member.jobs.Add(-1)
+				}
 				j.work(ctx, job)
 				<-j.slots
 			})

@@ -31,6 +31,11 @@ func (b *bridge) monitor(ctx context.Context) error {
 	if !b.Capture && b.refused == nil {
 		return nil
 	}
+	return b.watchSlot(ctx)
+}
+
+// watchSlot measures the slot until the context ends.
+func (b *bridge) watchSlot(ctx context.Context) error {
 	b.metrics.walBudget.Set(float64(b.WALBudget))
 	var complained time.Time
 	var last cdc.LSN
@@ -100,6 +105,9 @@ func (b *bridge) measureQueues(ctx context.Context) error {
 	all, err := b.queue.Stats(ctx, names)
 	if err != nil {
 		return err
+	}
+	if b.fleet != nil {
+		b.fleet.addStats(ctx, all)
 	}
 	if b.capture != nil {
 		_ = b.capture.stage.measureParked(ctx) // a Redis that cannot tell: the rows of this process alone count

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -16,24 +17,35 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	c.stage.traces, c.stage.appended, c.stage.refused = b.traces, b.appendedTo, b.refusedBy
 	c.stage.memory.limit = b.MaxMemoryPercent
-	reached, err := c.lookBack(ctx)
-	if err != nil {
-		return nil, b.refusalOf(ctx, err)
+	var rules *mapping.Ruleset
+	var source *cdc.Source
+	var reached *queue.Reached
+	var err error
+	known := b.member.knownBefore()
+	if known != nil {
+		rules, c.checked = known.rules, known.checked
+		source, err = c.sourceNow(ctx, known)
+	} else if reached, err = c.lookBack(ctx); err == nil {
+		rules, source, err = c.prepare(ctx, b.definitionsNow().Rules)
+	} else {
+		err = b.refusalOf(ctx, err)
 	}
-	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
 		return nil, err
 	}
 	// What the types are now is what the rules are bound to, and a bridge that waits for
 	// its servers, or for another one to end, streams hours later.
 	c.reader = cdc.NewReader(b.Source, source)
-	if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
+	if known != nil {
+		c.reader.LoadLazily()
+	} else if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
 		return nil, err
 	}
 	epoch, err := c.claim(ctx, source, reached)
 	if err != nil {
 		return nil, err
 	}
+	c.prepared = source
 	i := source.Identity
 	c.reader.Admit(c.admit)
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
@@ -41,8 +53,10 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if err := c.number(ctx, rules); err != nil {
 		return nil, err
 	}
-	if _, err := waitFor(ctx, b.Log, "state database", func() (struct{}, error) { return struct{}{}, b.rememberSource(ctx) }); err != nil {
-		return nil, err
+	if known == nil {
+		if _, err := waitFor(ctx, b.Log, "state database", func() (struct{}, error) { return struct{}{}, b.rememberSource(ctx) }); err != nil {
+			return nil, err
+		}
 	}
 	c.identity = i
 	c.lookup = c.newLookup()
@@ -63,10 +77,21 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	options = append(options, mapping.WithObserver(watching))
 	c.mapper = mapping.NewMapper(rules, nil, options...)
-	c.publications, c.from = source.Publications, source.ConfirmedFlush
+	c.publications, c.from, c.target = source.Publications, source.ConfirmedFlush, source.Current
 	c.tables, c.reads = newTables(b.Log), newReads(c)
 	c.watch(rules)
 	return c, nil
+}
+
+// sourceNow is a source that was prepared before, with its slot's position as it is now. Who answers, the reader compares when it connects.
+func (c *capture) sourceNow(ctx context.Context, known *knownSource) (*cdc.Source, error) {
+	slot, err := waitFor(ctx, c.Log, "source", func() (cdc.Slot, error) { return c.gauge.Measure(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	source := *known.source
+	source.SlotCreated, source.ConfirmedFlush, source.Current = false, slot.ConfirmedFlush, slot.Current
+	return &source, nil
 }
 
 // newLookup returns a reader of what rules look up, for one goroutine.
@@ -132,6 +157,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if f.ID != mapping.FindingScheduleCost {
 			c.warn(f)
 		}
+	}
+	if c.member != nil {
+		bound.Of(c.member.Name)
 	}
 	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer c.checked.Close(ctx)

@@ -74,7 +74,7 @@ func (e *excesses) set(now []control.Excess) {
 func (b *bridge) watchQuotas(ctx context.Context) error {
 	b.measureQuotas(ctx)
 	for {
-		if b.capturing() {
+		if b.capturing() || b.fleet != nil && b.fleet.captures {
 			b.reportExcesses(ctx)
 		}
 		next := quotasEvery
@@ -207,7 +207,10 @@ func (b *bridge) whoBlocks(err error) error {
 
 // kept says where the oldest events of such a backlog are.
 func (b *bridge) kept() string {
-	if b.State == nil {
+	switch {
+	case b.fleet != nil:
+		return "in redis, because there are several sources"
+	case b.State == nil:
 		return "in redis, because there is no state database"
 	}
 	return "in the state database"
@@ -219,7 +222,7 @@ func (b *bridge) kept() string {
 func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
-	if b.State == nil {
+	if b.State == nil || b.fleet != nil { // positions of several sources are not told apart there
 		return
 	}
 	stuck := b.excesses.stuck.among(stats, time.Now())

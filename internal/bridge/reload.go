@@ -63,8 +63,11 @@ func (b *bridge) define(ctx context.Context, d *Definitions) error {
 		}
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.definitions = d
+	b.mu.Unlock()
+	if b.fleet != nil {
+		b.fleet.redefine()
+	}
 	return nil
 }
 
@@ -78,6 +81,11 @@ func (b *bridge) resume(ctx context.Context) error {
 			continue
 		}
 		resumed, err := b.queue.Resume(ctx, e.Name)
+		if b.fleet != nil && err == nil {
+			var also bool
+			also, _, err = b.fleet.resume(ctx, e.Name)
+			resumed = resumed || also
+		}
 		if resumed {
 			b.Log.Info().Str("endpoint", e.Name).Msg("endpoint resumed")
 		}

@@ -286,6 +286,28 @@ func (s *schedules) carryOut(ctx context.Context, run *scheduledRun) {
 	signal(s.ended)
 }
 
+// running reports whether a run is under way.
+func (s *schedules) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.attempts {
+		if a.running {
+			return true
+		}
+	}
+	return false
+}
+
+// next is the next scheduled time of any rule; zero: there is none.
+func (s *schedules) next(now time.Time) (next time.Time) {
+	for _, rule := range s.rules() {
+		if at := rule.Timetable().Next(now, s.Location); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
 func (s *schedules) attempt(event string) scheduleAttempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()

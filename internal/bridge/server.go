@@ -80,6 +80,9 @@ func (b *bridge) ready() error {
 			return fmt.Errorf("no process delivers to %s: %w", strings.Join(left, ", "), queue.ErrNoOverflow)
 		}
 	}
+	if b.fleet != nil {
+		return b.fleet.ready()
+	}
 	if b.capture == nil {
 		return nil
 	}

@@ -97,8 +97,10 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	group.Go(func() error { return b.recorder.run(ctx, drained) })
 	group.Go(func() error { return newJobs(b).run(ctx) })
 	group.Go(func() error { return b.maintain(ctx) })
-	if b.Capture {
+	if b.Capture || b.fleet != nil && b.fleet.captures {
 		group.Go(func() error { return b.dropQueues(ctx) })
+	}
+	if b.Capture {
 		group.Go(func() error { return b.sendClosings(ctx) })
 		group.Go(func() error { return b.capture.newSchedules().run(ctx) })
 	}
@@ -106,7 +108,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
-	return control.New(control.Options{
+	o := control.Options{
 		Directory: b.directory,
 		Console:   b.consoleAt, Screens: b.screens(),
 		Unlogged: b.State.KeepLog == 0, Zone: b.Location, ConfigFile: b.ConfigFile, KeepEvents: b.State.KeepEvents,
@@ -128,7 +130,12 @@ func (b *bridge) service() *control.Service {
 			}
 			return b.capture.trouble()
 		},
-	})
+	}
+	if f := b.fleet; f != nil { // what is one source's is asked of the sources
+		o.Slot, o.Hazards, o.Capture = nil, nil, func(context.Context) error { return f.ready() }
+		o.Sources, o.AddStats, o.ResumeSources = f.sources, f.addStats, f.resume
+	}
+	return control.New(o)
 }
 
 // contract describes the events of the rules that capture has; none when this process does not capture.

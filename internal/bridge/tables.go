@@ -29,8 +29,9 @@ type tables struct {
 	// seen are the stream's relations that were looked at, and whether the catalogue may
 	// have changed them without a sign in the stream; the capture goroutine's.
 	seen map[*cdc.Relation]bool
-	// checked is when the catalogue was read last, in Unix nanoseconds.
-	checked atomic.Int64
+	// checked is when the catalogue was read last, in Unix nanoseconds; compared, that it was with what is known.
+	checked  atomic.Int64
+	compared atomic.Bool
 
 	mu     sync.Mutex // guards the next three
 	needs  []cdc.TableNeed
@@ -288,6 +289,7 @@ func (c *capture) checkTables(ctx context.Context) error {
 		c.writeTables(ctx)
 	}
 	missing := t.take(coverage)
+	t.compared.Store(true)
 	c.metrics.missing.Set(float64(len(missing)))
 	if i := slices.IndexFunc(gaps, func(g gap) bool { return g.filter }); i >= 0 {
 		g := gaps[i]

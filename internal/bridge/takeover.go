@@ -48,6 +48,9 @@ func (c *capture) drain(ctx context.Context) {
 		case <-c.confirmed:
 		}
 	}
+	if c.advances != nil && !c.advances() {
+		return // the next stream confirms it, which begins there
+	}
 	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
 	case cdc.FaultOf(err) == cdc.FaultTransient:
 		c.Log.Info().Msg("another process reads the slot already")

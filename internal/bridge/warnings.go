@@ -29,17 +29,17 @@ type warned struct {
 	failed   time.Time // when the last timer was parked
 	parkedAt time.Time
 	backlogs map[string]bool
+	measured time.Time // when backlogs were looked at last
 }
 
 // watchTrouble has people be told of changes that are parked and of events that wait for long,
 // in the process that captures, until the context ends.
-func (b *bridge) watchTrouble(ctx context.Context) error {
-	w := &warned{backlogs: map[string]bool{}}
-	for measured := (time.Time{}); ; {
+func (b *bridge) watchTrouble(ctx context.Context, w *warned) error {
+	for {
 		if b.capturing() {
 			b.warnOfParked(ctx, w)
-			if time.Since(measured) >= backlogEvery {
-				measured = time.Now()
+			if time.Since(w.measured) >= backlogEvery {
+				w.measured = time.Now()
 				b.warnOfBacklogs(ctx, w)
 			}
 		}

@@ -139,7 +139,8 @@ func operations() map[string]operation {
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CancelJob(ctx, a, g.job()))
 		}},
-		"Gaps": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
+		"SourcesNow": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.SourcesNow(ctx, a)) }},
+		"Gaps":       {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
 		"Parked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Parked(ctx, a, state.Filter{}, "", 0))
 		}},
@@ -736,7 +737,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "Prove", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "SourcesNow", "Prove", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		case "SourceStatus", "EventContract", "Rules", "RuleFile", "RecentChanges":
 			continue

@@ -74,6 +74,12 @@ type Options struct {
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
 	Slot func(ctx context.Context) (cdc.Slot, error)
+	// Sources returns the databases that this process reads; nil: it reads one.
+	Sources func(ctx context.Context) ([]Source, error)
+	// AddStats adds what the queues of several sources hold of endpoints, ResumeSources resumes an endpoint there, and hastens what
+	// has failed. Nil: the Queue is the only one.
+	AddStats      func(ctx context.Context, to []queue.Stats)
+	ResumeSources func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error)
 	// SourceSlot is its name, by which the state knows the source.
 	SourceSlot string
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.

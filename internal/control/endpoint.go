@@ -180,7 +180,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err := s.Quotas.checkSize(&ep, nil); err != nil {
 		return CreatedView{}, err
 	}
-	if err := s.checkClosing(&ep); err != nil {
+	if err := cmp.Or(s.checkClosing(&ep), s.checkSources(&ep)); err != nil {
 		return CreatedView{}, err
 	}
 	name := ep.Name
@@ -239,7 +239,7 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	if a.Tenant == "" {
 		return nil // an actor that sees everything may want to continue with that queue
 	}
-	stats, err := s.Queue.Stats(ctx, []string{name})
+	stats, err := s.queueStats(ctx, []string{name})
 	if err != nil {
 		return err
 	}
@@ -340,6 +340,14 @@ type Edit struct {
 	Version int64
 }
 
+// checkSources refuses a choice of sources where there is one, which has no name: such an endpoint would get nothing.
+func (s *Service) checkSources(e *endpoint.Endpoint) error {
+	if s.Sources != nil || len(e.Sources) == 0 {
+		return nil
+	}
+	return invalid("/sources", "remove it", "the endpoint chooses sources, and the bridge reads one only")
+}
+
 // EditEndpoint changes an endpoint's settings. The error is state.ErrConflict
 // when the endpoint no longer has the version that the patch is for. Needs Admin.
 func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit Edit) (EndpointView, error) {
@@ -369,7 +377,7 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err := a.owned(&ep, &before); err != nil {
 		return EndpointView{}, err
 	}
-	if err := s.checkClosing(&ep); err != nil {
+	if err := cmp.Or(s.checkClosing(&ep), s.checkSources(&ep)); err != nil {
 		return EndpointView{}, err
 	}
 	if err := s.Quotas.checkSize(&ep, &before); err != nil {

@@ -32,7 +32,7 @@ type glance struct {
 // glanceAge ago; those with the most queued, and those that somebody has to look at, are as they are now.
 func (s *Service) stats(ctx context.Context, names []string) ([]queue.Stats, error) {
 	if len(names) <= fewEndpoints {
-		return s.Queue.Stats(ctx, names)
+		return s.queueStats(ctx, names)
 	}
 	g := &s.glance
 	g.mu.Lock()
@@ -60,7 +60,7 @@ func (s *Service) stats(ctx context.Context, names []string) ([]queue.Stats, err
 	for i, at := range again {
 		asked[i] = names[at]
 	}
-	fresh, err := s.Queue.Stats(ctx, asked)
+	fresh, err := s.queueStats(ctx, asked)
 	if err != nil {
 		return nil, err
 	}

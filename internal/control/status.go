@@ -16,7 +16,7 @@ import (
 // addLive adds to the views what the queue holds of the endpoints, in one round
 // trip, and how many dead letters of the actor's the store has of them.
 func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) error {
-	if len(views) == 0 {
+	if len(views) == 0 || s.Queue == nil { // of many sources none is asked
 		return nil
 	}
 	names := make([]string, len(views))

@@ -32,13 +32,9 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 	case e.State != endpoint.Active:
 		return EndpointView{}, &ReadOnlyError{Endpoint: name}
 	}
-	resumed, err := s.Queue.Resume(ctx, name)
-	if err != nil {
-		return EndpointView{}, err
-	}
 	// Who activates an endpoint says that it is fixed: failed events do not wait
 	// for the next step of their schedule, which may be a day away.
-	hastened, err := s.Queue.Hasten(ctx, name)
+	resumed, hastened, err := s.resume(ctx, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -157,7 +153,7 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 	if err != nil && !view.Orphaned && !unreadable {
 		return RemovedView{}, err
 	}
-	stats, errQueue := s.Queue.Stats(ctx, []string{name})
+	stats, errQueue := s.queueStats(ctx, []string{name})
 	if errQueue != nil {
 		return RemovedView{}, errQueue
 	}

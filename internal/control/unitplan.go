@@ -47,10 +47,7 @@ func (s *Service) ChangeUnit(ctx context.Context, a Actor, screen string, c Unit
 		return UnitView{}, err
 	}
 	for _, name := range plan.activated {
-		if _, err := s.Queue.Resume(ctx, name); err != nil {
-			return UnitView{}, err
-		}
-		if _, err := s.Queue.Hasten(ctx, name); err != nil {
+		if _, _, err := s.resume(ctx, name); err != nil {
 			return UnitView{}, err
 		}
 	}
@@ -90,7 +87,7 @@ func (s *Service) queuedFor(ctx context.Context, own []found, c *UnitChange) (ma
 	if len(names) == 0 {
 		return queued, nil
 	}
-	stats, err := s.Queue.Stats(ctx, names)
+	stats, err := s.queueStats(ctx, names)
 	for i := range stats {
 		queued[names[i]] = queuedAt(&stats[i])
 	}

@@ -33,6 +33,8 @@ const (
 type Finding struct {
 	cdc.Finding
 	Managed []Managed `json:"managed,omitempty"`
+	// Sources are the names of those of several sources that it is about; none: it is about what they share, or there is one.
+	Sources []string `json:"sources,omitempty"`
 	// Snoozed is why somebody has put it off, and until when; nil: nobody has, or it is over.
 	Snoozed *Snooze `json:"snoozed,omitempty"`
 }
@@ -52,6 +54,10 @@ type Options struct {
 	Source cdc.Options
 	// LagWarning is the WAL held for the slot, in bytes, from which on it is too much.
 	LagWarning int64
+	// Visited: the source is one of several, and the slot is read from time to time. Slots is how many
+	// slots its server has to have for all of them; 0: not known.
+	Visited bool
+	Slots   int
 	// Check checks the configuration and the rules, and if online is set also against the
 	// source. It returns the tables of the rules, where they are known. Nil: nobody does.
 	Check func(ctx context.Context, online bool) ([]cdc.Finding, []cdc.TableNeed)
@@ -117,21 +123,7 @@ func (x *examination) skip(id, where, why string) { x.say(cdc.SeveritySkipped, i
 // not answer, and within three minutes if the source answers very slowly.
 func Run(ctx context.Context, o Options) Report {
 	x := &examination{Options: o}
-	var parts sync.WaitGroup
-	part := func(timeout time.Duration, f func(context.Context)) {
-		parts.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			f(ctx)
-		})
-	}
-	part(checkTimeout+partTimeout, x.source)
-	part(partTimeout, x.redis)
-	part(partTimeout, x.refused)
-	part(partTimeout, func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
-	part(partTimeout, func(context.Context) { x.listeners() })
-	part(partTimeout, x.collector)
-	parts.Wait()
+	x.parts(ctx, append(x.sourceParts(), x.besideParts()...)...)
 	return x.report(time.Now().UTC())
 }
 
@@ -147,10 +139,15 @@ func (x *examination) report(now time.Time) Report {
 		seen[key] = true
 		r.Findings = append(r.Findings, x.judged(f, now))
 	}
+	r.sort()
+	return r
+}
+
+// sort puts the best first and the problems last.
+func (r *Report) sort() {
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Where, b.Where), strings.Compare(a.Table, b.Table))
 	})
-	return r
 }
 
 // rank is where a finding stands: the snoozed ones behind those that are in order.

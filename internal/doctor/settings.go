@@ -62,6 +62,14 @@ func (e *sourceExam) number(name string) int64 {
 // room says how much of a number of places is taken.
 func (e *sourceExam) room(id, setting, what string, used int) {
 	most := e.number(setting)
+	if needed := int64(e.Slots); id == "server.slots" && most < needed {
+		e.add(cdc.Finding{
+			ID: id, Severity: cdc.SeverityProblem, Where: atSource, Title: fmt.Sprintf("the server has room for %d replication slots (max_replication_slots), and the sources need %d", most, needed),
+			Why:        "the sources that find no place are not read",
+			Statements: []cdc.Statement{cdc.AlterSystem(setting, strconv.FormatInt(needed+10, 10))}, Remedy: "and restart the server",
+		})
+		return
+	}
 	if int64(used) < most {
 		e.say(cdc.SeverityOK, id, atSource, "%d of %d %s are used", used, most, what)
 		return

@@ -70,7 +70,11 @@ func (e *sourceExam) readSlot(ctx context.Context, tx pgx.Tx) (*slotState, error
 // reader says whether the slot is read, and confirmed.
 func (e *sourceExam) reader(s *slotState) {
 	f := cdc.Finding{ID: "slot.reader", Severity: cdc.SeverityOK, Where: atSlot, Title: fmt.Sprintf("slot %q is read by pid %d; %s of WAL held", e.Source.Slot, s.pid, Bytes(s.held))}
-	if !s.active {
+	switch {
+	case s.active:
+	case e.Visited && s.held <= e.LagWarning:
+		f.Title = fmt.Sprintf("slot %q is read from time to time; %s of WAL held", e.Source.Slot, Bytes(s.held))
+	default:
 		f.Severity, f.Title = cdc.SeverityWarning, fmt.Sprintf("slot %q is read by no process, and holds %s of WAL", e.Source.Slot, Bytes(s.held))
 		f.Why, f.Remedy = "nothing is captured, and the source keeps its WAL", "start gancho run; if it is not to run again: "+fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", quoted(e.Source.Slot))
 		if s.held > e.LagWarning {
@@ -110,7 +114,7 @@ func (e *sourceExam) forecast(s *slotState) {
 			return
 		}
 		f.Title = fmt.Sprintf("at %s, %s until max_slot_wal_keep_size if the slot is not read from now on", e.wal, span(left))
-		switch stalled := !s.active || s.unconfirmed > e.LagWarning; {
+		switch stalled := !s.active && !e.Visited || s.unconfirmed > e.LagWarning; {
 		case left < soonLost && stalled && !e.wal.brief(): // of a moment it is a warning
 			f.Severity = cdc.SeverityProblem
 		case left < soonLost || left < lostToday && stalled:

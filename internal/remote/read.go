@@ -102,6 +102,11 @@ func (c *Client) Status(ctx context.Context, _ control.Actor) (control.StatusVie
 	return v, err
 }
 
+// SourcesNow lists the sources of a bridge that has several.
+func (c *Client) SourcesNow(ctx context.Context, _ control.Actor) (control.SourcesView, error) {
+	return get[control.SourcesView](ctx, c, "/sources", nil)
+}
+
 // Doctor looks at everything that the bridge stands on.
 func (c *Client) Doctor(ctx context.Context, _ control.Actor) (doctor.Report, error) {
 	return get[doctor.Report](ctx, c, "/doctor", nil)

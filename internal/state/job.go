@@ -290,6 +290,16 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 	return j, nil
 }
 
+// JobSources returns the sources, by their slots, for whose bridge a job waits or is worked on.
+func (s *Store) JobSources(ctx context.Context) ([]string, error) {
+	return collect(ctx, s, "list the sources of jobs", `select distinct source from gancho.jobs where state in ('queued', 'running') and source <> ''`, nil,
+		func(row pgx.CollectableRow) (source string, err error) {
+			err = row.Scan(&source)
+			decodeIn(&source)
+			return source, err
+		})
+}
+
 // FinishJob ends a claimed job as Done or Failed, for a reason that people can
 // read, or gives it back as Queued, for another worker to continue. ErrConflict:
 // it was canceled, or another worker has it. What is done has sent its total: some

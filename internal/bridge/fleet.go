@@ -1,0 +1,467 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"gancho/cdc"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/internal/retry"
+)
+
+const (
+	// listEvery is how often it is looked which sources there are.
+	listEvery = time.Minute
+	// listTimeout bounds one look, activityTimeout one at what was written.
+	listTimeout     = 30 * time.Second
+	activityTimeout = 5 * time.Second
+	// activityEvery is how often it is looked what was written, heldEvery how much WAL is held.
+	activityEvery = time.Second
+	heldEvery     = 20 * time.Second
+	// quietAfter is how long nothing was written to a source that is read no longer until it is visited again.
+	quietAfter = 30 * time.Second
+	// leastTurn is how long a source that is written to all the time is read at least before another one gets its place.
+	leastTurn = 2 * time.Second
+	// livelyAlike is for how long a source counts as one that is written to now: sessions report what they write once a second.
+	livelyAlike = 3 * time.Second
+	// visitParts: one in so many places is left to visits.
+	visitParts = 4
+)
+
+// fleet is the sources of a process that has several. Each idle walsender costs the server some CPU with each
+// commit of any database, so that only those that are written to are read all the time. The others are visited: when
+// the counters of their server say that something was written, and from time to time whatever they say.
+type fleet struct {
+	*bridge  // the house's
+	o        Sources
+	captures bool          // this process reads its sources
+	wake     chan struct{} // capacity 1: somebody's place, or need of one, has changed
+	relist   chan struct{} // capacity 1: the sources are to be listed now
+	sessions sync.WaitGroup
+	unlisted complaint
+	governor *dispatch.Governor // of the endpoints, over all sources
+	jobs     chan struct{}      // capacity 1: some were added
+	unclosed map[string]bool    // endpoints of which was logged that they get no closings; guarded by the house's applying
+
+	mu      sync.Mutex
+	stopped bool               // guarded by mu, as what follows
+	listed  bool               // the sources were, once
+	members map[string]*member // by their names
+	servers map[string]*server // by their addresses
+	placed  int                // places that are taken
+	version int                // of the rules
+}
+
+func newFleet(b *bridge, captures bool) *fleet {
+	o := *b.Sources
+	o.Streams = cmp.Or(o.Streams, DefaultStreams)
+	o.VisitEvery = cmp.Or(o.VisitEvery, DefaultVisitEvery)
+	return &fleet{
+		bridge: b, o: o, captures: captures, wake: make(chan struct{}, 1), relist: make(chan struct{}, 1),
+		members: map[string]*member{}, servers: map[string]*server{},
+		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1), unclosed: map[string]bool{},
+		unlisted: complaint{log: b.Log, failed: "the sources cannot be listed; they stay as they were", again: "the sources are listed again"},
+	}
+}
+
+// run reads and delivers the sources until the context ends.
+func (f *fleet) run(ctx context.Context) error {
+	defer f.close()
+	// What of the house's is a source's, too, has no source there.
+	house := prometheus.WrapRegistererWith(prometheus.Labels{"source": ""}, f.metrics.registry)
+	if err := errors.Join(f.metrics.registry.Register(f), house.Register(f.metrics.recordsWaiting)); err != nil {
+		return fmt.Errorf("register the metrics of the sources: %w", err)
+	}
+	defer f.metrics.registry.Unregister(f)
+	defer house.Unregister(f.metrics.recordsWaiting)
+	if _, err := waitFor(ctx, f.Log, "source", func() (struct{}, error) { return struct{}{}, f.list(ctx) }); err != nil {
+		if ctx.Err() != nil {
+			return nil // the end that was asked for
+		}
+		return err
+	}
+	f.applying.Lock()
+	f.warnOfClosings(f.endpointsNow())
+	f.applying.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.watchList(ctx) })
+	group.Go(func() error { return f.watchActivity(ctx) })
+	if f.State != nil && f.captures {
+		group.Go(func() error { return f.watchJobs(ctx) })
+	}
+	group.Go(func() error {
+		tick := time.NewTicker(activityEvery)
+		defer tick.Stop()
+		for {
+			f.assign(ctx, time.Now())
+			select {
+			case <-ctx.Done():
+				f.mu.Lock()
+				f.stopped = true
+				f.mu.Unlock()
+				f.sessions.Wait()
+				return nil
+			case <-f.wake:
+			case <-tick.C:
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// close releases what the fleet has of its servers; the sessions have ended.
+func (f *fleet) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.servers {
+		s.watch.Close(context.Background())
+	}
+	for _, m := range f.members {
+		m.forget()
+	}
+}
+
+// watchList keeps the sources those that there are.
+func (f *fleet) watchList(ctx context.Context) error {
+	tick := time.NewTicker(listEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.relist:
+		case <-tick.C:
+		}
+		if err := f.list(ctx); err == nil {
+			f.unlisted.over()
+		} else if ctx.Err() == nil {
+			f.unlisted.about(err)
+		}
+	}
+}
+
+// list takes up the sources that are new, and lets those go that are no more.
+func (f *fleet) list(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	sources, err := f.o.List(limited)
+	if err != nil {
+		return fmt.Errorf("list the sources: %w", err)
+	}
+	now := make(map[string]*member, len(sources))
+	var added []*member
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range sources {
+		if now[s.Name] != nil {
+			return fmt.Errorf("list the sources: two have the name %q", s.Name)
+		}
+		if known := f.members[s.Name]; known != nil && known.Source == s {
+			now[s.Name] = known
+			continue
+		}
+		m, err := f.newMemberLocked(s)
+		if err != nil {
+			return err
+		}
+		now[s.Name] = m
+		added = append(added, m)
+	}
+	for name, m := range f.members {
+		if now[name] != m {
+			f.letGoLocked(m, now[name] == nil)
+		}
+	}
+	for _, m := range added {
+		m.takeUpMetrics()
+		if f.listed {
+			m.Log.Info().Str("slot", m.Slot).Msg("source taken up")
+		}
+	}
+	if !f.listed {
+		f.Log.Info().Int("sources", len(now)).Int("walsenders", f.o.Streams).Msg("sources taken up")
+	}
+	f.members, f.listed = now, true
+	signal(f.wake)
+	return nil
+}
+
+// letGoLocked ends what is done for a source; gone: it is not listed under its name any more.
+func (f *fleet) letGoLocked(m *member, gone bool) {
+	m.gone = true
+	m.forget()
+	if m.place != nil {
+		m.releaseLocked()
+	}
+	if m.end != nil {
+		m.end()
+	}
+	if !gone {
+		return
+	}
+	fate := "its slot has gone with its database"
+	if held, there := m.server.held[m.Slot]; there && m.server.has(m.database) {
+		fate = fmt.Sprintf("its slot is still there and holds %s of WAL; where it is not needed any more, run SELECT pg_drop_replication_slot('%s')", size(held), m.Slot)
+	}
+	m.Log.Warn().Str("slot", m.Slot).Str("fate", fate).
+		Msg("source is not among the sources any more: it is read no longer; what is queued of it stays in redis, and is delivered when it is one again")
+}
+
+// server is a cluster of databases.
+type server struct {
+	watch     *cdc.ActivityWatch
+	complaint complaint
+	// What follows is guarded by the fleet's mu.
+	current cdc.LSN
+	written map[string]int64 // nil: not known
+	held    map[string]int64 // by slot
+	heldAt  time.Time
+}
+
+// has reports whether the cluster has a database, as far as is known.
+func (s *server) has(database string) bool {
+	_, has := s.written[database]
+	return has || s.written == nil
+}
+
+// newMemberLocked returns a source that is not known yet.
+func (f *fleet) newMemberLocked(s Source) (*member, error) {
+	config, err := pgx.ParseConfig(s.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("list the sources: the DSN of %q cannot be read", s.Name) // the error may have its password
+	}
+	at, dsn := fmt.Sprintf("%s:%d", config.Host, config.Port), s.DSN
+	if f.o.Cluster != "" {
+		at, dsn = "", f.o.Cluster
+	}
+	of := f.servers[at]
+	if of == nil {
+		of = &server{watch: cdc.NewActivityWatch(dsn), complaint: complaint{
+			log:    f.Log.With().Str("server", at).Logger(),
+			failed: "the counters of the databases cannot be read; sources are visited by time alone", again: "the counters of the databases are read again",
+		}}
+		f.servers[at] = of
+	}
+	return newMember(f, s, config.Database, of), nil
+}
+
+// watchActivity keeps what is known of the servers until the context ends.
+func (f *fleet) watchActivity(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		servers := slices.Collect(maps.Values(f.servers))
+		f.mu.Unlock()
+		var all sync.WaitGroup
+		for _, s := range servers {
+			all.Go(func() { f.readActivity(ctx, s) })
+		}
+		all.Wait()
+		if retry.Wait(ctx, activityEvery) != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		}
+	}
+}
+
+func (f *fleet) readActivity(ctx context.Context, s *server) {
+	ctx, cancel := context.WithTimeout(ctx, activityTimeout)
+	defer cancel()
+	a, err := s.watch.Read(ctx)
+	if err != nil {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			s.complaint.about(err)
+		}
+		return
+	}
+	s.complaint.over()
+	f.mu.Lock()
+	s.current, s.written = a.Current, a.Written
+	now, woken := time.Now(), false
+	for _, m := range f.members {
+		if m.server == s {
+			woken = m.noteWrittenLocked(a.Written, now) || woken
+		}
+	}
+	due := now.Sub(s.heldAt) >= heldEvery
+	f.mu.Unlock()
+	if woken {
+		signal(f.wake)
+	}
+	if !due {
+		return
+	}
+	held, err := s.watch.HeldWAL(ctx)
+	if err != nil {
+		return // the next look at the counters says so
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.held, s.heldAt = held, now
+	for _, m := range f.members {
+		if m.server == s {
+			m.judgeHeldLocked(now)
+		}
+	}
+}
+
+// assign gives places to those that need them, and takes them from those that do not.
+func (f *fleet) assign(ctx context.Context, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped || ctx.Err() != nil {
+		return
+	}
+	holding, lingering := f.placed, 0
+	var waiting, staying []*member
+	for _, m := range f.members {
+		switch {
+		case m.place != nil:
+			if m.place.reached && !m.place.ending {
+				if m.livelyLocked(now) {
+					lingering++
+					staying = append(staying, m)
+				} else {
+					m.releaseLocked()
+				}
+			}
+		case m.dueLocked(now):
+			waiting = append(waiting, m)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *member) int {
+		return cmp.Or(a.needLocked(now).Compare(b.needLocked(now)), cmp.Compare(a.Name, b.Name))
+	})
+	for len(waiting) > 0 && holding < f.o.Streams {
+		f.grantLocked(ctx, waiting[0], now)
+		waiting = waiting[1:]
+		holding++
+	}
+	// Those that stay leave some places to visits.
+	quiet := func(m *member) time.Duration { return max(0, now.Sub(m.lively)-livelyAlike) }
+	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, and of others those that have stayed longest
+		return cmp.Or(cmp.Compare(quiet(b), quiet(a)), a.place.since.Compare(b.place.since))
+	})
+	stay := f.o.Streams - max(1, f.o.Streams/visitParts)
+	for ; len(waiting) > 0 && lingering > stay && len(staying) > 0; staying = staying[1:] {
+		if m := staying[0]; now.Sub(m.place.since) >= leastTurn {
+			m.releaseLocked()
+			lingering--
+		}
+	}
+}
+
+// redefine has the sources read with the rules as they are now.
+func (f *fleet) redefine() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.version++
+	for _, m := range f.members {
+		m.retry, m.visited, m.known = time.Time{}, time.Time{}, nil
+		if m.place != nil {
+			m.place.outdated = true
+			m.releaseLocked()
+		}
+	}
+	signal(f.relist)
+	signal(f.wake)
+}
+
+// watchJobs has the sources read that have jobs, until the context ends.
+func (f *fleet) watchJobs(ctx context.Context) error {
+	tick := time.NewTicker(listEvery)
+	defer tick.Stop()
+	for {
+		slots, err := f.store.JobSources(ctx)
+		if err != nil && ctx.Err() == nil {
+			f.stateComplaint.about(err)
+		}
+		f.mu.Lock()
+		for _, m := range f.members {
+			if m.hasJobs = slices.Contains(slots, m.Slot); m.hasJobs {
+				m.due = time.Now()
+				if b := m.reading.Load(); b != nil {
+					signal(b.jobsChanged)
+				}
+			}
+		}
+		f.mu.Unlock()
+		signal(f.wake)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.jobs:
+		case <-tick.C:
+		}
+	}
+}
+
+// warnOfClosings says which endpoints get no closings: counts are a source's, and its day ends when it was visited.
+func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
+	for i := range all {
+		if e := &all[i]; e.Closing != 0 && !f.unclosed[e.Name] {
+			f.unclosed[e.Name] = true
+			f.Log.Warn().Str("endpoint", e.Name).Msg("closings are not sent by a bridge that reads several sources; remove closing from the endpoint, or read its source with a bridge of its own")
+		}
+	}
+}
+
+// updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
+func (f *fleet) updateLocked(all []endpoint.Endpoint) {
+	f.warnOfClosings(all)
+	f.mu.Lock()
+	members := slices.Collect(maps.Values(f.members))
+	f.mu.Unlock()
+	for _, m := range members {
+		m.update(all)
+	}
+}
+
+// open are the bridges of the sources that are open.
+func (f *fleet) open() []*bridge {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*bridge
+	for _, m := range f.members {
+		if m.active != nil {
+			all = append(all, m.active)
+		}
+	}
+	return all
+}
+
+// addStats adds what the queues of the sources hold to that of the house's; those that are not open have nothing to deliver.
+func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Endpoint
+	}
+	for _, b := range f.open() {
+		b.member.using.RLock()
+		stats, err := b.queue.Stats(ctx, names)
+		b.member.using.RUnlock()
+		if err != nil {
+			continue // it is being closed, or Redis is unreachable, which others say
+		}
+		var backlog int64
+		for i := range stats {
+			all[i].Add(&stats[i])
+			backlog += stats[i].Backlog
+		}
+		f.mu.Lock()
+		b.member.backlog = backlog
+		f.mu.Unlock()
+	}
+}

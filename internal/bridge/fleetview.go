@@ -1,0 +1,204 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"gancho/delivery/queue"
+	"gancho/internal/control"
+)
+
+// sources are the sources as people see them.
+func (f *fleet) sources(context.Context) ([]control.Source, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []control.Source
+	for _, m := range f.members {
+		all = append(all, m.viewLocked())
+	}
+	return all, nil
+}
+
+func (m *member) viewLocked() control.Source {
+	v := control.Source{Name: m.Name, Slot: m.Slot, State: m.stateLocked(), Backlog: m.backlog, Parked: m.parked, LastEvent: timeOrNil(m.queued)}
+	if m.problem == nil {
+		v.LastVisit = timeOrNil(m.visited)
+	} else {
+		v.Problem = m.problem.Error()
+	}
+	if held, there := m.server.held[m.Slot]; there {
+		v.HeldBytes = &held
+	}
+	return v
+}
+
+func (m *member) stateLocked() string {
+	c := m.capture.Load()
+	switch {
+	case c != nil && c.reader.Streaming():
+		return control.SourceStreaming
+	case !m.server.has(m.database):
+		return control.SourceMissing
+	case m.problem != nil:
+		return control.SourceRefused
+	}
+	return control.SourceVisited
+}
+
+// everywhere calls a function with the queue of each source, several at once; one that is not open is opened for it. The error has
+// all of theirs.
+func (f *fleet) everywhere(ctx context.Context, do func(m *member, q *queue.Queue) error) error {
+	f.mu.Lock()
+	members := slices.Collect(maps.Values(f.members))
+	f.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(everywhereAtOnce)
+	errs := make([]error, len(members))
+	for i, m := range members {
+		group.Go(func() error {
+			errs[i] = m.withQueue(ctx, do)
+			return nil
+		})
+	}
+	return errors.Join(group.Wait(), errors.Join(errs...))
+}
+
+// everywhereAtOnce is of how many sources the queues are opened at once.
+const everywhereAtOnce = 8
+
+// withQueue calls a function with the source's queue, which is that of the session when there is one.
+func (m *member) withQueue(ctx context.Context, do func(m *member, q *queue.Queue) error) error {
+	m.using.RLock()
+	defer m.using.RUnlock()
+	m.fleet.applying.Lock()
+	b := m.active
+	m.fleet.applying.Unlock()
+	if b != nil {
+		return do(m, b.queue)
+	}
+	o := m.fleet.Queue
+	o.Prefix, o.Logger = m.QueuePrefix, m.Log
+	q, err := queue.Open(ctx, o)
+	if err != nil {
+		return fmt.Errorf("open the queue of source %s: %w", m.Name, err)
+	}
+	err = do(m, q)
+	return errors.Join(err, q.Close())
+}
+
+// drop deletes the queues of an endpoint that is no more, of all sources; false: some of it is still to be stored, or delivered.
+func (f *fleet) drop(ctx context.Context, name string) (bool, error) {
+	var left atomic.Bool
+	err := f.everywhere(ctx, func(m *member, q *queue.Queue) error {
+		if c := m.capture.Load(); c != nil {
+			if err := c.stage.drained(ctx); err != nil {
+				return err
+			}
+		}
+		stats, err := q.Stats(ctx, []string{name})
+		if err != nil {
+			return err
+		}
+		if stats[0].Owned || f.State != nil && stats[0].LogEntries+stats[0].Dead > 0 {
+			left.Store(true)
+			f.mu.Lock()
+			m.due = time.Now() // its session stores it
+			f.mu.Unlock()
+			return nil
+		}
+		if err = q.Drop(ctx, name); errors.Is(err, queue.ErrBusy) {
+			left.Store(true)
+			err = nil
+		}
+		return err
+	})
+	signal(f.wake)
+	return err == nil && !left.Load(), err
+}
+
+// resume has the sources deliver to an endpoint again that was suspended automatically, and what has failed be sent
+// immediately.
+func (f *fleet) resume(ctx context.Context, name string) (resumed bool, hastened int, err error) {
+	var mu sync.Mutex
+	err = f.everywhere(ctx, func(m *member, q *queue.Queue) error {
+		did, err := q.Resume(ctx, name)
+		if err != nil {
+			return err
+		}
+		n, err := q.Hasten(ctx, name)
+		mu.Lock()
+		defer mu.Unlock()
+		resumed, hastened = resumed || did, hastened+n
+		if did || n > 0 {
+			f.mu.Lock()
+			m.due = time.Now() // there is something to deliver
+			f.mu.Unlock()
+		}
+		return err
+	})
+	signal(f.wake)
+	return resumed, hastened, err
+}
+
+// timeOrNil is nil for the zero time.
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// ready returns why the sources are not read; nil when at least one is, or nothing is known yet: the others have their state in
+// the metrics, the log and the API, and do not make the process useless.
+func (f *fleet) ready() error {
+	if !f.captures {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.listed {
+		return errors.New("starting: waiting for the list of the sources")
+	}
+	var first *member
+	for _, m := range f.members {
+		if m.problem == nil {
+			return nil
+		}
+		if first == nil || m.Name < first.Name {
+			first = m
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return fmt.Errorf("none of the %d sources is read; %s: %w", len(f.members), first.Name, first.problem)
+}
+
+// sourceStates is the metric of how many sources there are, by their state.
+var sourceStates = prometheus.NewDesc("gancho_sources", "Databases that this process reads, of several, by state: streaming, visited, refused or missing.", []string{"state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (f *fleet) Describe(out chan<- *prometheus.Desc) { out <- sourceStates }
+
+// Collect implements prometheus.Collector.
+func (f *fleet) Collect(out chan<- prometheus.Metric) {
+	counts := map[string]int{control.SourceStreaming: 0, control.SourceVisited: 0, control.SourceRefused: 0, control.SourceMissing: 0}
+	f.mu.Lock()
+	for _, m := range f.members {
+		counts[m.stateLocked()]++
+	}
+	f.mu.Unlock()
+	for state, n := range counts {
+		out <- prometheus.MustNewConstMetric(sourceStates, prometheus.GaugeValue, float64(n), state)
+	}
+}

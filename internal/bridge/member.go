@@ -1,0 +1,227 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+)
+
+// member is one of several sources. It is closed but for what is said here while it is neither read nor has
+// anything to deliver: then it has a session.
+type member struct {
+	Source
+	fleet    *fleet
+	database string
+	server   *server
+	Log      zerolog.Logger
+	metrics  *metrics
+	forget   func()        // removes the metrics
+	grants   chan *grant   // capacity 1: it is to be read
+	needs    chan struct{} // capacity 1: there is something to deliver
+	warned   warned
+	capture  atomic.Pointer[capture] // that reads it; nil: it is not read
+	reading  atomic.Pointer[bridge]  // of the capture
+	jobs     atomic.Int32            // of it, that are worked on
+
+	// using is held while the queue is used from outside of the session.
+	using sync.RWMutex
+	// Guarded by the house's applying: the bridge of the session, nil: there is none; and the endpoints that its queue has
+	// something of, or had.
+	active  *bridge
+	holding []string
+
+	// What follows is guarded by the fleet's mu.
+	gone    bool               // it is a source no more
+	end     context.CancelFunc // ends the session; nil: there is none
+	closing bool               // the session takes no place any more
+	place   *grant             // nil: it has none
+	written int64              // as the server counted last; -1: not known
+	moved   time.Time          // since when something was written that was not read; zero: nothing was
+	lively  time.Time          // when something was written last
+	visited time.Time          // when it was read up to its end last
+	due     time.Time          // when a timer or a schedule of it is due; zero: none is
+	retry   time.Time          // it is not to be read before
+	problem error              // why it is not read; nil: it is
+	backlog int64
+	parked  int64
+	queued  time.Time // when an event of it was queued last
+	warnAt  time.Time // when was logged that much WAL is held
+
+	// What the last visit has left for the next one.
+	told      told
+	known     *knownSource // nil: everything is to be prepared
+	compared  compared
+	hasJobs   bool
+	accept    bool // Options.AcceptSource, for the first
+	epoch     uint16
+	confirmed cdc.LSN // durable, in that epoch
+}
+
+// compared is what was compared with the source. It belongs to the session.
+type compared struct {
+	tables time.Time // when, with those of the stream
+	server string    // that has the WAL which was read, by when it was started
+}
+
+// grant is the right to read a source. Its fields are guarded by the fleet's mu but for the first ones.
+type grant struct {
+	ctx      context.Context //nolint:containedctx // of the right: its end is that of the reading
+	end      context.CancelFunc
+	since    time.Time
+	target   cdc.LSN      // up to where it is to be read at least; 0: it is not known
+	moved    bool         // something was written that is to be read
+	ended    func() error // not nil: the process ends
+	reached  bool
+	ending   bool
+	outdated bool // the rules have changed: it is to be read again immediately
+}
+
+func newMember(f *fleet, s Source, database string, of *server) *member {
+	m := &member{
+		Source: s, fleet: f, database: database, server: of, Log: f.Log.With().Str("source", s.Name).Logger(),
+		grants: make(chan *grant, 1), needs: make(chan struct{}, 1), warned: warned{backlogs: map[string]bool{}},
+		written: -1, accept: f.AcceptSource, forget: func() {},
+	}
+	return m
+}
+
+func (m *member) takeUpMetrics() { m.metrics, m.forget = m.fleet.metrics.of(m.Name) }
+
+// noteWrittenLocked notes how much was written, and reports whether it is to be read because of that.
+func (m *member) noteWrittenLocked(written map[string]int64, now time.Time) bool {
+	n, there := written[m.database]
+	if !there {
+		return false
+	}
+	moved := m.written >= 0 && n != m.written
+	m.written = n
+	if !moved {
+		return false
+	}
+	m.lively = now
+	if m.moved.IsZero() {
+		m.moved = now
+	}
+	return m.place == nil
+}
+
+// judgeHeldLocked shows and logs how much WAL is held for the source, which nothing else does while it is not read.
+func (m *member) judgeHeldLocked(now time.Time) {
+	held, there := m.server.held[m.Slot]
+	if !there {
+		return
+	}
+	m.metrics.walHeld.Set(float64(held))
+	if held <= m.fleet.LagWarning || now.Sub(m.warnAt) < complainEvery {
+		return
+	}
+	m.warnAt = now
+	line := m.Log.Error().Str("slot", m.Slot).Int64("held_bytes", held)
+	if m.problem != nil {
+		line.AnErr("not_read", m.problem)
+	}
+	line.Msgf("the source holds %s of WAL for the slot: its disk may fill; see why events are not confirmed", size(held))
+}
+
+// livelyLocked reports whether it is worth while to go on reading.
+func (m *member) livelyLocked(now time.Time) bool {
+	return now.Sub(m.lively) < quietAfter || m.jobs.Load() > 0
+}
+
+// dueLocked reports whether it is to be read.
+func (m *member) dueLocked(now time.Time) bool {
+	switch {
+	case m.gone || m.closing || now.Before(m.retry):
+		return false
+	case !m.moved.IsZero() || m.visited.IsZero() || !m.due.IsZero() && !now.Before(m.due):
+		return true
+	case now.Sub(m.visited) < m.fleet.o.VisitEvery:
+		return false
+	case m.problem == nil && m.fleet.captures && m.confirmed > 0 && m.confirmed >= m.server.current:
+		m.visited = now // nothing was written since, to any database
+		return false
+	}
+	return true
+}
+
+// needLocked is a time: who has an earlier one is to be read before. What was written goes before what is due, unless
+// that is due for long.
+func (m *member) needLocked(now time.Time) time.Time {
+	visit := m.visited.Add(m.fleet.o.VisitEvery)
+	if !m.due.IsZero() && m.due.Before(now) {
+		visit = earlier(visit, m.due)
+	}
+	if m.moved.IsZero() {
+		return visit
+	}
+	return earlier(visit, m.moved.Add(-m.fleet.o.VisitEvery))
+}
+
+// grantLocked gives a source a place.
+func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
+	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err}
+	p.ctx, p.end = context.WithCancel(ctx)
+	m.place, m.moved, m.due = p, time.Time{}, time.Time{}
+	f.placed++
+	m.grants <- p // it has one at a time
+	if m.end == nil {
+		var session context.Context
+		session, m.end = context.WithCancel(ctx)
+		f.sessions.Go(func() { m.session(session) })
+	}
+}
+
+// releaseLocked takes the place of a source from it, which ends as soon as what was read is appended.
+func (m *member) releaseLocked() {
+	m.place.ending = true
+	m.place.end()
+}
+
+// vacate gives a place to others: nothing is read any more.
+func (f *fleet) vacate(m *member, p *grant) {
+	p.end()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m.place != p {
+		return
+	}
+	m.place = nil
+	f.placed--
+	switch {
+	case p.outdated:
+		m.visited = time.Time{}
+	case p.reached:
+		m.visited = time.Now()
+	}
+	signal(f.wake)
+}
+
+// reach notes that a source was read up to its end.
+func (f *fleet) reach(m *member, p *grant) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.reached = true
+	m.visited = time.Now()
+	if m.problem != nil {
+		m.problem = nil
+		m.Log.Info().Str("slot", m.Slot).Msg("source is read again")
+	}
+	signal(f.wake)
+}
+
+// refuse notes why a source is not read. The others are.
+func (f *fleet) refuse(m *member, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	m.retry, m.visited = now.Add(f.o.VisitEvery), now
+	if m.problem == nil || m.problem.Error() != err.Error() {
+		m.Log.Error().Err(err).Str("slot", m.Slot).Msg("source is not read, and is tried again; the others are read")
+	}
+	m.problem = err
+}

@@ -1,0 +1,289 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gancho/cdc"
+	"gancho/internal/retry"
+	"gancho/mapping"
+)
+
+// visit reads the source for as long as it has the place.
+func (m *member) visit(b *bridge, p *grant) {
+	f := m.fleet
+	defer f.vacate(m, p)
+	if !f.captures {
+		f.reach(m, p)
+		return
+	}
+	err := m.read(p.ctx, b, p)
+	if over, ok := errors.AsType[*overBudgetError](err); ok && p.ended() == nil {
+		err = b.giveUp(context.WithoutCancel(p.ctx), over)
+	}
+	switch {
+	case err == nil || p.ended() != nil:
+	case cdc.SQLState(err) == codeObjectInUse:
+		f.leaveToOthers(m)
+	case outrun(err) || errors.Is(err, errSourceMoved):
+		f.again(m)
+	default:
+		f.refuse(m, err)
+	}
+}
+
+// codeObjectInUse is PostgreSQL's for a slot that another process reads.
+const codeObjectInUse = "55006"
+
+// leaveToOthers has a source be tried later that another process reads.
+func (f *fleet) leaveToOthers(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.problem, m.visited = nil, time.Now()
+	m.retry = m.visited.Add(f.o.VisitEvery)
+}
+
+// again has a source be read again soon: it is another than it was, as after a promotion.
+func (f *fleet) again(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.visited, m.confirmed, m.known, m.retry = time.Time{}, 0, nil, time.Now().Add(patience.Max)
+}
+
+// read reads the source until the context ends or it fails.
+func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
+	f := m.fleet
+	half := m.half()
+	half.queue, half.recorder = b.queue, b.recorder
+	defer half.catalog.Close(context.Background())
+	c, err := m.openCapture(ctx, half)
+	if err != nil {
+		f.mu.Lock()
+		m.known = nil
+		f.mu.Unlock()
+		if ctx.Err() != nil {
+			return nil // the end that was asked for
+		}
+		return err
+	}
+	half.capture = c
+	m.told.to(half)
+	c.left, c.advances = func() { f.vacate(m, p) }, func() bool { return p.ended() != nil }
+	c.stage.appended = func(events, bytes int) {
+		half.appendedTo(events, bytes)
+		m.noteQueued()
+	}
+	m.capture.Store(c)
+	m.reading.Store(half)
+	defer m.capture.Store(nil)
+	defer m.reading.Store(nil)
+	f.mu.Lock()
+	known, version := m.known != nil, f.version
+	compare := !known || p.moved || time.Since(m.compared.tables) > comparedFor
+	working := m.hasJobs
+	f.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.run(ctx) })
+	group.Go(func() error { return later(ctx, compare, c.watchTables) })
+	group.Go(func() error { return c.runTimers(ctx) })
+	group.Go(func() error { return c.reads.tend(ctx) })
+	group.Go(func() error { return half.watchSlot(ctx) })
+	group.Go(func() error { return half.watchTrouble(ctx, &m.warned) })
+	group.Go(func() error { return m.retain(ctx, half) })
+	group.Go(func() error { return m.watchHazards(ctx, half) })
+	runs := c.newSchedules()
+	if b.State != nil {
+		group.Go(func() error { return runs.run(ctx) })
+		group.Go(func() error { return later(ctx, working, newJobs(half).run) })
+	}
+	if !compare {
+		c.tables.compared.Store(true)
+	}
+	group.Go(func() error { return m.follow(ctx, c, p, runs) })
+	err = group.Wait()
+	m.told.from(half)
+	parked, failed := half.queue.ParkedCount(context.WithoutCancel(ctx))
+	f.mu.Lock()
+	if failed == nil {
+		m.parked = parked
+	}
+	m.confirmed = max(m.confirmed, c.reader.Confirmed())
+	if compare && c.tables.compared.Load() {
+		m.compared.tables = time.Now()
+	}
+	switch {
+	case err != nil || version != f.version || !p.reached:
+		m.known = nil
+	case !known:
+		m.known = &knownSource{source: c.prepared, rules: c.bound.Load(), checked: c.checked, at: time.Now()}
+	default:
+		m.known.rules, m.known.checked = c.bound.Load(), c.checked
+	}
+	f.mu.Unlock()
+	return err
+}
+
+// knownSource is what preparing a source has led to, so that the next visits are cheap: they are as another stream of the same
+// capture, which begins after the connection was lost.
+type knownSource struct {
+	source  *cdc.Source
+	rules   *mapping.Ruleset
+	checked *mapping.Source
+	at      time.Time
+}
+
+// knownFor is for how long that is known: what only the preparation sees is seen again then.
+const knownFor = time.Hour
+
+// knownBefore is what is known from visits before; nil: nothing, or it is no member.
+func (m *member) knownBefore() *knownSource {
+	if m == nil {
+		return nil
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	if m.known != nil && time.Since(m.known.at) > knownFor {
+		m.known = nil
+	}
+	return m.known
+}
+
+const (
+	// comparedFor is how long it is believed of a source to which nothing is written that the stream still carries its tables.
+	comparedFor = 10 * time.Minute
+	// laterAfter is how long a source is read before that is done of which a visit has no need.
+	laterAfter = 5 * time.Second
+)
+
+// later runs something now, when there is need, or once the source was read for a while.
+func later(ctx context.Context, need bool, run func(context.Context) error) error {
+	if !need && retry.Wait(ctx, laterAfter) != nil {
+		return nil //nolint:nilerr // the end that was asked for
+	}
+	return run(ctx)
+}
+
+// told is what was logged or announced of a source, which is not to be said again with each visit.
+type told struct {
+	lag, budget time.Time
+	alerted     bool
+	hazards     map[string]bool
+	looked      time.Time // when was looked at the hazards
+	retained    time.Time // when was looked for parked changes that are kept for too long
+}
+
+func (t *told) to(b *bridge) {
+	b.lagAnnounced, b.budgetLogged, b.budgetAlerted, b.hazards.logged = t.lag, t.budget, t.alerted, t.hazards
+}
+
+func (t *told) from(b *bridge) {
+	t.lag, t.budget, t.alerted, t.hazards = b.lagAnnounced, b.budgetLogged, b.budgetAlerted, b.hazards.logged
+}
+
+// hazardsApart is the time between two looks at the hazards of a source that is not read for long: each reads much of
+// the catalogue.
+const hazardsApart = 10 * time.Minute
+
+// watchHazards looks at the hazards while the source is read.
+func (m *member) watchHazards(ctx context.Context, half *bridge) error {
+	if time.Since(m.told.looked) < hazardsApart && retry.Wait(ctx, hazardsEvery) != nil {
+		return nil //nolint:nilerr // the end that was asked for
+	}
+	m.told.looked = time.Now()
+	return half.watchHazards(ctx)
+}
+
+// retain deletes parked changes that were kept for long enough, as the house does with what is its own.
+func (m *member) retain(ctx context.Context, half *bridge) error {
+	if now := time.Now(); now.Sub(m.told.retained) >= retainEvery {
+		m.told.retained = now
+		r := half.parkedRetention()
+		if err := half.apply(ctx, &r, now); err != nil && ctx.Err() == nil {
+			half.Log.Warn().Err(err).Str("kind", r.kind).Msg("what is kept for too long could not be looked for or deleted; trying again in an hour")
+		}
+	}
+	return nil
+}
+
+// openCapture opens what reads the source.
+func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error) {
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	c, err := half.openCapture(opening)
+	if err != nil {
+		if opening.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("the source, or what is needed to read it, did not answer within %s: %w", openTimeout, err)
+		}
+		return nil, err
+	}
+	m.accept = false
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	if epoch := half.queue.Claimed().Epoch; epoch != m.epoch {
+		m.epoch, m.confirmed = epoch, 0
+	}
+	if m.confirmed > 0 {
+		c.reader.Confirm(m.confirmed) // the stream begins there
+	}
+	return c, nil
+}
+
+// noteQueued notes that events were queued, and has them delivered.
+func (m *member) noteQueued() {
+	signal(m.needs)
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	m.queued = time.Now()
+	m.lively = m.queued
+}
+
+// errNoStream ends a visit of a source whose stream does not begin.
+var errNoStream = errors.New("its stream did not begin")
+
+// follow says when everything was read that was written when the place was given, and what is due then was done.
+func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedules) error {
+	began, asks := time.Now(), retry.Backoff{Min: askFirst, Max: 4 * askFirst}
+	target := max(p.target, c.target)
+	for tries := 1; c.stage.last() < target || !c.tables.compared.Load() && time.Since(began) < streamTimeout || m.working(ctx, c, runs); tries++ {
+		if !c.reader.Streaming() && time.Since(began) > streamTimeout {
+			if err := c.waiting(); err != nil {
+				return fmt.Errorf("%w: %w", errNoStream, err)
+			}
+			return errNoStream
+		}
+		if c.stage.last() < target {
+			c.reader.Ask()
+		}
+		if err := retry.Wait(ctx, asks.Delay(tries)); err != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		}
+	}
+	m.fleet.reach(m, p)
+	return nil
+}
+
+// working reports whether timers are due that were not fired, or a schedule runs; and notes when the next one is due.
+func (m *member) working(ctx context.Context, c *capture, runs *schedules) bool {
+	now := time.Now()
+	next := runs.next(now)
+	pending, err := c.queue.Timers(ctx)
+	if err != nil {
+		return false // Redis is unreachable, which others say
+	}
+	working := runs.running()
+	for _, t := range pending {
+		due := t.Next.Add(timerMargin)
+		working = working || !due.After(now) && c.timersTrouble.Load() == nil
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	m.due = next
+	return working
+}
