@@ -147,7 +147,9 @@ func Refuses(e *endpoint.Endpoint, eventType string) string {
 	return r.refuses(eventType)
 }
 
-func (r *routed) reads(source string) bool { return len(r.sources) == 0 || endpoint.CoveredBy(r.sources, source) }
+func (r *routed) reads(source string) bool {
+	return len(r.sources) == 0 || endpoint.CoveredBy(r.sources, source)
+}
 
 func (r *routed) refuses(eventType string) string {
 	switch {
