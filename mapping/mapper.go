@@ -72,9 +72,9 @@ type Mapper struct {
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
 	data, previous, unchanged, errors, tags, tenant, key, row, scratch []byte
 	// given is the tenant as the rule gives it; see Ruleset.Of.
-	given []byte
-	argument                                                           []cdc.Datum
-	timerKey, formerKey, dueText                                       []byte
+	given                        []byte
+	argument                     []cdc.Datum
+	timerKey, formerKey, dueText []byte
 	// timedPlans are those of rules with after for the tables as the rules know them.
 	timedPlans map[*boundRule]*rulePlan
 	// nullErrors: the rule at hand has on_error: null.
