@@ -32,8 +32,8 @@ func newDoctorCommand() *cobra.Command {
 		Short: "Look at everything that Gancho stands on, and say what to do",
 		Long: `Look at the configuration and the rules, the source's server and its settings, the slot
 and who holds it back, what replica identities cost, Redis, the receivers (connected to,
-and sent nothing), the state database and the collector of traces. Nothing is changed anywhere, and nothing waits
-for a lock of the application.
+and sent nothing), the state database and the collector of traces. Nothing is changed
+anywhere, and nothing waits for a lock of the application.
 
 Each finding is ok, a note, a warning, a problem, or skipped because something did not
 answer. The exit code is 3 if there is a problem. What can wait is put off in the

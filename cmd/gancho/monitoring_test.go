@@ -36,7 +36,7 @@ func TestMonitoring(t *testing.T) {
   - {event: ficha.velha, table: fichas, on: insert, after: 1h, data: {id: id}}
   - {event: ficha.resumo, schedule: daily 03:00, query: "select id from fichas", data: {id: id}}
 `
-	w.endpoint("a", r.url())
+	w.endpoint("a", r.url(), "compact: key")
 	w.endpoint("b", r.url(), "state: paused")
 	b := w.run()
 	base := "http://" + b.listening()

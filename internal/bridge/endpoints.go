@@ -201,6 +201,9 @@ func (b *bridge) applyEndpoints() {
 	names := make(map[string]bool, len(all))
 	for i := range all {
 		names[all[i].Name] = true
+		if all[i].Compact {
+			b.metrics.superseded.WithLabelValues(all[i].Name)
+		}
 	}
 	for i := range before {
 		if !names[before[i].Name] {

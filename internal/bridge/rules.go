@@ -71,8 +71,7 @@ func (b *bridge) trial(ctx context.Context, late control.Problem, run func(conte
 	source.Slot, source.Log = "gancho_simulate_"+strings.ToLower(rand.Text()[:12]), zerolog.Nop()
 	err := run(limited, simulate.Options{Source: source, LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow()})
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		late.Message = fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds()))
-		err = &control.InvalidError{Problems: []control.Problem{late}}
+		err = &control.InvalidError{Problems: []control.Problem{{Pointer: late.Pointer, Hint: late.Hint, Message: fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds()))}}}
 	}
 	return err
 }

@@ -190,7 +190,7 @@ func zabbixSteps(w *Watch) []zabbixStep {
 	sum := len(w.By) > 0 || w.Only != ""
 	if w.perEndpoint() {
 		matchers = append(matchers, `endpoint="{#ENDPOINT}"`)
-		sum = len(w.By) > 1 || w.Only != ""
+		sum = len(w.By) > 1 || w.Only != "" || w.Kind == Counter // of which there may be none yet
 	}
 	step := zabbixStep{"PROMETHEUS_PATTERN", []string{selector(w.Metric, matchers...), "value", ""}, "", ""}
 	if sum {
