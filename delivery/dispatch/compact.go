@@ -172,6 +172,9 @@ func (c *courier) markSupersededLocked(j *job) (all bool) {
 func (c *courier) supersedeLocked(id queue.ID, m *webhook.Message, now time.Time) {
 	a := c.failures[id]
 	c.forgetLocked(id)
+	if c.reading.skip != nil {
+		c.reading.skip[id] = false // as long as Redis may still have it
+	}
 	r := &c.writing.results
 	r.Superseded = append(r.Superseded, id)
 	r.Committed(id, m.Time)

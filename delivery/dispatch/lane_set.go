@@ -283,6 +283,7 @@ func (s *laneSet) releaseDue(now time.Time) time.Time {
 func (s *laneSet) reschedule(of func(first queue.ID) (due time.Time, blocked bool)) {
 	for _, l := range s.lanes {
 		switch due, blocked := of(l.first()); {
+		case l.state == laneWaiting && l.passed(0) && l.due.Before(due): // it was hastened
 		case l.state == laneWaiting:
 			l.due = due
 		case l.state == laneBlocked && !blocked:

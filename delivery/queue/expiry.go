@@ -53,25 +53,29 @@ func (q *Queue) EndExpiry(ctx context.Context, kind string) error {
 	return annotate(q.client.HDel(ctx, q.keys.expiry(), kind).Err(), "end a deletion that was announced")
 }
 
-// ExpiringParked returns how many parked changes were committed before a time, and the last of them.
+// ExpiringParked returns how many parked changes were committed before a time, or timers have failed before it, and the last of them.
 func (q *Queue) ExpiringParked(ctx context.Context, before time.Time) (last ID, n int64, err error) {
 	err = q.eachParked(ctx, ParkedFilter{To: before}, ID{}, false, func(p *ParkedChange) bool {
-		last = p.ID
-		n++
+		if p.failed.Before(before) {
+			last = p.ID
+			n++
+		}
 		return true
 	})
 	return last, n, err
 }
 
-// ExpireParked removes the parked changes up to one that were committed before a time, and
-// returns how many.
+// ExpireParked removes the parked changes up to one that were committed before a time, and the timers that have failed
+// before it, and returns how many.
 func (q *Queue) ExpireParked(ctx context.Context, last ID, before time.Time) (int64, error) {
 	var ids []ID
 	err := q.eachParked(ctx, ParkedFilter{To: before}, ID{}, false, func(p *ParkedChange) bool {
 		if p.ID.Compare(last) > 0 {
 			return false
 		}
-		ids = append(ids, p.ID)
+		if p.failed.Before(before) {
+			ids = append(ids, p.ID)
+		}
 		return true
 	})
 	if err != nil {

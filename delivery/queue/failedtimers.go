@@ -103,7 +103,7 @@ func (q *Queue) readFailed(ctx context.Context, after, last ID) ([]ParkedChange,
 			}
 			p := ParkedChange{
 				ID: after, Type: f.Event, Rule: f.Place, Table: f.Table, Operation: webhook.OpTimer, Reason: f.Reason,
-				Time: time.UnixMicro(f.Due).UTC(), Redrivable: true, RowKey: strings.Join(mapping.DecodeKey(f.Key), ","), identity: f.Rule,
+				Time: time.UnixMicro(f.Due).UTC(), Redrivable: true, RowKey: strings.Join(mapping.DecodeKey(f.Key), ","), identity: f.Rule, failed: f.At,
 			}
 			if p.WebhookID, err = q.parkedWebhookID(ctx, after); err != nil {
 				return nil, err
@@ -120,9 +120,12 @@ func (q *Queue) readFailed(ctx context.Context, after, last ID) ([]ParkedChange,
 func (q *Queue) NewestFailedTimer(ctx context.Context) (ID, time.Time, error) {
 	_, failures := q.keys.failedKeys()
 	newest, err := q.client.HMGet(ctx, failures, "").Result()
-	id, _ := newest[0].(string)
-	if err != nil || id == "" {
+	if err != nil || len(newest) != 1 {
 		return ID{}, time.Time{}, annotate(err, "read which timer was parked last")
+	}
+	id, _ := newest[0].(string)
+	if id == "" {
+		return ID{}, time.Time{}, nil
 	}
 	failed, err := q.failedTimers(ctx, []string{id})
 	of := IDFromBytes([]byte(id))

@@ -35,7 +35,8 @@ type ParkedChange struct {
 	// Subject stands for the tenant and the key that its event would have had; empty: not known.
 	Subject string `json:"-"`
 
-	identity string // of a timer's rule
+	identity string    // of a timer's rule
+	failed   time.Time // when a timer has failed, which may be long after it was due; zero: it is a change
 }
 
 // TimerRule is the rule of a timer that is parked, as [mapping.Timer] has it; empty: it is a change that is parked.

@@ -10,6 +10,7 @@ import (
 	"gancho/delivery/queue/queuetest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"gancho/cdc"
 	"gancho/delivery/endpoint"

@@ -35,6 +35,13 @@ type readStep struct {
 	entries, mean int // how many it may have, 0: firstStep; and the size of those that were read last, in bytes
 }
 
+// begin is before the first step of a page, which is a small one: what comes may be larger than what came before.
+func (s *readStep) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries = min(s.entries, 4*firstStep)
+}
+
 // next returns how many entries to read: at least one, and no more than are wanted, or than room bytes
 // have room for if they are like the last.
 func (s *readStep) next(wanted, room int) int {
@@ -80,6 +87,7 @@ func (o *Owner) readStream(ctx context.Context, side bool, after ID, count, budg
 	if side {
 		step = &o.steps[1]
 	}
+	step.begin()
 	for read := 0; !end && len(page) < count && read < budget; {
 		wanted := count - len(page)
 		n := step.next(wanted, budget-read)

@@ -403,3 +403,17 @@ func BenchmarkTimersMemory(b *testing.B) {
 		})
 	}
 }
+
+// TestNewestFailedTimer: none is known of a Redis without any, and of one that does not answer it is an error.
+func TestNewestFailedTimer(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r)
+	if id, at, err := q.NewestFailedTimer(t.Context()); err != nil || !id.IsZero() || !at.IsZero() {
+		t.Errorf("%s, %s, %v", id, at, err)
+	}
+	r.Kill()
+	if _, _, err := q.NewestFailedTimer(t.Context()); err == nil {
+		t.Error("a Redis that is down has no timer that failed")
+	}
+}

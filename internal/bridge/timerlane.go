@@ -28,6 +28,8 @@ const (
 	// take a part of the source, of Redis and of this machine that leaves events of changes theirs.
 	timersRest     = 3
 	timersRestMost = 50 * time.Millisecond
+	// pagesApplied is after how many pages the timers that were set and cancelled meanwhile are applied.
+	pagesApplied = 16
 	// firedBytes is how large the events are, about, that are queued at once: Redis does nothing else meanwhile.
 	firedBytes = 4 << 20
 )
@@ -62,10 +64,12 @@ func (l *timerLane) fireUpTo(ctx context.Context, mark cdc.Mark, which queue.Whi
 	if err := l.stage.drained(ctx); err != nil {
 		return err
 	}
-	if err := l.queue.ApplyTimers(ctx); err != nil {
-		return err
-	}
-	for {
+	for pages := 0; ; pages++ {
+		if pages%pagesApplied == 0 { // what changes meanwhile does not wait for all of them
+			if err := l.queue.ApplyTimers(ctx); err != nil {
+				return err
+			}
+		}
 		due, err := l.queue.DueTimers(ctx, mark.At.Add(-timerMargin), which, l.page)
 		if err != nil || len(due) == 0 {
 			return err

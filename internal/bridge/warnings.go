@@ -53,10 +53,13 @@ func (b *bridge) watchTrouble(ctx context.Context, w *warned) error {
 // says so again, as the same event.
 func (b *bridge) warnOfParked(ctx context.Context, w *warned) {
 	last, err := b.queue.LastParked(ctx)
-	timer, failed, also := b.queue.NewestFailedTimer(ctx)
-	newTimer := failed.After(w.failed)
-	if err != nil || also != nil || last.Compare(w.parked) <= 0 && !newTimer || time.Since(w.parkedAt) < parkedAgain {
+	if err != nil {
 		return // that Redis is unreachable, others log
+	}
+	timer, failed, err := b.queue.NewestFailedTimer(ctx)
+	newTimer := failed.After(w.failed)
+	if err != nil || last.Compare(w.parked) <= 0 && !newTimer || time.Since(w.parkedAt) < parkedAgain {
+		return
 	}
 	of, as := last, last.String()
 	if newTimer {

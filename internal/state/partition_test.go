@@ -160,7 +160,7 @@ func TestPartitionsAreUsed(t *testing.T) {
 	if n := query[int](t, dsn, `select count(*) from pg_inherits where inhparent = 'gancho.attempts_pkey'::regclass`); n != 5 {
 		t.Errorf("%d partitions have the primary key attached, want 5", n)
 	}
-	if n := query[int](t, dsn, `select count(*) from pg_index where indrelid = 'gancho.attempts_p20260314'::regclass`); n != 8 {
-		t.Errorf("a partition has %d indexes, want 8", n)
+	if n := query[int](t, dsn, `select count(*) from pg_index where indrelid = 'gancho.attempts_p20260314'::regclass`); n != 9 {
+		t.Errorf("a partition has %d indexes, want 9", n)
 	}
 }
