@@ -76,7 +76,7 @@ func (s *Sources) decodeList(list value) {
 	}
 	items := list.List()
 	if list.IsList() && len(items) == 0 {
-		list.Errorf("write such as - {name: centro, dsn: ${CENTRO_DSN}}", "no source is listed")
+		list.Errorf("write such as - {name: centro, dsn: \"${CENTRO_DSN}\"}", "no source is listed")
 	}
 	for _, item := range items {
 		d := decodeDatabase(item)

@@ -53,7 +53,7 @@ func kits() []kit {
 		{
 			name: "java", needs: []string{"java", "javac"}, optional: true, build: []string{"javac", "-Xlint:all", "-Werror", "Receiver.java"},
 			run: fixed("java", "-cp", ".", "Receiver"), asymmetric: true, lines: true, file: "Receiver.java",
-			applies: `System.out.println(event.type + " " + event.id);`, fails: `if (new java.io.File("broken").exists()) throw new IllegalStateException("broken");`,
+			applies: `System.out.println(event.type + " " + event.id);`, fails: `if (new java.io.File("broken").exists()) throw new AssertionError("broken");`,
 		},
 		{
 			name: "csharp", needs: []string{"mcs", "mono"}, optional: true,

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,7 +136,7 @@ func TestReplay(t *testing.T) {
 	if diff := cmp.Diff(want, report.Diff, cmpopts.IgnoreFields(simulate.EventDiff{}, "Examples"), cmpopts.EquateEmpty()); diff != "" || report.Read != 6 { // the net change of the update is one of its own
 		t.Errorf("of %d changes (-want +got):\n%s", report.Read, diff)
 	}
-	correction := func(dry bool) (view control.CorrectionView) {
+	asked := func(dry bool) string {
 		t.Helper()
 		text, err := os.ReadFile(filepath.Join(dir, "r.yaml"))
 		if err != nil {
@@ -145,10 +146,10 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.call(b, http.MethodPost, "/corrections", string(body), &view)
-		return view
+		return string(body)
 	}
-	view := correction(true)
+	var view control.CorrectionView
+	s.call(b, http.MethodPost, "/corrections", asked(true), &view)
 	if diff := cmp.Diff(want, view.Comparison.Diff, cmpopts.IgnoreFields(simulate.EventDiff{}, "Examples"), cmpopts.EquateEmpty()); diff != "" || view.Comparison.Read != 6 || view.Corrections != 6 || len(view.Jobs) != 0 {
 		t.Errorf("the API has %d corrections and %d jobs of %d changes (-want +got):\n%s", view.Corrections, len(view.Jobs), view.Comparison.Read, diff)
 	}
@@ -179,8 +180,16 @@ func TestReplay(t *testing.T) {
 	}
 	// A wrong correction is taken back, and what takes it back follows it.
 	write(replayOld + replayGone)
-	if view := correction(false); len(view.Jobs) != 1 || view.Jobs[0].Endpoint != "crm" || view.Jobs[0].Total != 3 { // by the API
-		t.Errorf("taken back: %+v", view)
+	body := asked(false)
+	views := make([]control.CorrectionView, 4) // by the API, all at the same time: one of them does it
+	var asking sync.WaitGroup
+	for i := range views {
+		asking.Go(func() { s.ask(b, http.MethodPost, "/corrections", body, &views[i], http.StatusConflict) })
+	}
+	asking.Wait()
+	views = slices.DeleteFunc(views, func(v control.CorrectionView) bool { return len(v.Jobs) == 0 })
+	if len(views) != 1 || len(views[0].Jobs) != 1 || views[0].Jobs[0].Endpoint != "crm" || views[0].Jobs[0].Total != 3 {
+		t.Errorf("taken back: %+v", views)
 	}
 	for _, a := range wait(27)[24:] {
 		before := slices.IndexFunc(first, func(f arrival) bool { return strings.HasPrefix(a.id, f.id) })

@@ -355,9 +355,12 @@ public class Receiver {
         String outcome = "";
         try {
             outcome = store.take(events, "true".equals(headers.getFirst("webhook-replay")), text);
-        } catch (IOException | RuntimeException e) { // of the file, or of apply
-            System.err.println("apply and store: " + e);
-            System.exit(1); // not answered, so it comes again; what is known is read from the file at the next start
+        } catch (Throwable e) { // of the file, or of apply: also an Error, after which the event would pass for a repeated one
+            try {
+                System.err.println("apply and store: " + e);
+            } finally {
+                Runtime.getRuntime().halt(1); // not answered, so it comes again; what is known is read from the file at the next start
+            }
         }
         if (outcome.contains("closing ")) {
             System.err.print(outcome); // alarm somebody when it does not agree

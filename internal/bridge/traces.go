@@ -170,7 +170,7 @@ func (t traces) attempt(a dispatch.Attempt) {
 	t.Add(one, delivery)
 }
 
-// failedText is why an attempt has failed: an outcome's error holds nothing of bodies and URLs.
+// failedText is why an attempt has failed: an outcome's error holds an origin, and of what was answered only the number that a group of Telegram has moved to.
 func failedText(o *webhook.Outcome) string {
 	if o.Err != nil {
 		return o.Err.Error()

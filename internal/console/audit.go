@@ -20,7 +20,7 @@ func auditActions() []string {
 	return []string{
 		"backfill.cancel", "backfill.create", "backfill.pause", "backfill.resume", "console.link", "dead.drop", "dead.expire", "dead.read",
 		"delivery.read", "endpoint.activate", "endpoint.add", "endpoint.deactivate", "endpoint.edit", "endpoint.pause", "endpoint.remove",
-		"endpoint.test", "event.read", "fields.edit", "forget", "parked.drop", "parked.read", "parked.rekey", "queue.drop",
+		"endpoint.test", "event.read", "events.compare", "fields.edit", "forget", "parked.drop", "parked.read", "parked.rekey", "queue.drop",
 		"redrive.cancel", "redrive.create", "redrive_parked.cancel", "redrive_parked.create", "resend.cancel", "resend.create", "row.read",
 		"rows.simulate", "secret.rekey", "secret.rotate", "session.begin", "session.end", "token.create", "token.revoke", "unit.edit",
 	}

@@ -163,24 +163,28 @@ func (s *Service) CreateCorrection(ctx context.Context, a Actor, c Correction) (
 		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "events.compare", Object: "events"}); err != nil {
 			return err
 		}
-		view.Comparison, view.WithoutChange, err = CompareKept(ctx, s.Store, rules, o, c.Replay.Filter, found.Add)
-		return err
+		if view.Comparison, view.WithoutChange, err = CompareKept(ctx, s.Store, rules, o, c.Replay.Filter, found.Add); err != nil {
+			return err
+		}
+		return s.sendCorrections(ctx, a, c, found, &view) // still alone: another one has to see what this one sends
 	})
-	if err != nil {
-		return view, correctionError(err)
-	}
+	return view, correctionError(err)
+}
+
+// sendCorrections sends what a comparison has found, unless it was only to be compared.
+func (s *Service) sendCorrections(ctx context.Context, a Actor, c Correction, found *Corrections, view *CorrectionView) (err error) {
 	view.Corrections = found.N
 	switch {
 	case view.Comparison.Read == 0 && view.WithoutChange > 0 && !c.Replay.DryRun:
-		return view, invalid("/filter", "set state.keep_changes: true in gancho.yaml to keep those to come; a backfill sends the rows as they are now",
+		return invalid("/filter", "set state.keep_changes: true in gancho.yaml to keep those to come; a backfill sends the rows as they are now",
 			"no change is kept beside the %d events of this span, so that no other rule can be applied to them", view.WithoutChange)
 	case c.Replay.DryRun || found.N == 0:
-		return view, nil
+		return nil
 	case found.TooMany():
-		return view, invalid("/filter/from", "choose a shorter span, or run gancho replay", "%d events are changed or new, and at most %d, and %d MiB, are sent at once", found.N, MaxMissing, requestCorrectionBytes>>20)
+		return invalid("/filter/from", "choose a shorter span, or run gancho replay", "%d events are changed or new, and at most %d, and %d MiB, are sent at once", found.N, MaxMissing, requestCorrectionBytes>>20)
 	}
 	view.ReplayView, err = s.CreateCorrections(ctx, a, c.Replay, found)
-	return view, err
+	return err
 }
 
 // check refuses what cannot be meant.

@@ -28,7 +28,7 @@ type RulesInUse struct {
 	// Try runs an edited copy of a file over existing rows.
 	Try func(context.Context, simulate.Trial) (*simulate.Report, error)
 	// With calls a function with the rules of other files, by their names, bound to the source. Its error may be a
-	// strictyaml.Errors about their texts; there is little time.
+	// strictyaml.Errors about their texts; there is little time. It runs one at a time.
 	With func(ctx context.Context, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error
 }
 

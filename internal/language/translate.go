@@ -55,10 +55,13 @@ func (l *Language) Translated(group, english string) (string, bool) {
 // findings are the texts of what check and doctor find, the mistakes of rules among them.
 const findings = "cli.finding"
 
+// mostParts bounds where the hint of a mistake is looked for: behind one of the first eight semicolons.
+const mostParts = 9
+
 // mistake is a mistake of a rule as it is stored, "message; hint", either of which may have semicolons of its own.
 func (l *Language) mistake(english string) string {
 	const between = "; "
-	parts := strings.Split(english, between)
+	parts := strings.SplitN(english, between, mostParts) // each is tried with all patterns: one that quotes a long list would take long
 	for i := 1; i < len(parts); i++ {
 		message, known := l.Translated(findings, strings.Join(parts[:i], between))
 		hint, too := l.Translated(findings, strings.Join(parts[i:], between))

@@ -58,8 +58,9 @@ func (g *Given) page(text encoding, after, last string, n int) (string, []any) {
 }
 
 // latest is the query of the last webhook_id. The log is read backwards by it in the partitions up to an hour after To, and what was
-// attempted later is found by an index of its own, so that days after that cost nothing. offset 0 has what an index finds by
-// committed read as a whole: it is little, and ids are no way to it.
+// given later is found by an index of its own, attempts_late, so that days after that cost nothing. offset 0 has what that index finds by
+// committed read as a whole: ids are no way to it. It is little but after an outage, when it is a row for each event of the day, and the
+// index has all that is asked for. Its predicate repeats the conditions here: whoever changes these changes that.
 func (g *Given) latest(text encoding) (string, []any) {
 	w := &where{text: text}
 	given, attempt := g.conditions(w)

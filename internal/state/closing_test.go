@@ -218,4 +218,21 @@ func TestLastGivenOfAnOldDay(t *testing.T) {
 	soon.Time = given.To.Add(30 * time.Minute)
 	check(t, s.WriteAttempts(ctx, []state.Attempt{soon}))
 	want(soon.WebhookID)
+	// A day of an outage: all its events are late, after retries. It is read from the index, which has no retry.
+	const outage = `insert into gancho.attempts (time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay)
+		select $1::timestamptz + i * interval '1 ms' + n * interval '1 minute', 'crm', (4503599627380496 + i)::text || '-0', n, 'a1b2c3d4-001-' || lpad(to_hex($2::bigint + i), 16, '0') || '-000000000000-0000',
+			'pedido', '1', i::text, $3::timestamptz + i * interval '1 ms', case when n = 5 then 'delivered' else 'retry' end, '', 200, '', 900, false
+		from generate_series(1, $4::int) i, generate_series(1, 5) n`
+	if _, err := conn.Exec(ctx, outage, day(days-1), int64(1)<<31, noon.Add(2*time.Hour), each); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(ctx, "vacuum gancho.attempts"); err != nil {
+		t.Fatal(err)
+	}
+	want("a1b2c3d4-001-00000000800007d0-000000000000-0000")
+	plan, err := s.ExplainLastGiven(ctx, given)
+	check(t, err)
+	if !regexp.MustCompile(`Index Only Scan using \S*committed\S* .*rows=200[01]\b`).MatchString(plan) {
+		t.Errorf("what was late is not read from its index alone:\n%s", plan)
+	}
 }

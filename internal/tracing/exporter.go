@@ -100,7 +100,7 @@ func (e *Exporter) Add(spans ...Span) {
 	e.pending = append(e.pending, spans[:room]...)
 	full := len(e.pending) >= batchSize
 	e.mu.Unlock()
-	if full {
+	if full || !e.On() { // turned off meanwhile: Run drops them
 		e.signal()
 	}
 	e.count(Dropped, len(spans)-room)
@@ -125,7 +125,7 @@ func (e *Exporter) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		e.await(ctx)
 		for more := true; more; {
-			more = e.sendBatch(ctx, patience) && e.waiting() >= batchSize
+			more = e.sendBatch(ctx, patience) && (e.waiting() >= batchSize || !e.On()) // turned off, it drops all: none waits for the next collector
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
@@ -188,6 +188,7 @@ func (e *Exporter) sendBatch(ctx context.Context, patience time.Duration) bool {
 	e.batch = nil
 	switch {
 	case errors.Is(err, errOff):
+		e.failing = false // the next collector has not failed
 		e.count(Dropped, len(batch))
 	case err != nil:
 		e.count(Failed, len(batch))

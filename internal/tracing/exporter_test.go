@@ -362,3 +362,49 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// TestTurnedOff: what waits when there is no collector any more goes to none, also not to the next one, whatever there is of it.
+func TestTurnedOff(t *testing.T) {
+	t.Parallel()
+	down := newCollector(t, func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusServiceUnavailable) })
+	next := newCollector(t, nil)
+	log, dropped := &lines{}, make(chan int, 16)
+	e := tracing.New(tracing.Options{Version: "1.2.3", Logger: zerolog.New(log), Count: func(o tracing.Outcome, n int) {
+		if o == tracing.Dropped {
+			dropped <- n
+		}
+	}})
+	e.Use(tracing.Collector{URL: down.URL, Sample: 1})
+	for i := range 700 { // a batch, and some that are fewer
+		e.Add(span(i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { e.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	<-down.requests
+	e.Use(tracing.Collector{})
+	drop := func(n int) {
+		t.Helper()
+		for n > 0 {
+			select {
+			case some := <-dropped:
+				n -= some
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%d spans wait for another collector", n)
+			}
+		}
+	}
+	drop(700)
+	for _, n := range []int{600, 1} { // of events that were traced a moment ago
+		e.Add(make([]tracing.Span, n)...)
+		drop(n)
+	}
+	e.Use(tracing.Collector{URL: next.URL, Sample: 1})
+	e.Add(span(701))
+	<-next.spans
+	if strings.Contains(log.String(), "takes spans again") || len(next.spans) > 0 {
+		t.Errorf("%d old spans were sent; logged\n%s", len(next.spans), log)
+	}
+}

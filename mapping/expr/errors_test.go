@@ -37,7 +37,7 @@ func TestErrors(t *testing.T) {
 		{"mask_fone(nome) is null", `0+9 function mask_fone is not supported; did you mean mask_phone?`},
 		{"hmac(nome) is null", `0+10 hmac() takes two arguments; write hmac(column, 'name of a secret')`},
 		{"hmac(nome, nome) is null", `11+4 the secret of hmac() must be named by a constant; write the name as a 'string'`},
-		{"hmac(nome, 'k') is null", "11+3 secret \"k\" is not in privacy.secrets; write privacy: {secrets: {k: ${GANCHO_HMAC_KEY}}} in the configuration"},
+		{"hmac(nome, 'k') is null", "11+3 secret \"k\" is not in privacy.secrets; write privacy: {secrets: {k: \"${GANCHO_HMAC_KEY}\"}} in the configuration"},
 		{"lowr(nome)", `0+4 function lowr is not supported; did you mean lower?`},
 		{"lower(id)", `0+9 function lower(integer) does not exist; cast the arguments, or check their number`},
 		{"power(id, 2)", `0+12 function power of double precision and double precision is not supported; no form of it is supported for these types; cast to others`},

@@ -80,7 +80,7 @@ func (c *checker) hmac(n *call) *term {
 
 func (c *checker) secretHint(name string) string {
 	return suggest(name, slices.Sorted(maps.Keys(c.scope.Settings.Secrets)), "did you mean '%s'?",
-		fmt.Sprintf("write privacy: {secrets: {%s: ${GANCHO_HMAC_KEY}}} in the configuration", name))
+		fmt.Sprintf("write privacy: {secrets: {%s: \"${GANCHO_HMAC_KEY}\"}} in the configuration", name))
 }
 
 // hidden checks the first argument, as a text. Columns in it are not shown.
