@@ -44,7 +44,11 @@ func (v *visit) showPending() (_ reply, err error) {
 		p.Parked, err = v.Control.ParkedGroups(v.ctx(), v.actor, state.Filter{})
 		if _, apart := errors.AsType[*control.ElsewhereError](err); apart {
 			p.Apart = true
-			p.ApartParked, err = v.Control.ParkedOfSources(v.ctx())
+			var now control.SourcesView
+			now, err = v.Control.SourcesNow(v.ctx(), v.actor)
+			for i := range now.Sources {
+				p.ApartParked += now.Sources[i].Parked
+			}
 		}
 		if err != nil {
 			return reply{}, err

@@ -96,8 +96,8 @@ func (s *Service) everyQueue(ctx context.Context, do func(source string, q *queu
 	})
 }
 
-// ParkedOfSources is how many changes of several sources are parked, as it was counted when they were read last.
-func (s *Service) ParkedOfSources(ctx context.Context) (n int64, err error) {
+// parkedOfSources is how many changes of several sources are parked, as it was counted when they were read last.
+func (s *Service) parkedOfSources(ctx context.Context) (n int64, err error) {
 	if s.EachSource == nil || s.Sources == nil {
 		return 0, nil
 	}

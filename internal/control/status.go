@@ -114,7 +114,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		note("queue", err)
 		if v.Parked, err = s.Queue.ParkedCount(ctx); err == nil {
 			var also int64
-			also, err = s.ParkedOfSources(ctx)
+			also, err = s.parkedOfSources(ctx)
 			v.Parked += also
 		}
 		if note("queue", err) && v.Errors["state"] == "" {
