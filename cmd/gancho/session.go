@@ -143,9 +143,10 @@ func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (
 		Unlogged: c.State.On() && c.State.KeepLog == 0,
 		Zone:     c.Source.Location,
 		Console:  consoleURL(&c.Console), SourceSlot: c.Source.Slot,
-		Quotas:    quotas(&c.Quotas),
-		File:      func() []endpoint.Endpoint { return c.Endpoints },
-		Catalogue: func() []mapping.EventType { return nil },
+		Quotas:       quotas(&c.Quotas),
+		OneOfSources: c.SourceName != "",
+		File:         func() []endpoint.Endpoint { return c.Endpoints },
+		Catalogue:    func() []mapping.EventType { return nil },
 	}
 	if c.Sources != nil || c.SourceName != "" {
 		o.Sources = func(context.Context) ([]control.Source, error) { return nil, nil } // there are several
@@ -203,25 +204,15 @@ func (s *session) connectStore(ctx context.Context) (*state.Store, error) {
 	return store, nil
 }
 
-// connectQueue connects to Redis; what has moved from there is in the store, which may be nil.
+// connectQueue connects to Redis; what has moved from there is in the store, which may be nil. Of one of several sources nothing has, and
+// what the store has of endpoints by the same names is another queue's.
 func (s *session) connectQueue(ctx context.Context, store *state.Store) (*queue.Queue, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	o := queueOptions(&s.config.Queue)
 	o.Logger = zerolog.Nop()
-	if store != nil {
+	if store != nil && s.config.SourceName == "" {
 		o.Overflow = store.Overflow()
 	}
-	return s.openAt(ctx, o)
-}
-
-// openQueue is connectQueue with another place for what has moved from Redis.
-func (s *session) openQueue(ctx context.Context, overflow queue.Overflow) (*queue.Queue, error) {
-	o := queueOptions(&s.config.Queue)
-	o.Logger, o.Overflow = zerolog.Nop(), overflow
-	return s.openAt(ctx, o)
-}
-
-func (s *session) openAt(ctx context.Context, o queue.Options) (*queue.Queue, error) {
 	queue, err := queue.Open(ctx, o)
 	if err != nil {
 		return nil, err

@@ -11,9 +11,8 @@ import (
 	"gancho/internal/control"
 )
 
-// eachQueue calls a function with the queue of each source of a configuration with several, as the session's own queue is opened. The
-// error has all of theirs.
-func eachQueue(ctx context.Context, c *config.Config, overflow queue.Overflow, do func(*queue.Queue) error) error {
+// eachQueue calls a function with the queue of each source of a configuration with several, several at once. The error has all of theirs.
+func eachQueue(ctx context.Context, c *config.Config, do func(source string, q *queue.Queue) error) error {
 	all, err := listSources(ctx, c)
 	if err != nil {
 		return err
@@ -22,9 +21,9 @@ func eachQueue(ctx context.Context, c *config.Config, overflow queue.Overflow, d
 	at := func(d config.Database) error {
 		s := &session{config: c.For(d)}
 		defer s.close()
-		q, err := s.openQueue(ctx, overflow)
+		q, err := s.connectQueue(ctx, nil)
 		if err == nil {
-			err = do(q)
+			err = do(d.Name, q)
 		}
 		return err
 	}
@@ -39,9 +38,8 @@ func eachQueue(ctx context.Context, c *config.Config, overflow queue.Overflow, d
 
 // overSources lets operations on an endpoint count, and change, what the queues of all sources have of it.
 func (s *session) overSources(o *control.Options) {
-	var overflow queue.Overflow
-	if o.Store != nil {
-		overflow = o.Store.Overflow()
+	o.EachSource = func(ctx context.Context, do func(source string, q *queue.Queue) error) error {
+		return eachQueue(ctx, s.config, do)
 	}
 	var mu sync.Mutex
 	o.AddStats = func(ctx context.Context, to []queue.Stats) {
@@ -49,7 +47,7 @@ func (s *session) overSources(o *control.Options) {
 		for i := range to {
 			names[i] = to[i].Endpoint
 		}
-		s.unread = eachQueue(ctx, s.config, overflow, func(q *queue.Queue) error {
+		s.unread = eachQueue(ctx, s.config, func(_ string, q *queue.Queue) error {
 			stats, err := q.Stats(ctx, names)
 			mu.Lock()
 			defer mu.Unlock()
@@ -60,7 +58,7 @@ func (s *session) overSources(o *control.Options) {
 		})
 	}
 	o.ResumeSources = func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error) {
-		err = eachQueue(ctx, s.config, overflow, func(q *queue.Queue) error {
+		err = eachQueue(ctx, s.config, func(_ string, q *queue.Queue) error {
 			did, err := q.Resume(ctx, endpoint)
 			if err != nil {
 				return err
@@ -80,7 +78,7 @@ type parkedOfSources struct{ config *config.Config }
 
 func (p parkedOfSources) RekeyParked(ctx context.Context, reseal func(*queue.ParkedChange) (bool, error)) (total int64, err error) {
 	var mu sync.Mutex // reseal is for one at a time
-	err = eachQueue(ctx, p.config, nil, func(q *queue.Queue) error {
+	err = eachQueue(ctx, p.config, func(_ string, q *queue.Queue) error {
 		mu.Lock()
 		defer mu.Unlock()
 		n, err := q.RekeyParked(ctx, reseal)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/internal/control"
 	"gancho/internal/testservers"
 )
 
@@ -189,7 +192,8 @@ func TestManyDatabases(t *testing.T) {
 	first, second, wrong := w.names[0], w.names[1], w.names[2]
 	w.endpoint("all", all.url())
 	w.endpoint("some", some.url(), "sources: ['"+first+"']")
-	w.names, w.more = append(w.names, first+"_x*"), "  visit: 5s" // whatever the counters say
+	w.endpoint("held", all.url(), "state: paused")
+	w.names = append(w.names, first+"_x*")
 	b := w.start("run", "--create", "--config", w.write())
 	b.waitLog("sources taken up")
 	insert := func(database, values string) {
@@ -222,22 +226,66 @@ func TestManyDatabases(t *testing.T) {
 		t.Errorf("the source without a slot is not the last:\n%s", out)
 	}
 	out = w.says(0, []string{"endpoints", "list", "--json"})
-	if strings.Count(out, `"queued": 0`) != 2 {
+	if strings.Count(out, `"queued": 0`) != 2 || !strings.Contains(out, `"queued": 4`) {
 		t.Errorf("the queues of all sources are not counted:\n%s", out)
 	}
 	w.says(0, []string{"endpoints", "activate", "some"}, "is active")
+	w.erases(b, first, second)
 	b.stop()
+	w.erased(second+"/7", 1, "--yes")
+	w.erased(second+"/7", 0, "--dry-run")
 	w.says(0, []string{"prove", "--source", second}, "all sums agree")
 	tenants(t, some.waitCount(1), first+"/7 Ana")
 }
 
-// waitSlots waits until the slots are there.
+// erases erases a person of one source over the API, counts one of another, and asks for what the API knows of no source.
+func (w *manyWorld) erases(b *bridge, first, second string) {
+	w.t.Helper()
+	token := decoded[control.CreatedToken](&session{world: w.world, path: w.write()}, "tokens", "create", "root", "--role", "admin").Text
+	ask := func(want int, method, path, body, part string) {
+		w.t.Helper()
+		request, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+b.listening()+"/api/v1"+path, strings.NewReader(body))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		request.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer func() { _ = answer.Body.Close() }() // it is read only
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != want || !strings.Contains(string(text), part) {
+			w.t.Errorf("%s %s: %d, %v, no %q in\n%s", method, path, answer.StatusCode, err, part, text)
+		}
+	}
+	ask(http.StatusOK, http.MethodPost, "/forget", `{"tenant": "`+first+`/7", "key": "1"}`, `"queued":1`)
+	ask(http.StatusOK, http.MethodPost, "/forget", `{"tenant": "`+first+`/7", "key": "1"}`, `"queued":0`)
+	ask(http.StatusOK, http.MethodPost, "/forget", `{"tenant": "7", "key": "1"}`, "no source has this tenant")
+	for _, path := range []string{"/parked", "/parked/groups", "/gaps", "/proof", "/why?table=clientes&key=1"} {
+		ask(http.StatusMisdirectedRequest, http.MethodGet, path, "", "--source NAME")
+	}
+	w.erased(first+"/7", 0, "--dry-run")
+	w.erased(second+"/7", 1, "--dry-run")
+}
+
+// erased is how many queued events of the person the command erases, or finds.
+func (w *manyWorld) erased(tenant string, want int64, flag string) {
+	w.t.Helper()
+	receipt := decoded[control.Receipt](&session{world: w.world, path: w.write()}, "forget", "--tenant", tenant, "--key", "1", flag)
+	if got := receipt.Erased.Queue.Queued; got != want {
+		w.t.Errorf("gancho forget %s of %s: %d queued events, want %d", flag, tenant, got, want)
+	}
+}
+
+// waitSlots waits until the slots are there, and what is written is sent: one that is being made does not have it.
 func (w *manyWorld) waitSlots(names ...string) {
 	w.t.Helper()
 	conn := w.connect()
 	for end := time.Now().Add(time.Minute); ; {
 		var n int
-		if err := conn.QueryRow(w.t.Context(), "select count(*) from pg_replication_slots where slot_name = any($1)", names).Scan(&n); err != nil {
+		if err := conn.QueryRow(w.t.Context(), "select count(*) from pg_replication_slots where slot_name = any($1) and confirmed_flush_lsn is not null", names).Scan(&n); err != nil {
 			w.t.Fatal(err)
 		}
 		if n == len(names) {

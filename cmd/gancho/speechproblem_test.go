@@ -26,7 +26,7 @@ var unsaid = []string{
 
 // held are texts whose sources name them as constants, or put them together.
 var held = []string{
-	"write such as x", "parse secret: x", "create one with: x",
+	"write such as x", "it took more than x seconds", "parse secret: x", "create one with: x",
 }
 
 // anonymous is a message without what it is about, as the English text of a key is without its values.

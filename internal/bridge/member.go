@@ -98,7 +98,10 @@ func (m *member) noteWrittenLocked(written map[string]int64, now time.Time) bool
 	if !there {
 		return false
 	}
-	moved := m.written >= 0 && n != m.written
+	moved := n != m.written
+	if m.written < 0 { // of what was written before the first count nothing is known: what is read from now on has it, what was read before may not
+		moved = m.place != nil || !m.visited.IsZero()
+	}
 	m.written = n
 	if !moved {
 		return false

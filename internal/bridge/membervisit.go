@@ -248,14 +248,16 @@ var errNoStream = errors.New("its stream did not begin")
 func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedules) error {
 	began, asks := time.Now(), retry.Backoff{Min: askFirst, Max: 4 * askFirst}
 	target := max(p.target, c.target)
-	for tries := 1; c.stage.last() < target || !c.tables.compared.Load() && time.Since(began) < streamTimeout || m.working(ctx, c, runs); tries++ {
+	// Of what the last visit has confirmed the stream says nothing, if no WAL was written since.
+	read := func() cdc.LSN { return max(c.stage.last(), c.reader.Confirmed()) }
+	for tries := 1; read() < target || !c.tables.compared.Load() && time.Since(began) < streamTimeout || m.working(ctx, c, runs); tries++ {
 		if !c.reader.Streaming() && time.Since(began) > streamTimeout {
 			if err := c.waiting(); err != nil {
 				return fmt.Errorf("%w: %w", errNoStream, err)
 			}
 			return errNoStream
 		}
-		if c.stage.last() < target {
+		if read() < target {
 			c.reader.Ask()
 		}
 		if err := retry.Wait(ctx, asks.Delay(tries)); err != nil {

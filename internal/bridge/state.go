@@ -133,7 +133,7 @@ func (b *bridge) service() *control.Service {
 	}
 	if f := b.fleet; f != nil { // what is one source's is asked of the sources
 		o.Slot, o.Hazards, o.Capture = nil, nil, func(context.Context) error { return f.ready() }
-		o.Sources, o.AddStats, o.ResumeSources = f.sources, f.addStats, f.resume
+		o.Sources, o.AddStats, o.ResumeSources, o.EachSource = f.sources, f.addStats, f.resume, f.eachSource
 	}
 	return control.New(o)
 }

@@ -179,6 +179,8 @@ func (v *visit) backfill() (reply, error) {
 	}
 	var elsewhere *control.ElsewhereError
 	switch {
+	case errors.As(err, &elsewhere) && elsewhere.Run != "":
+		err = v.mistake("", v.text("error.apart", "command", elsewhere.Run))
 	case errors.As(err, &elsewhere):
 		err = v.mistake("", v.text("jobs.elsewhere"))
 	case errors.Is(err, state.ErrConflict):

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,6 +30,9 @@ type pendingPage struct {
 	Dead    []state.DeadGroup
 	Parked  []control.ParkedGroup
 	Parking bool // the visitor sees parked changes, which are no tenant's
+	// Apart: they are kept of each of several sources apart, and not shown here. ApartParked is how many there were.
+	Apart       bool
+	ApartParked int64
 }
 
 func (v *visit) showPending() (_ reply, err error) {
@@ -37,7 +41,16 @@ func (v *visit) showPending() (_ reply, err error) {
 		return reply{}, err
 	}
 	if p.Parking {
-		if p.Parked, err = v.Control.ParkedGroups(v.ctx(), v.actor, state.Filter{}); err != nil {
+		p.Parked, err = v.Control.ParkedGroups(v.ctx(), v.actor, state.Filter{})
+		if _, apart := errors.AsType[*control.ElsewhereError](err); apart {
+			p.Apart = true
+			var now control.SourcesView
+			now, err = v.Control.SourcesNow(v.ctx(), v.actor)
+			for i := range now.Sources {
+				p.ApartParked += now.Sources[i].Parked
+			}
+		}
+		if err != nil {
 			return reply{}, err
 		}
 	}

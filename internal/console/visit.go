@@ -130,6 +130,8 @@ func (v *visit) answer(r reply, err error) {
 		v.fail(http.StatusNotFound, "error.missing")
 	case errors.Is(err, state.ErrConflict):
 		v.fail(http.StatusConflict, "error.conflict")
+	case errors.As(err, &elsewhere) && elsewhere.Run != "":
+		v.fail(http.StatusMisdirectedRequest, "error.apart", "command", elsewhere.Run)
 	case errors.As(err, &elsewhere):
 		v.fail(http.StatusMisdirectedRequest, "error.elsewhere")
 	case errors.As(err, &forbidden):

@@ -52,6 +52,9 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 	if err := s.mayBackfill(a); err != nil {
 		return BackfillView{}, err
 	}
+	if err := s.apart(runBackfill); err != nil {
+		return BackfillView{}, err
+	}
 	if s.Backfill == nil {
 		return BackfillView{}, &ElsewhereError{}
 	}

@@ -139,11 +139,11 @@ func (s *Service) CreateCorrection(ctx context.Context, a Actor, c Correction) (
 		return view, state.ErrNotFound
 	}
 	if s.RulesInUse == nil {
-		return view, &ElsewhereError{}
+		return view, s.elsewhere(runReplay)
 	}
 	with := s.RulesInUse().With
 	if with == nil {
-		return view, &ElsewhereError{}
+		return view, s.elsewhere(runReplay)
 	}
 	if err := c.check(); err != nil {
 		return view, err

@@ -20,6 +20,9 @@ func (s *Service) DraftTest(ctx context.Context, a Actor, q WhyQuestion) ([]byte
 	if err := q.check(a); err != nil {
 		return nil, err
 	}
+	if err := s.apart(runSimulate); err != nil {
+		return nil, err
+	}
 	if s.DraftTestOf == nil {
 		return nil, &ElsewhereError{}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gancho/delivery/queue"
@@ -80,7 +81,10 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 	}
 	begun := time.Now()
 	receipt := Receipt{Tenant: of.Tenant, Events: of.Events, DryRun: r.DryRun, By: a.Name, Begun: begun.UTC().Truncate(time.Second)}
-	if of.Elsewhere, err = s.elsewhere(ctx, a); err != nil {
+	if of.Elsewhere, err = s.othersOnly(ctx, a); err != nil {
+		return receipt, err
+	}
+	if err := s.checkSource(ctx, of, &receipt); err != nil {
 		return receipt, err
 	}
 	if receipt.Receivers, err = s.receivers(ctx, of); err != nil {
@@ -134,10 +138,10 @@ func (s *Service) noteErased(ctx context.Context, entry state.Change, receipt Re
 	_ = s.Store.EndForget(context.WithoutCancel(ctx), entry, receipt)
 }
 
-// elsewhere are the endpoints of other tenants alone: an actor of one neither reads their
+// othersOnly are the endpoints of other tenants alone: an actor of one neither reads their
 // queues nor waits for that. The operator's may have anything, such as what an endpoint was sent
 // before it was given to another tenant.
-func (s *Service) elsewhere(ctx context.Context, a Actor) ([]string, error) {
+func (s *Service) othersOnly(ctx context.Context, a Actor) ([]string, error) {
 	if a.Tenant == "" {
 		return nil, nil
 	}
@@ -160,12 +164,30 @@ func (s *Service) elsewhere(ctx context.Context, a Actor) ([]string, error) {
 	return names, nil
 }
 
+// checkSource says what is left where no source that there is now has the subject's tenant: it may be one that is no source any more, or a
+// tenant that was written without its source. That is no mistake: what the state database has of it, and what was queued when there was
+// one source, is erased.
+func (s *Service) checkSource(ctx context.Context, of queue.Subject, r *Receipt) error {
+	known := s.EachSource == nil
+	err := s.everyQueue(ctx, func(source string, _ *queue.Queue) error {
+		known = known || source != "" && (of.Tenant == source || strings.HasPrefix(of.Tenant, source+"/"))
+		return nil
+	})
+	if !known {
+		r.Left = append(r.Left, "no source has this tenant: of several sources it begins with the source's name, as in SOURCE/TENANT, or is SOURCE alone; queues of a database that is not one of the sources now were not looked at: have it be one again, and run this again")
+	}
+	return err
+}
+
 // receivers are the endpoints that were sent something of a subject, as far as is known.
 func (s *Service) receivers(ctx context.Context, of queue.Subject) ([]string, error) {
 	var names []string
-	err := scan(ctx, func() (err error) {
-		names, err = s.Queue.SubjectReceivers(ctx, of)
-		return err
+	err := scan(ctx, func() error {
+		return s.everyQueue(ctx, func(_ string, q *queue.Queue) error {
+			some, err := q.SubjectReceivers(ctx, of)
+			names = append(names, some...)
+			return err
+		})
 	})
 	if err == nil && s.Store != nil {
 		var stored []string
@@ -182,7 +204,12 @@ func (s *Service) leaveTimers(ctx context.Context, a Actor, of queue.Subject, r 
 	if a.Tenant != "" {
 		return nil
 	}
-	n, err := s.Queue.CountKeyTimers(ctx, of)
+	var n int64
+	err := s.everyQueue(ctx, func(_ string, q *queue.Queue) error {
+		some, err := q.CountKeyTimers(ctx, of)
+		n += int64(some)
+		return err
+	})
 	if n > 0 {
 		r.Left = append(r.Left, fmt.Sprintf("%d timers of rules with after wait for a row with this primary key, and make events when they are due; delete the row at the source, or change it so that when is false, which cancels them", n))
 	}
@@ -231,12 +258,17 @@ func (a Actor) subject(r ForgetRequest) (queue.Subject, error) {
 }
 
 func (s *Service) countSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) (err error) {
-	err = scan(ctx, func() (err error) {
-		if r.Erased.Queue, err = s.Queue.CountSubject(ctx, of); err != nil {
+	err = scan(ctx, func() error {
+		return s.everyQueue(ctx, func(_ string, q *queue.Queue) error {
+			found, err := q.CountSubject(ctx, of)
+			r.Erased.Queue.Add(found)
+			if err != nil {
+				return err
+			}
+			parked, unknown, err := q.ForgetParked(ctx, of, s.parkedOf(of), false)
+			r.Erased.Parked, r.UndeterminedParked = r.Erased.Parked+parked, r.UndeterminedParked+unknown
 			return err
-		}
-		r.Erased.Parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), false)
-		return err
+		})
 	})
 	if err != nil {
 		return err
@@ -287,16 +319,22 @@ func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r
 
 // eraseQueues erases what Redis has of a subject, adds it to the receipt, and returns it.
 func (s *Service) eraseQueues(ctx context.Context, of queue.Subject, r *Receipt) (inQueue queue.Forgotten, parked int64, err error) {
-	err = scan(ctx, func() (err error) {
-		inQueue, err = s.Queue.Forget(ctx, of)
-		r.Erased.Queue.Add(inQueue)
-		if err != nil {
+	undetermined := int64(0)
+	err = scan(ctx, func() error {
+		return s.everyQueue(ctx, func(_ string, q *queue.Queue) error {
+			removed, err := q.Forget(ctx, of)
+			inQueue.Add(removed)
+			if err != nil {
+				return err
+			}
+			n, unknown, err := q.ForgetParked(ctx, of, s.parkedOf(of), true)
+			parked, undetermined = parked+n, undetermined+unknown
 			return err
-		}
-		parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), true)
-		r.Erased.Parked += parked
-		return err
+		})
 	})
+	r.Erased.Queue.Add(inQueue)
+	r.Erased.Parked += parked
+	r.UndeterminedParked = undetermined
 	return inQueue, parked, err
 }
 

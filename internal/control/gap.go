@@ -13,5 +13,8 @@ func (s *Service) Gaps(ctx context.Context, a Actor) ([]queue.Gap, error) {
 	if err := a.mayParked(state.Viewer); err != nil {
 		return nil, err
 	}
+	if err := s.apart(runRecover); err != nil {
+		return nil, err
+	}
 	return s.Queue.Gaps(ctx)
 }

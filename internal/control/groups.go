@@ -58,6 +58,9 @@ func (s *Service) ParkedGroups(ctx context.Context, a Actor, f state.Filter) ([]
 	if err := a.mayParked(state.Viewer); err != nil {
 		return nil, err
 	}
+	if err := s.apart(runParked); err != nil {
+		return nil, err
+	}
 	filter, err := parkedFilter(f)
 	if err != nil {
 		return nil, err

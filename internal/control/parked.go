@@ -50,6 +50,9 @@ func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor st
 	if err := a.mayParked(state.Viewer); err != nil {
 		return none, err
 	}
+	if err := s.apart(runParked); err != nil {
+		return none, err
+	}
 	n, err := pageSize(limit)
 	if err != nil {
 		return none, err
@@ -85,6 +88,9 @@ type ParkedDetail struct {
 // actor has read it. Needs Viewer.
 func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedDetail, error) {
 	if err := a.mayParked(state.Viewer); err != nil {
+		return ParkedDetail{}, err
+	}
+	if err := s.apart(runParked); err != nil {
 		return ParkedDetail{}, err
 	}
 	at, err := queue.ParseID(id)
@@ -124,6 +130,9 @@ func (s *Service) CountParked(ctx context.Context, a Actor, f state.Filter) (int
 	if err := a.mayParked(state.Viewer); err != nil {
 		return 0, err
 	}
+	if err := s.apart(runParked); err != nil {
+		return 0, err
+	}
 	filter, err := parkedFilter(f)
 	if err != nil {
 		return 0, err
@@ -137,6 +146,9 @@ func (s *Service) CountParked(ctx context.Context, a Actor, f state.Filter) (int
 // empty when nothing is chosen. Needs Operator.
 func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all bool) ([]state.Job, error) {
 	if err := a.mayParked(state.Operator); err != nil {
+		return nil, err
+	}
+	if err := s.apart(runRedrive); err != nil {
 		return nil, err
 	}
 	if s.Store == nil {
@@ -163,6 +175,9 @@ func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all b
 // how many. A filter that chooses everything has to say so: all. Needs Admin.
 func (s *Service) DropParked(ctx context.Context, a Actor, f state.Filter, all bool) (int64, error) {
 	if err := a.mayParked(state.Admin); err != nil {
+		return 0, err
+	}
+	if err := s.apart(runDrop); err != nil {
 		return 0, err
 	}
 	if err := checkChoice(f, all); err != nil {

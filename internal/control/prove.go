@@ -71,6 +71,9 @@ func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (Pro
 	if a.Tenant != "" || s.Queue == nil {
 		return ProveView{}, state.ErrNotFound
 	}
+	if err := s.apart(runProve); err != nil {
+		return ProveView{}, err
+	}
 	s.completeSpan(&span, time.Now())
 	if !span.From.Before(span.To) {
 		return ProveView{}, invalid("/from", "give an earlier one", "the span ends before it begins")
@@ -148,7 +151,7 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 		}
 	}
 	heads := map[string]queue.Head{}
-	if s.Store != nil {
+	if s.Store != nil && !s.OneOfSources {
 		if heads, err = s.Store.Overflow().Heads(ctx); err != nil {
 			return v, 0, err
 		}

@@ -137,11 +137,11 @@ func (s *Service) Simulate(ctx context.Context, a Actor, r Simulation) (*simulat
 		return nil, state.ErrNotFound
 	}
 	if s.RulesInUse == nil {
-		return nil, &ElsewhereError{}
+		return nil, s.elsewhere(runSimulate)
 	}
 	now := s.RulesInUse()
 	if now.Try == nil {
-		return nil, &ElsewhereError{}
+		return nil, s.elsewhere(runSimulate)
 	}
 	var wrong problems
 	table, err := cdc.ParseName(r.Table)

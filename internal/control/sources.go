@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"gancho/delivery/queue"
@@ -66,6 +67,59 @@ func (s *Service) SourcesNow(ctx context.Context, a Actor) (SourcesView, error) 
 	view.Sources = append(view.Sources, all...)
 	return view, nil
 }
+
+// apart returns an *ElsewhereError where this process reads several sources, for what is kept for each of them apart: the Queue has none
+// of it, which would look as if there were none. run is the command that answers for one of them.
+func (s *Service) apart(run string) error {
+	if s.EachSource == nil {
+		return nil
+	}
+	return &ElsewhereError{Run: run}
+}
+
+// elsewhere returns an *ElsewhereError; where this process reads several sources it names the command that answers for one of them.
+func (s *Service) elsewhere(run string) error {
+	return cmp.Or(s.apart(run), error(&ElsewhereError{}))
+}
+
+// everyQueue calls a function with the Queue, and with those of all sources, one after the other. It ends with the error of the
+// Queue, or with all those of the sources.
+func (s *Service) everyQueue(ctx context.Context, do func(source string, q *queue.Queue) error) error {
+	if err := do("", s.Queue); err != nil || s.EachSource == nil {
+		return err
+	}
+	var turn sync.Mutex
+	return s.EachSource(ctx, func(source string, q *queue.Queue) error {
+		turn.Lock()
+		defer turn.Unlock()
+		return do(source, q)
+	})
+}
+
+// parkedOfSources is how many changes of several sources are parked, as it was counted when they were read last.
+func (s *Service) parkedOfSources(ctx context.Context) (n int64, err error) {
+	if s.EachSource == nil || s.Sources == nil {
+		return 0, nil
+	}
+	all, err := s.Sources(ctx)
+	for i := range all {
+		n += all[i].Parked
+	}
+	return n, err
+}
+
+// Commands that answer for one of several sources.
+const (
+	runParked   = "gancho parked list --source NAME"
+	runRedrive  = "gancho parked redrive --source NAME"
+	runDrop     = "gancho parked drop --source NAME"
+	runProve    = "gancho prove --source NAME"
+	runRecover  = "gancho recover --list --source NAME"
+	runBackfill = "gancho backfill --source NAME"
+	runReplay   = "gancho replay --source NAME"
+	runSimulate = "gancho simulate --source NAME"
+	runWhy      = "gancho deliveries, and gancho parked list --source NAME"
+)
 
 // queueStats returns what the queues hold of endpoints, of all sources.
 func (s *Service) queueStats(ctx context.Context, endpoints []string) ([]queue.Stats, error) {

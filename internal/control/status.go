@@ -112,7 +112,11 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		note("queue", err)
 		v.Timers, err = s.timers(ctx)
 		note("queue", err)
-		v.Parked, err = s.Queue.ParkedCount(ctx)
+		if v.Parked, err = s.Queue.ParkedCount(ctx); err == nil {
+			var also int64
+			also, err = s.parkedOfSources(ctx)
+			v.Parked += also
+		}
 		if note("queue", err) && v.Errors["state"] == "" {
 			v.Orphans, err = s.orphans(ctx, v.Endpoints)
 			note("queue", err)

@@ -142,10 +142,17 @@ type WhyEndpoint struct {
 }
 
 // ElsewhereError reports what only the process that captures can answer.
-type ElsewhereError struct{ Slot string }
+type ElsewhereError struct {
+	Slot string // that it reads; "": it is not known
+	// Run is the command that answers for one source, where this process reads several; "": it does not.
+	Run string
+}
 
 // Error says whom to ask.
 func (e *ElsewhereError) Error() string {
+	if e.Run != "" {
+		return "this process reads several sources, and this is known of each of them apart; run " + e.Run
+	}
 	which := "captures"
 	if e.Slot != "" {
 		which = "reads the slot " + e.Slot
@@ -166,6 +173,9 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 		return WhyView{}, err
 	}
 	if err := q.check(a); err != nil {
+		return WhyView{}, err
+	}
+	if err := s.apart(runWhy); err != nil {
 		return WhyView{}, err
 	}
 	if s.Verdicts == nil {
@@ -227,6 +237,9 @@ func (s *Service) RecentChanges(_ context.Context, a Actor, rule string, limit i
 	}
 	n, err := pageSize(limit)
 	if err != nil {
+		return RecentChanges{}, err
+	}
+	if err := s.apart(runWhy); err != nil {
 		return RecentChanges{}, err
 	}
 	if s.Recent == nil {
