@@ -180,6 +180,10 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: the backfill is for another tenant"
 	case control.WhyTimerSet:
 		switch {
+		case r.TimerParked && r.Parked != "":
+			return "no event: the change set the row's timer, which was due and is parked: " + reasonText(w.language, r.Parked) + "; see gancho parked list"
+		case r.TimerParked:
+			return "no event: the change set the row's timer, which was due and is parked; see gancho parked list"
 		case r.Sent():
 			return "the change set the row's timer, which was due: event " + r.WebhookID
 		case !r.Due.IsZero():

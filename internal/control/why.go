@@ -121,7 +121,9 @@ type WhyRule struct {
 	Due        time.Time `json:"due,omitzero"`
 	CanceledBy time.Time `json:"canceled_by,omitzero"`
 	SetAgainBy time.Time `json:"set_again_by,omitzero"`
-	// Parked is the reason; Unparked: the change is no longer parked.
+	// TimerParked: the event of the timer that the change has set could not be computed when it was due, and the timer is parked, because of Parked.
+	TimerParked bool `json:"timer_parked,omitempty"`
+	// Parked is the reason, which a tenant is not shown; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
 	Unparked bool   `json:"unparked,omitempty"`
 	// Endpoints are those that the event was offered to, as they were then. EndpointsUnknown:
