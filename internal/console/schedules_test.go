@@ -133,5 +133,14 @@ func TestScheduledRule(t *testing.T) {
 	}
 	b.open(page).shows(http.StatusOK, "the table is locked", "03/03/2026 08:00", "04/03/2026 08:00")
 	b.open("/console/rules").shows(http.StatusOK, "daily 08:00 ✕ PROBLEMA")
+	w.control.Verdicts = func(q control.WhyQuestion) (control.WhyView, error) {
+		return control.WhyView{Table: "public.clientes", Key: q.Key, Schedules: []control.WhySchedule{{ScheduleView: control.ScheduleView{Rule: parsed.Sources()[0].Place, Event: "cliente.ausente"}}}}, nil
+	}
+	attempt := state.Attempt{Time: due.Add(time.Minute), Endpoint: "crm", Entry: "1-1", WebhookID: "agenda-1", Event: "cliente.ausente", Key: "7", Committed: due, Number: 1, Outcome: "delivered", Status: 200}
+	if err := w.store.WriteAttempts(ctx, []state.Attempt{attempt}); err != nil {
+		t.Fatal(err)
+	}
+	b.submit("Explicar as mudanças", "Chave primária", "7").shows(http.StatusOK, "daily 08:00", "Última execução", "the table is locked", "O evento mais novo com esta chave é agenda-1, da execução de 02/03/2026 08:00")
+	b.submit("Explicar as mudanças", "Chave primária", "8").shows(http.StatusOK, "O registro de entregas não tem evento dela com esta chave")
 	b.open("/console/").shows(http.StatusOK, "Uma execução de um agendamento falha, ou linhas ficaram sem evento", "cliente.ausente", "the table is locked")
 }
