@@ -18,8 +18,8 @@ import (
 // it as any other, and a set has its id, a hash what is known of its failure. The hash's empty field has the id of the one that has failed last.
 
 const (
-	// failuresTold is how many timers that have failed have their reasons in Redis: some 500 bytes each, and maxReason for the reason at most. Those that
-	// fail while there are as many are kept without, in some 200: without room for events, capture stands still.
+	// failuresTold is how many timers that have failed have their reasons in Redis: some 600 bytes each, and maxReason for the reason at most. Those that
+	// fail while there are as many are kept without, in some 400: without room for events, capture stands still.
 	failuresTold = 100_000
 	maxReason    = 1 << 10
 	// untoldReason is the reason of these.
