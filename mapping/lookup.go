@@ -131,6 +131,8 @@ type boundLookup struct {
 	columns []cdc.Column
 	// computed says which of them are not columns of a table.
 	computed []bool
+	// tables are the OIDs of the tables that the others are of; none: a saved catalogue does not have them.
+	tables []uint32
 	// id is the same for lookups that may share their rows.
 	id string
 	// reads is what the server needs SELECT on, if privacy.deny has columns.

@@ -107,6 +107,9 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 			return nil, "", nil
 		}
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
+		if f.TableOID != 0 && !slices.Contains(bound.tables, f.TableOID) {
+			bound.tables = append(bound.tables, f.TableOID)
+		}
 	}
 	if bound.computed, err = b.computed(ctx, fields[1:]); err != nil {
 		return nil, "", l.unprepared(err)

@@ -82,6 +82,68 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// TestOverlayTimers: a live change between the query that has read a row for a backfill and the place of the row in the stream wins: the timer is that of
+// the row as the change has left it, and of one that it has ended or deleted there is none.
+func TestOverlayTimers(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table contas (id int primary key, situacao text, vence timestamptz)", "alter table contas replica identity full")
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, when: situacao = '00', after: vence, columns: [id]}")
+	tables, err := rs.Reads(func(string) bool { return true }, true)
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("%d tables, %v", len(tables), err)
+	}
+	rel, m, o := tables[0].Table.Relation, mapping.NewMapper(rs, nil), mapping.NewOverlay()
+	val := func(s string) cdc.Datum { return cdc.Datum{State: cdc.Present, Text: []byte(s)} }
+	row := func(id, status, due string) []cdc.Datum { return []cdc.Datum{val(id), val(status), val(due)} }
+	o.Begin(&cdc.Transaction{Commit: 101, XID: 12}, 100)
+	for _, c := range []cdc.Change{
+		{Op: cdc.Update, New: row("1", "09", "2095-03-01 00:00:00+00")}, // canceled
+		{Op: cdc.Delete, Old: row("2", "00", "2095-03-01 00:00:00+00")},
+		{Op: cdc.Update, New: row("3", "00", "2096-03-01 00:00:00+00")}, // moved
+		{Op: cdc.Update, New: row("4", "00", "2097-03-01 00:00:00+00")}, // is as when says by now
+	} {
+		c.Relation = rel
+		o.Add(&c)
+	}
+	o.Commit(110)
+	if err := o.Seen("12:13:12"); err != nil {
+		t.Fatal(err)
+	}
+	view, err := o.View(m, rel.OID, []string{"id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got timerYears
+	for _, c := range []cdc.Change{
+		{New: row("1", "00", "2095-03-01 00:00:00+00")}, {New: row("2", "00", "2095-03-01 00:00:00+00")}, {New: row("3", "00", "2095-03-01 00:00:00+00")},
+		{New: row("4", "09", "2095-03-01 00:00:00+00")}, {New: row("5", "00", "2095-03-01 00:00:00+00")},
+	} {
+		c.Op, c.Relation = cdc.Read, rel
+		there, err := view.Over(&c)
+		if err == nil && there {
+			err = m.Read(&c, func(string) bool { return true }, &got)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(timerYears{"3 2096", "4 2097", "5 2095"}, got); diff != "" {
+		t.Errorf("timers (-want +got):\n%s", diff)
+	}
+}
+
+// timerYears takes timers, each as its row's key and the year in which it is due.
+type timerYears []string
+
+func (*timerYears) Event(*mapping.Event) error {
+	return errors.New("a read with after has made an event")
+}
+func (*timerYears) Park(p *mapping.Parked) error { return errors.New(p.Reason) }
+func (y *timerYears) Timer(c *mapping.TimerChange) error {
+	*y = append(*y, fmt.Sprint(mapping.DecodeKey(c.Key)[0], " ", c.Due.Year()))
+	return nil
+}
+
 // TestOverlayMoved: a row whose replica identity, which is not its primary key, was changed meanwhile is still there,
 // as what has become of it: nothing reads it again.
 func TestOverlayMoved(t *testing.T) {

@@ -93,6 +93,9 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 // Event is the name of the event that the rule makes. No other rule with schedule makes it.
 func (s *Scheduled) Event() string { return s.bound.event }
 
+// Shows reports whether the query has a column of a table, which is named by its OID.
+func (s *Scheduled) Shows(table uint32) bool { return slices.Contains(s.query.tables, table) }
+
 // Place is the rule's, file:line.
 func (s *Scheduled) Place() string { return s.bound.place() }
 

@@ -58,6 +58,13 @@ rules:
     data: {id: id, nome: upper(nome), hoje: hoje, idade: idade, agora: agora, relogio: relogio, desde: dt_cadastro, dia: dia, mesma: agora = now()}
 `)
 	all := rs.Schedules()
+	var clients, others uint32
+	if err := conn.QueryRow(t.Context(), "select 'clientes'::regclass::oid, 'pg_class'::regclass::oid").Scan(&clients, &others); err != nil {
+		t.Fatal(err)
+	}
+	if !all[0].Shows(clients) || all[0].Shows(others) {
+		t.Error("the table of the query's columns is not known")
+	}
 	if len(all) != 1 || all[0].Event() != "cliente.ausente" || !all[0].Once() || all[0].CatchUp() != mapping.CatchUpNone {
 		t.Fatalf("the schedules are %+v", all)
 	}

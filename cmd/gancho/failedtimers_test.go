@@ -42,6 +42,9 @@ rules:
 		queuetest.Eventually(t, fmt.Sprintf("%q are parked", want), func() bool { return fmt.Sprint(keys()) == fmt.Sprint(want) })
 	}
 	waitKeys("1", "2", "3", "4", "5")
+	if text := s.ok("why", "--table", "pedidos", "--key", "5", "--url", "http://"+b.listening()); !strings.Contains(text, "which was due and is parked: ") || !strings.Contains(text, "division by zero (SQLSTATE 22012); see gancho parked list") {
+		t.Errorf("why: %s", text)
+	}
 	b.kill()
 	w.redis.Kill()
 	if err := w.redis.Start(); err != nil {

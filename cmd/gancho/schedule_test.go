@@ -26,6 +26,7 @@ func TestSchedule(t *testing.T) {
     query: select * from clientes where visto < now() - interval '7 days' order by id
     once: [id, visto]
     tenant: empresa_id
+    key: id
     data: {id: id}
 `
 	r := newReceiver(t, nil)
@@ -52,7 +53,7 @@ func TestSchedule(t *testing.T) {
 	b := w.run()
 	r.waitCount(2)
 	b.kill()
-	w.run()
+	b = w.run()
 	w.exec("insert into clientes values (4, 7, '2020-01-04')")
 	const events = 4 // what was in flight when the bridge was killed comes again
 	distinct := func(all []arrival) int {
@@ -93,6 +94,16 @@ func TestSchedule(t *testing.T) {
 	}
 	if stdout := s.ok("status"); !strings.Contains(stdout, "every 10s") {
 		t.Errorf("status says %s", stdout)
+	}
+	why := func(key string) control.WhyView {
+		return decoded[control.WhyView](s, "why", "--table", "clientes", "--key", key, "--url", "http://"+b.listening())
+	}
+	queuetest.Eventually(t, "what was sent of the row", func() bool {
+		of := why("1").Schedules
+		return len(of) == 1 && of[0].Event == "cliente.ausente" && of[0].Last != nil && of[0].Sent != nil && of[0].Sent.Outcome == "delivered" && of[0].Sent.Key == "1"
+	})
+	if of := why("3").Schedules; len(of) != 1 || of[0].Sent != nil {
+		t.Errorf("why has of a row that no run has had %+v", of)
 	}
 	// It can be sent again as any other.
 	queuetest.Eventually(t, "kept events", func() bool {

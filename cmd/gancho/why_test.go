@@ -69,12 +69,19 @@ func TestWhyTexts(t *testing.T) {
 	}
 	view.Changes = append(view.Changes, change(9, "update", false, rule(control.WhyTimerCanceled), rule(control.WhyTimerWaits), waits(func(*control.WhyRule) {}),
 		waits(func(r *control.WhyRule) { r.Due = at.Add(time.Hour) }), waits(func(r *control.WhyRule) { r.CanceledBy = at.Add(time.Minute) }),
+		waits(func(r *control.WhyRule) { r.TimerParked, r.Parked = true, "division by zero" }), waits(func(r *control.WhyRule) { r.TimerParked = true }),
 		waits(func(r *control.WhyRule) { r.SetAgainBy = at.Add(time.Minute) }), waits(func(r *control.WhyRule) {
 			r.Endpoints = []control.WhyEndpoint{{Endpoint: "crm", Attempts: []state.Attempt{{Time: at.Add(time.Minute), Number: 1, Outcome: "delivered", Status: 200}}}}
 		})))
 	view.Changes = append(view.Changes, control.WhyChange{Time: at.Add(time.Minute), Position: "0/16B3750", Op: "read", Job: 7, Rules: []control.WhyRule{rule(control.WhyEvent, func(r *control.WhyRule) {
 		r.WebhookID, r.Endpoints = "01234567-001-00000000016b3750-000000000000-0000", []control.WhyEndpoint{{Endpoint: "crm"}, {Endpoint: "fila", Refused: control.RefusedBackfill}}
 	})}})
+	schedule := control.ScheduleView{Rule: "rules/agenda.yaml:2", Event: "cliente.ausente", Schedule: "daily 08:00", Next: at.Add(time.Hour), Last: &control.RunView{Scheduled: at, Rows: 1234, Events: 3}}
+	failing := schedule
+	failing.Failure, failing.Last = "division by zero", nil
+	view.Schedules = []control.WhySchedule{
+		{ScheduleView: schedule, Sent: &state.Attempt{Time: at.Add(time.Second), Committed: at, Endpoint: "crm", WebhookID: "01234567-s01-1", Number: 1, Outcome: "delivered", Status: 200}}, {ScheduleView: failing},
+	}
 	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, ReadsSince: at, More: true}
 	keyless := control.WhyView{Table: "public.log", Key: "1", Since: at, Capturing: true}
 	var got strings.Builder

@@ -46,8 +46,33 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	for i := range v.Changes {
 		w.change(&v.Changes[i])
 	}
+	for i := range v.Schedules {
+		w.schedule(&v.Schedules[i])
+	}
 	w.row()
 	return w.text.String()
+}
+
+// schedule says when a query with rows of the table runs, and what was sent of this one.
+func (w *whyWriter) schedule(s *control.WhySchedule) {
+	w.line(0, "")
+	w.line(0, "%s (%s): %s", s.Event, s.Rule, w.said("makes its events of a query, "+s.Schedule+", and not of changes"))
+	if s.Last != nil {
+		w.line(1, "the last run was that of %s: rows %d, events %d", clock(s.Last.Scheduled), s.Last.Rows, s.Last.Events)
+	}
+	if !s.Next.IsZero() {
+		w.line(1, "the next run is that of %s", clock(s.Next))
+	}
+	if trouble := s.Trouble(); trouble != "" {
+		w.line(1, "%s", reasonText(w.language, trouble))
+	}
+	switch {
+	case s.Sent != nil:
+		w.line(1, "the newest event with this key is %s, of the run of %s", s.Sent.WebhookID, clock(s.Sent.Committed))
+		w.line(2, "%s: %s", s.Sent.Endpoint, w.attempt(s.Sent))
+	case w.view.Key != "":
+		w.line(1, "the delivery log has no event of it with this key: no run has had the row, or the rule's key is another column")
+	}
 }
 
 type whyWriter struct {
@@ -180,6 +205,10 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: the backfill is for another tenant"
 	case control.WhyTimerSet:
 		switch {
+		case r.TimerParked && r.Parked != "":
+			return "no event: the change set the row's timer, which was due and is parked: " + reasonText(w.language, r.Parked) + "; see gancho parked list"
+		case r.TimerParked:
+			return "no event: the change set the row's timer, which was due and is parked; see gancho parked list"
 		case r.Sent():
 			return "the change set the row's timer, which was due: event " + r.WebhookID
 		case !r.Due.IsZero():

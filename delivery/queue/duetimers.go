@@ -21,6 +21,8 @@ type PendingTimer struct {
 	Rule string
 	Key  []byte
 	Due  time.Time // zero: its event could not be computed when it was due, and it is parked
+	// Reason is why it is parked, of RowTimers.
+	Reason string
 }
 
 // FiredTimer is one that is due, with its event.
@@ -274,21 +276,25 @@ func (q *Queue) runFire(ctx context.Context, endpoints []string, fired []FiredTi
 		keys = append(keys, q.keys.side(e))
 	}
 	for turn := range slices.Chunk(fired, timersTurn) {
-		if err := fireTimersScript.Run(ctx, run, keys, fireArgs(q.Token(), endpoints, turn)...).Err(); err != nil {
+		brief, err := q.briefly(ctx, turn)
+		if err != nil {
+			return err
+		}
+		if err := fireTimersScript.Run(ctx, run, keys, fireArgs(q.Token(), endpoints, turn, brief)...).Err(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fireArgs are the arguments of fireTimersScript for those of the endpoints.
-func fireArgs(token uint64, endpoints []string, fired []FiredTimer) []any {
+// fireArgs are the arguments of fireTimersScript for those of the endpoints; brief: failures are kept without their reasons.
+func fireArgs(token uint64, endpoints []string, fired []FiredTimer, brief bool) []any {
 	args := []any{token}
 	for i := range fired {
 		f := &fired[i]
 		args = append(args, f.Rule, member(f.Key), f.ID.Bytes())
 		if f.Failure != nil {
-			args = append(args, -1, f.failureText())
+			args = append(args, -1, f.failureText(brief))
 			continue
 		}
 		var to []any
@@ -391,7 +397,7 @@ func (q *Queue) RowTimers(ctx context.Context, rules []string, key []byte) (time
 		}
 		timers = append(timers, t)
 	}
-	return timers, nil
+	return timers, q.addFailures(ctx, timers)
 }
 
 // CountKeyTimers returns how many timers there are of rows whose primary key is the subject's key, of the events that the subject names. Whose rows they

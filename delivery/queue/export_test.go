@@ -111,3 +111,6 @@ func (s *Sentinels) Choose(addresses []string, epochs []uint64) (string, error) 
 func (q *Queue) FireInSlots(ctx context.Context, endpoints []string, fired []FiredTimer) error {
 	return q.fireInSlots(ctx, endpoints, fired)
 }
+
+// TellFailures sets how many timers that have failed have their reasons in Redis.
+func (q *Queue) TellFailures(n int64) { q.failuresTold = n }

@@ -17,12 +17,21 @@ import (
 // A timer whose event cannot be computed when it is due is parked: it stays where timers are, never due, so that a change of the row moves or cancels
 // it as any other, and a set has its id, a hash what is known of its failure. The hash's empty field has the id of the one that has failed last.
 
+const (
+	// failuresTold is how many timers that have failed have their reasons in Redis: some 600 bytes each, and maxReason for the reason at most. Those that
+	// fail while there are as many are kept without, in some 400: without room for events, capture stands still.
+	failuresTold = 100_000
+	maxReason    = 1 << 10
+	// untoldReason is the reason of these.
+	untoldReason = "100,000 parked timers have their reasons in redis's memory, and that of this one was not kept; redrive or drop some, then this one"
+)
+
 // TimerFailure is why the event of a timer cannot be computed.
 type TimerFailure struct {
-	Event  string `json:"event"`
+	Event  string `json:"event,omitempty"`
 	Place  string `json:"place"` // file:line of the rule
-	Table  string `json:"table"`
-	Reason string `json:"reason"` // without row data
+	Table  string `json:"table,omitempty"`
+	Reason string `json:"reason,omitempty"` // without row data
 	// At is when the timer failed.
 	At time.Time `json:"at"`
 }
@@ -35,9 +44,44 @@ type failedTimer struct {
 	Due  int64  `json:"due"` // in microseconds since 1970
 }
 
-func (f *FiredTimer) failureText() []byte {
-	text, _ := json.Marshal(failedTimer{TimerFailure: *f.Failure, Rule: f.Rule, Key: f.Key, Due: f.Due.UnixMicro()}) // of strings, numbers and a time of our clock
+// failureText is what the hash of failures gets; brief: without what its rule says as well, and the reason.
+func (f *FiredTimer) failureText(brief bool) []byte {
+	of := failedTimer{TimerFailure: *f.Failure, Rule: f.Rule, Key: f.Key, Due: f.Due.UnixMicro()}
+	if len(of.Reason) > maxReason {
+		of.Reason = strings.ToValidUTF8(of.Reason[:maxReason], "") + "…"
+	}
+	if brief {
+		of.Event, of.Table, of.Reason = "", "", ""
+	}
+	text, _ := json.Marshal(of) // of strings, numbers and a time of our clock
 	return text
+}
+
+// complete fills in what a brief text does not have. A rule's identity is its table, a number and its event.
+func (f *failedTimer) complete() {
+	if f.Reason != "" {
+		return
+	}
+	f.Reason = untoldReason
+	rest, event := cutLast(f.Rule)
+	f.Event = event
+	f.Table, _ = cutLast(rest)
+}
+
+// cutLast cuts a text around its last space.
+func cutLast(text string) (before, after string) {
+	i := max(0, strings.LastIndexByte(text, ' '))
+	return text[:i], strings.TrimPrefix(text[i:], " ")
+}
+
+// briefly reports whether those of the timers that have failed are to be kept without their reasons.
+func (q *Queue) briefly(ctx context.Context, fired []FiredTimer) (bool, error) {
+	if !slices.ContainsFunc(fired, func(f FiredTimer) bool { return f.Failure != nil }) {
+		return false, nil
+	}
+	ids, _ := q.keys.failedKeys()
+	n, err := q.client.ZCard(ctx, ids).Result()
+	return n >= q.failuresTold, err
 }
 
 // failedKeys are the keys of the timers that have failed: their ids, and what is known of each.
@@ -75,9 +119,27 @@ func (q *Queue) failedTimers(ctx context.Context, ids []string) (map[ID]failedTi
 		if err := json.Unmarshal([]byte(s), &f); err != nil {
 			return nil, fmt.Errorf("parse the failure of a timer: %w", err)
 		}
+		f.complete()
 		out[IDFromBytes([]byte(id))] = f
 	}
 	return out, nil
+}
+
+// addFailures adds to those of timers that are parked why they are.
+func (q *Queue) addFailures(ctx context.Context, timers []PendingTimer) error {
+	var ids []string
+	for i := range timers {
+		if timers[i].Due.IsZero() {
+			ids = append(ids, string(timers[i].ID.Bytes()))
+		}
+	}
+	failed, err := q.failedTimers(ctx, ids)
+	for i := range timers {
+		if f, is := failed[timers[i].ID]; is && timers[i].Due.IsZero() {
+			timers[i].Reason = f.Reason
+		}
+	}
+	return annotate(err, "read why the timers of a row are parked")
 }
 
 // readFailed reads some of the timers that are parked after an id, as parked changes; none: there are none.

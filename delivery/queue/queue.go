@@ -120,6 +120,8 @@ type Queue struct {
 	sources   sources
 	tally     Tally
 
+	failuresTold int64 // how many timers that have failed have their reasons in Redis
+
 	routes  atomic.Pointer[routes]
 	local   atomic.Pointer[deliverer] // what delivers in this process, if anything
 	scanned atomic.Bool               // EndpointNames has searched for what older versions left
@@ -131,7 +133,7 @@ type Queue struct {
 // does not serve all slots, or a failover that is under way), and a
 // *SettingError or another error, which is not. Close releases the connections.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho"), o.Cluster != nil}, volatile: o.AllowVolatile, overflow: o.Overflow}
+	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho"), o.Cluster != nil}, volatile: o.AllowVolatile, overflow: o.Overflow, failuresTold: failuresTold}
 	if err := q.connect(&o); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}

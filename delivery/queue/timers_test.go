@@ -175,6 +175,93 @@ func TestTimersOfReadRows(t *testing.T) {
 	is("another time", "time", w.lsn, 30)
 }
 
+// TestTimersChangedBehindARead: what a live change behind a read means for a row's timer is so, also where both are appended together.
+func TestTimersChangedBehindARead(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	read := func(rule string, span bool) mapping.TimerChange {
+		c := w.set(rule, "k", 10)
+		c.Read, c.Span = true, span
+		return c
+	}
+	for _, span := range []bool{true, false} {
+		moved, canceled := fmt.Sprint("moved ", span), fmt.Sprint("canceled ", span)
+		w.apply(read(moved, span), read(canceled, span), w.set(moved, "k", 20), mapping.TimerChange{Rule: canceled, Key: []byte("k")})
+		if got := w.due(1000, queue.WhichTimers{Only: []string{canceled}}, 10); len(got) > 0 {
+			t.Errorf("canceled behind the read: %q", got)
+		}
+		if got := w.due(15, queue.WhichTimers{Only: []string{moved}}, 10); len(got) > 0 {
+			t.Errorf("moved behind the read: %q is due", got)
+		}
+		if got := w.due(25, queue.WhichTimers{Only: []string{moved}}, 10); len(got) != 1 {
+			t.Errorf("moved behind the read: %q", got)
+		}
+	}
+}
+
+// TestManyFailedTimers: beyond so many, timers that have failed are kept without their reasons, and redriven as the others.
+func TestManyFailedTimers(t *testing.T) {
+	t.Parallel()
+	w := newTimerWorld(t)
+	w.q.TellFailures(2)
+	const rule = "public.pedidos 0 vencido"
+	reason := strings.Repeat("ã", 5000)
+	for i := range 4 {
+		w.apply(w.set(rule, strconv.Itoa(i), i))
+	}
+	fail := func(most int) {
+		t.Helper()
+		due, err := w.q.DueTimers(t.Context(), w.at.Add(time.Hour), queue.WhichTimers{}, most)
+		if err != nil || len(due) != most {
+			t.Fatal(len(due), err)
+		}
+		for _, d := range due { // each in a turn of its own
+			f := queue.FiredTimer{PendingTimer: d, Failure: &queue.TimerFailure{Event: "vencido", Place: "regras.yaml:3", Table: "public.pedidos", Reason: reason, At: w.at}}
+			if err := w.q.FireTimers(t.Context(), []queue.FiredTimer{f}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fail(4)
+	told := func() (n int) {
+		t.Helper()
+		all, err := w.q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, 10)
+		if err != nil || len(all) != 4 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		for _, p := range all {
+			if p.Type != "vencido" || p.Table != "public.pedidos" || p.Rule != "regras.yaml:3" || !p.Redrivable || len(p.Reason) > 1100 {
+				t.Errorf("%+v", p)
+			}
+			if strings.HasPrefix(p.Reason, "ãã") {
+				n++
+			} else if !strings.Contains(p.Reason, "of this one was not kept") {
+				t.Errorf("reason %q", p.Reason)
+			}
+		}
+		return n
+	}
+	if n := told(); n != 2 {
+		t.Errorf("%d have their reasons, want 2", n)
+	}
+	timers, err := w.q.RowTimers(t.Context(), []string{rule}, []byte("3"))
+	if err != nil || len(timers) != 1 || !timers[0].Due.IsZero() || !strings.Contains(timers[0].Reason, "not kept") {
+		t.Errorf("%+v, %v", timers, err)
+	}
+	all, err := w.q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.q.TellFailures(4)
+	if n, err := w.q.RedriveTimers(t.Context(), []queue.ID{all[2].ID, all[3].ID}); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	fail(2)
+	if n := told(); n != 4 {
+		t.Errorf("%d have their reasons after a redrive, want 4", n)
+	}
+}
+
 // timerWorld sets timers of several rules and keys, short and long.
 type timerWorld struct {
 	t   *testing.T

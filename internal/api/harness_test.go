@@ -170,6 +170,9 @@ func (w *world) verdicts(q control.WhyQuestion) (control.WhyView, error) {
 		return v, nil
 	}
 	mark := strings.TrimSuffix(q.Key, "-key")
+	if q.Tenant == nil {
+		v.Schedules = []control.WhySchedule{{ScheduleView: control.ScheduleView{Rule: "rules/a.yaml:30", Event: "cobranca.paga", Schedule: "daily 08:00"}}}
+	}
 	v.Changes = append(v.Changes, control.WhyChange{Time: time.Unix(1e9, 0).UTC(), Position: "0/16B3748", Op: "update", Rules: []control.WhyRule{
 		{Rule: "rules/a.yaml:3", Event: "cobranca.paga", Outcome: control.WhyEvent, WebhookID: mark + "-event-1", Endpoints: []control.WhyEndpoint{
 			{Endpoint: "shared"}, {Endpoint: "mark1-own", Tenants: []string{"1"}}, {Endpoint: "mark2-own", Tenants: []string{"2"}, Refused: "tenant"},

@@ -165,6 +165,8 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	var tenant uint64
 	if q.Tenant != nil {
 		tenant = v.hash([]byte(*q.Tenant))
+	} else {
+		out.Schedules = schedulesOver(now.Schedules(), oid)
 	}
 	var from int64
 	if !q.From.IsZero() {
@@ -188,6 +190,16 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 		out.Changes = append(out.Changes, c)
 	}
 	return out, nil
+}
+
+// schedulesOver are the rules with schedule whose query has a column of a table.
+func schedulesOver(all []*mapping.Scheduled, table uint32) (over []control.WhySchedule) {
+	for _, s := range all {
+		if s.Shows(table) {
+			over = append(over, control.WhySchedule{ScheduleView: control.ScheduleView{Rule: s.Place(), Event: s.Event()}})
+		}
+	}
+	return over
 }
 
 // named is what records name, and the rules that are in use.

@@ -30,6 +30,7 @@ type dashboardPage struct {
 	Hour      hour
 	Endpoints []control.EndpointView // those with the most queued first
 	Queued    int64
+	Timers    *control.TimerView // of all rules; nil: there are none
 	MayAct    bool
 }
 
@@ -64,7 +65,7 @@ func (v *visit) showDashboard() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := dashboardPage{Status: status, Problems: v.troubles(&status), Endpoints: slices.Clone(status.Endpoints), MayAct: v.actor.Role.Covers(state.Operator)}
+	p := dashboardPage{Status: status, Problems: v.troubles(&status), Endpoints: slices.Clone(status.Endpoints), Timers: allTimers(status.Timers), MayAct: v.actor.Role.Covers(state.Operator)}
 	for i := range p.Endpoints {
 		p.Queued += queued(&p.Endpoints[i])
 	}
@@ -77,6 +78,21 @@ func (v *visit) showDashboard() (reply, error) {
 		return reply{}, err
 	}
 	return page("dashboard", p)
+}
+
+// allTimers sums up those of all rules; nil: there are none.
+func allTimers(timers []control.TimerView) *control.TimerView {
+	if len(timers) == 0 {
+		return nil
+	}
+	var all control.TimerView
+	for i := range timers {
+		all.Pending += timers[i].Pending
+		if next := timers[i].Next; all.Next.IsZero() || !next.IsZero() && next.Before(all.Next) {
+			all.Next = next
+		}
+	}
+	return &all
 }
 
 // The kinds of troubles beside the control's complaints.

@@ -103,6 +103,31 @@ func TestReplayLeavesOut(t *testing.T) {
 	}
 }
 
+// TestWhyParkedTimer: of a timer that is parked it is told why, to a tenant only that it is; what changes the row later does not hide it.
+func TestWhyParkedTimer(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	var id queue.ID
+	g.Verdicts = func(q control.WhyQuestion) (control.WhyView, error) {
+		rule := func(outcome string) []control.WhyRule {
+			return []control.WhyRule{{Rule: "r.yaml:3", Event: "vencido", Outcome: outcome, WebhookID: id.WebhookID("0123abcd")}}
+		}
+		return control.WhyView{Table: q.Table, Key: q.Key, Changes: []control.WhyChange{{Op: "insert", Rules: rule(control.WhyTimerSet)}, {Op: "update", Rules: rule(control.WhyTimerCanceled)}}}, nil
+	}
+	g.RowTimers = func(context.Context, control.WhyQuestion) ([]queue.PendingTimer, error) {
+		return []queue.PendingTimer{{ID: id, Rule: "public.cobrancas 0 vencido", Reason: "division by zero"}}, nil
+	}
+	for tenant, reason := range map[string]string{"": "division by zero", "1": ""} {
+		v, err := g.Why(t.Context(), control.Actor{Name: "token:t", Role: state.Viewer, Tenant: tenant}, control.WhyQuestion{Table: "cobrancas", Key: "7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := v.Changes[0].Rules[0]; !r.TimerParked || r.Parked != reason || !r.CanceledBy.IsZero() || !r.Due.IsZero() {
+			t.Errorf("tenant %q: %+v", tenant, r)
+		}
+	}
+}
+
 // TestWhyWithoutRedis: what became of changes is told without what only Redis knows, and that is said.
 func TestWhyWithoutRedis(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,8 @@ type RuleView struct {
 	On    string `json:"on"`
 	// Schedule is when the rule runs, and has run, if it has a query instead of a table.
 	Schedule *ScheduleView `json:"schedule,omitempty"`
+	// Timers are those of a rule with after; nil: it has none, or Redis does not answer.
+	Timers *TimerView `json:"timers,omitempty"`
 	// Identity and Seen are missing where the process that answers does not capture.
 	Identity *mapping.Identity `json:"identity,omitempty"`
 	Seen     *RuleTally        `json:"seen,omitempty"`
@@ -77,6 +79,10 @@ func (s *Service) Rules(ctx context.Context, a Actor) ([]RuleView, error) {
 	}
 	now := s.RulesInUse()
 	schedules, _ := s.schedules(ctx) // they say so themselves
+	var timers []TimerView
+	if s.Queue != nil {
+		timers, _ = s.timers(ctx) // Status says that Redis does not answer
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -90,6 +96,9 @@ func (s *Service) Rules(ctx context.Context, a Actor) ([]RuleView, error) {
 		}
 		if at := slices.IndexFunc(schedules, func(s ScheduleView) bool { return s.Rule == r.Place }); at >= 0 {
 			v.Schedule = &schedules[at]
+		}
+		if at := slices.IndexFunc(timers, func(t TimerView) bool { return t.Rule == r.Place }); at >= 0 {
+			v.Timers = &timers[at]
 		}
 		out = append(out, v)
 	}

@@ -68,7 +68,7 @@ func (s *Service) timerPlace(event, table, number string) string {
 	return ""
 }
 
-// addTimers adds to the view until when timers wait.
+// addTimers adds to the view until when timers wait, and which are parked.
 func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) error {
 	if q.Key == "" {
 		return nil // it asks about a change, and a row's timers are found by its key
@@ -89,8 +89,12 @@ func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) erro
 				asked = true
 			}
 			for _, t := range pending {
-				if strings.HasSuffix(r.WebhookID, t.ID.WebhookID("")) {
-					r.Due = t.Due
+				if !strings.HasSuffix(r.WebhookID, t.ID.WebhookID("")) {
+					continue
+				}
+				r.Due, r.TimerParked = t.Due, t.Due.IsZero()
+				if q.Tenant == nil {
+					r.Parked = t.Reason
 				}
 			}
 		}
@@ -102,7 +106,7 @@ func (s *Service) addTimers(ctx context.Context, q WhyQuestion, v *WhyView) erro
 func (v *WhyView) endTimers() {
 	for i := range v.Changes {
 		for j := range v.Changes[i].Rules {
-			if r := &v.Changes[i].Rules[j]; r.Outcome == WhyTimerSet && r.Due.IsZero() && !r.Sent() {
+			if r := &v.Changes[i].Rules[j]; r.Outcome == WhyTimerSet && r.Due.IsZero() && !r.TimerParked && !r.Sent() {
 				r.endTimer(v.Changes[i+1:])
 			}
 		}

@@ -71,6 +71,8 @@ type WhyView struct {
 	ReadsSince time.Time `json:"reads_since,omitzero"`
 	// Rules are those for the table, as they are now.
 	Rules []WhyTableRule `json:"rules"`
+	// Schedules are the rules with schedule whose query has columns of the table; a tenant is shown none.
+	Schedules []WhySchedule `json:"schedules,omitempty"`
 	// Changes are the newest ones, in the order of their positions. More: there are older ones.
 	Changes []WhyChange `json:"changes"`
 	More    bool        `json:"more"`
@@ -121,7 +123,9 @@ type WhyRule struct {
 	Due        time.Time `json:"due,omitzero"`
 	CanceledBy time.Time `json:"canceled_by,omitzero"`
 	SetAgainBy time.Time `json:"set_again_by,omitzero"`
-	// Parked is the reason; Unparked: the change is no longer parked.
+	// TimerParked: the event of the timer that the change has set could not be computed when it was due, and the timer is parked, because of Parked.
+	TimerParked bool `json:"timer_parked,omitempty"`
+	// Parked is the reason, which a tenant is not shown; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
 	Unparked bool   `json:"unparked,omitempty"`
 	// Endpoints are those that the event was offered to, as they were then. EndpointsUnknown:
@@ -195,7 +199,9 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	if err != nil {
 		return WhyView{}, err
 	}
-	err = s.join(ctx, a, &v)
+	if err = s.join(ctx, a, &v); err == nil {
+		err = s.addSchedules(ctx, a, &v)
+	}
 	v.endTimers()
 	return v, err
 }
@@ -378,6 +384,39 @@ func (s *Service) addAttempts(ctx context.Context, a Actor, ids []string, rules 
 	for _, r := range rules {
 		for i := range r.Endpoints {
 			slices.SortStableFunc(r.Endpoints[i].Attempts, func(a, b state.Attempt) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Number, b.Number)) })
+		}
+	}
+	return nil
+}
+
+// WhySchedule is a rule with schedule whose query has columns of the row's table.
+type WhySchedule struct {
+	ScheduleView
+	// Sent is the newest attempt that the delivery log has of an event of the rule whose key is the row's; nil: it has none. What a query has had is known
+	// by digests of the columns of once alone, so that nobody can tell whether the row was among its results.
+	Sent *state.Attempt `json:"sent,omitempty"`
+}
+
+// addSchedules adds when schedules run and have run, and what was sent of the row.
+func (s *Service) addSchedules(ctx context.Context, a Actor, v *WhyView) error {
+	if len(v.Schedules) == 0 || s.Catalogue == nil {
+		return nil
+	}
+	all, _ := s.schedules(ctx) // they say so themselves
+	for i := range v.Schedules {
+		w := &v.Schedules[i]
+		if at := slices.IndexFunc(all, func(of ScheduleView) bool { return of.Rule == w.Rule }); at >= 0 {
+			w.ScheduleView = all[at]
+		}
+		if v.Key == "" {
+			continue // it was asked about a change
+		}
+		sent, err := s.Deliveries(ctx, a, state.Filter{Events: []string{w.Event}, Key: v.Key}, "", 1)
+		if err != nil {
+			return err
+		}
+		if len(sent.Items) > 0 {
+			w.Sent = &sent.Items[0]
 		}
 	}
 	return nil
