@@ -14,6 +14,25 @@ type ActivityWatch struct{ reading }
 // NewActivityWatch returns a watch of the cluster; nothing is opened yet.
 func NewActivityWatch(dsn string) *ActivityWatch { return &ActivityWatch{newReading(dsn)} }
 
+// Use has the cluster be asked at another DSN from now on, by its gauges, too. It waits for a statement in flight; the
+// error is the context's.
+func (w *ActivityWatch) Use(ctx context.Context, dsn string) error {
+	select {
+	case w.turn <- struct{}{}:
+		defer func() { <-w.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if w.dsn == dsn {
+		return nil
+	}
+	w.dsn = dsn
+	if w.conn != nil {
+		w.disconnect(ctx)
+	}
+	return nil
+}
+
 // Gauge returns a gauge of a slot of the cluster that has its connection together with the watch,
 // which alone is to be closed.
 func (w *ActivityWatch) Gauge(slot string) *SlotGauge { return &SlotGauge{&w.reading, slot} }

@@ -41,4 +41,18 @@ func TestActivity(t *testing.T) {
 	if slot, err := w.Gauge(o.Slot).Measure(t.Context()); err != nil || slot.Name != o.Slot {
 		t.Errorf("the gauge has %v, %v", slot, err)
 	}
+	// Another DSN, as of a password that was changed, is that of the gauges, too.
+	g := w.Gauge(o.Slot)
+	if err := w.Use(t.Context(), "postgres://nobody@127.0.0.1:1/nowhere"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Measure(t.Context()); err == nil {
+		t.Error("the old connection is used still")
+	}
+	if err := w.Use(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if slot, err := g.Measure(t.Context()); err != nil || slot.Name != o.Slot {
+		t.Errorf("at another DSN, the gauge has %v, %v", slot, err)
+	}
 }

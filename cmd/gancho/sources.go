@@ -141,7 +141,12 @@ func (current *currentConfig) sources() *bridge.Sources {
 	}
 	o := &bridge.Sources{Streams: s.Walsenders, VisitEvery: s.Visit}
 	if s.Cluster != nil {
-		o.Cluster = s.Cluster.DSN.Reveal()
+		o.Cluster = func() string {
+			if now := current.Load().Sources; now != nil && now.Cluster != nil {
+				return now.Cluster.DSN.Reveal()
+			}
+			return s.Cluster.DSN.Reveal() // what it has become needs another process
+		}
 	}
 	o.List = func(ctx context.Context) ([]bridge.Source, error) {
 		c := current.Load()

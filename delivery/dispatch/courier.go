@@ -200,6 +200,7 @@ func (c *courier) loseLeaseLocked(why string) {
 	}
 	c.lease.lost, c.lease.closing = true, true
 	c.alarm.stop()
+	c.share.leave(c, time.Now())
 	c.abort()
 }
 
@@ -209,6 +210,7 @@ func (c *courier) close() {
 	defer c.mu.Unlock()
 	c.lease.closing = true
 	c.alarm.stop()
+	c.share.leave(c, time.Now())
 }
 
 // owns reports whether the lease is held and not being given back.

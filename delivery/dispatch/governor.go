@@ -68,6 +68,7 @@ func (s *share) take(of any, limit int, now time.Time, wake func()) bool {
 	defer s.mu.Unlock()
 	s.limit = limit
 	s.waiting = slices.DeleteFunc(s.waiting, func(t *shareTurn) bool { return !t.woken.IsZero() && now.Sub(t.woken) > shareGrace && t.of != of })
+	s.wakeLocked(of, now) // whose turn it is now may be one that nobody has woken, and nobody else will
 	place := slices.IndexFunc(s.waiting, func(t *shareTurn) bool { return t.of == of })
 	ahead := place
 	if place < 0 {
@@ -96,10 +97,26 @@ func (s *share) give(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight--
+	s.wakeLocked(nil, now)
+}
+
+// leave gives up the turn of somebody who takes no request any more.
+func (s *share) leave(of any, now time.Time) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(t *shareTurn) bool { return t.of == of })
+	s.wakeLocked(nil, now)
+}
+
+// wakeLocked wakes those for whom there are requests, but for the one that asks.
+func (s *share) wakeLocked(asks any, now time.Time) {
 	for i := range min(len(s.waiting), s.limit-s.inFlight) {
-		if t := s.waiting[i]; t.woken.IsZero() {
+		if t := s.waiting[i]; t.woken.IsZero() && t.of != asks {
 			t.woken = now
-			time.AfterFunc(0, t.wake) // who gives has locks of its own
+			time.AfterFunc(0, t.wake) // the caller has locks of its own
 		}
 	}
 }

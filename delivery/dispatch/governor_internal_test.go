@@ -83,3 +83,34 @@ func TestGovernorTurns(t *testing.T) {
 		t.Error("a rate is not had together")
 	}
 }
+
+// Those that wait and end, or send nothing any more, hold up nobody: who comes later gets the request by asking alone.
+func TestGovernorForgetsTheEnded(t *testing.T) {
+	t.Parallel()
+	now, silent := time.Now(), func() {}
+	for _, leaves := range []bool{true, false} {
+		s := NewGovernor().of("crm")
+		if !s.take("a", 1, now, silent) {
+			t.Fatal("the first request is not given")
+		}
+		dead := []string{"b", "c", "d"}
+		for _, of := range dead {
+			if s.take(of, 1, now, silent) {
+				t.Fatalf("%s gets a request, and one is in flight", of)
+			}
+		}
+		if leaves {
+			for _, of := range dead {
+				s.leave(of, now)
+			}
+		}
+		s.give(now)
+		asked := 1
+		for ; !s.take("later", 1, now, silent) && asked < 10; asked++ {
+			now = now.Add(shareAgain)
+		}
+		if most := 1 + len(dead); leaves && asked > 1 || asked > most {
+			t.Errorf("left %t: the request is given when it was asked for %d times", leaves, asked)
+		}
+	}
+}

@@ -13,10 +13,10 @@ type Sources struct {
 	// catalogue. It is called at the start, every minute and at every Reload. An error at
 	// the start ends the bridge unless it passes; later the sources stay as they were.
 	List func(ctx context.Context) ([]Source, error)
-	// Cluster is the DSN of any database of the cluster whose counters say which of the
-	// sources were written to. Empty: the sources are on different servers, and each
+	// Cluster returns the DSN of any database of the cluster whose counters say which of the
+	// sources were written to, as it is now. Nil: the sources are on different servers, and each
 	// server is asked at the DSN of one of its sources.
-	Cluster string
+	Cluster func() string
 	// Streams is how many of them are read at once, each by a walsender; 0: DefaultStreams.
 	Streams int
 	// VisitEvery is how often a source is read up to its end whatever the counters say, so

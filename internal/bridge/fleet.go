@@ -10,15 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"gancho/cdc"
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/internal/retry"
 )
 
 const (
@@ -54,6 +51,7 @@ type fleet struct {
 	governor *dispatch.Governor // of the endpoints, over all sources
 	jobs     chan struct{}      // capacity 1: some were added
 	unclosed map[string]bool    // endpoints of which was logged that they get no closings; guarded by the house's applying
+	active   map[string]bool    // endpoints that are delivered to; guarded likewise
 
 	mu      sync.Mutex
 	stopped bool               // guarded by mu, as what follows
@@ -61,6 +59,7 @@ type fleet struct {
 	members map[string]*member // by their names
 	servers map[string]*server // by their addresses
 	placed  int                // places that are taken
+	crowded bool               // some sources wait for a place
 	version int                // of the rules
 }
 
@@ -94,6 +93,7 @@ func (f *fleet) run(ctx context.Context) error {
 	}
 	f.applying.Lock()
 	f.warnOfClosings(f.endpointsNow())
+	f.activatedLocked(f.endpointsNow())
 	f.applying.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.watchList(ctx) })
@@ -219,102 +219,6 @@ func (f *fleet) letGoLocked(m *member, gone bool) {
 		Msg("source is not among the sources any more: it is read no longer; what is queued of it stays in redis, and is delivered when it is one again")
 }
 
-// server is a cluster of databases.
-type server struct {
-	watch     *cdc.ActivityWatch
-	complaint complaint
-	// What follows is guarded by the fleet's mu.
-	current cdc.LSN
-	written map[string]int64 // nil: not known
-	held    map[string]int64 // by slot
-	heldAt  time.Time
-}
-
-// has reports whether the cluster has a database, as far as is known.
-func (s *server) has(database string) bool {
-	_, has := s.written[database]
-	return has || s.written == nil
-}
-
-// newMemberLocked returns a source that is not known yet.
-func (f *fleet) newMemberLocked(s Source) (*member, error) {
-	config, err := pgx.ParseConfig(s.DSN)
-	if err != nil {
-		return nil, fmt.Errorf("list the sources: the DSN of %q cannot be read", s.Name) // the error may have its password
-	}
-	at, dsn := fmt.Sprintf("%s:%d", config.Host, config.Port), s.DSN
-	if f.o.Cluster != "" {
-		at, dsn = "", f.o.Cluster
-	}
-	of := f.servers[at]
-	if of == nil {
-		of = &server{watch: cdc.NewActivityWatch(dsn), complaint: complaint{
-			log:    f.Log.With().Str("server", at).Logger(),
-			failed: "the counters of the databases cannot be read; sources are visited by time alone", again: "the counters of the databases are read again",
-		}}
-		f.servers[at] = of
-	}
-	return newMember(f, s, config.Database, of), nil
-}
-
-// watchActivity keeps what is known of the servers until the context ends.
-func (f *fleet) watchActivity(ctx context.Context) error {
-	for {
-		f.mu.Lock()
-		servers := slices.Collect(maps.Values(f.servers))
-		f.mu.Unlock()
-		var all sync.WaitGroup
-		for _, s := range servers {
-			all.Go(func() { f.readActivity(ctx, s) })
-		}
-		all.Wait()
-		if retry.Wait(ctx, activityEvery) != nil {
-			return nil //nolint:nilerr // the end that was asked for
-		}
-	}
-}
-
-func (f *fleet) readActivity(ctx context.Context, s *server) {
-	ctx, cancel := context.WithTimeout(ctx, activityTimeout)
-	defer cancel()
-	a, err := s.watch.Read(ctx)
-	if err != nil {
-		if !errors.Is(ctx.Err(), context.Canceled) {
-			s.complaint.about(err)
-		}
-		return
-	}
-	s.complaint.over()
-	f.mu.Lock()
-	s.current, s.written = a.Current, a.Written
-	now, woken := time.Now(), false
-	for _, m := range f.members {
-		if m.server == s {
-			woken = m.noteWrittenLocked(a.Written, now) || woken
-		}
-	}
-	due := now.Sub(s.heldAt) >= heldEvery
-	f.mu.Unlock()
-	if woken {
-		signal(f.wake)
-	}
-	if !due {
-		return
-	}
-	held, err := s.watch.HeldWAL(ctx)
-	if err != nil {
-		return // the next look at the counters says so
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.held, s.heldAt = held, now
-	for _, m := range f.members {
-		if m.server == s {
-			m.judgeHeldLocked(now)
-		}
-	}
-}
-
 // assign gives places to those that need them, and takes them from those that do not.
 func (f *fleet) assign(ctx context.Context, now time.Time) {
 	f.mu.Lock()
@@ -322,11 +226,14 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 	if f.stopped || ctx.Err() != nil {
 		return
 	}
-	holding, lingering := f.placed, 0
+	holding, lingering, trying := f.placed, 0, 0
 	var waiting, staying []*member
 	for _, m := range f.members {
 		switch {
 		case m.place != nil:
+			if m.problem != nil {
+				trying++
+			}
 			if m.place.reached && !m.place.ending {
 				if m.livelyLocked(now) {
 					lingering++
@@ -342,17 +249,29 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 	slices.SortFunc(waiting, func(a, b *member) int {
 		return cmp.Or(a.needLocked(now).Compare(b.needLocked(now)), cmp.Compare(a.Name, b.Name))
 	})
-	for len(waiting) > 0 && holding < f.o.Streams {
-		f.grantLocked(ctx, waiting[0], now)
-		waiting = waiting[1:]
-		holding++
+	// Those that could not be read last leave most places to the others: each may keep one for a minute, for nothing.
+	visits := max(1, f.o.Streams/visitParts)
+	var left []*member
+	for _, m := range waiting {
+		switch {
+		case m.problem != nil && trying >= visits:
+		case holding >= f.o.Streams:
+			left = append(left, m)
+		default:
+			f.grantLocked(ctx, m, now)
+			holding++
+			if m.problem != nil {
+				trying++
+			}
+		}
 	}
+	waiting, f.crowded = left, len(left) > 0
 	// Those that stay leave some places to visits.
 	quiet := func(m *member) time.Duration { return max(0, now.Sub(m.lively)-livelyAlike) }
 	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, and of others those that have stayed longest
 		return cmp.Or(cmp.Compare(quiet(b), quiet(a)), a.place.since.Compare(b.place.since))
 	})
-	stay := f.o.Streams - max(1, f.o.Streams/visitParts)
+	stay := f.o.Streams - visits
 	for ; len(waiting) > 0 && lingering > stay && len(staying) > 0; staying = staying[1:] {
 		if m := staying[0]; now.Sub(m.place.since) >= leastTurn {
 			m.releaseLocked()
@@ -419,12 +338,34 @@ func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
 // updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
 func (f *fleet) updateLocked(all []endpoint.Endpoint) {
 	f.warnOfClosings(all)
+	activated := f.activatedLocked(all)
 	f.mu.Lock()
 	members := slices.Collect(maps.Values(f.members))
+	if activated {
+		for _, m := range members {
+			m.due = time.Now() // there may be something to deliver
+		}
+	}
 	f.mu.Unlock()
 	for _, m := range members {
 		m.update(all)
 	}
+	if activated {
+		signal(f.wake)
+	}
+}
+
+// activatedLocked notes which endpoints are delivered to, and reports whether one was not before; the house's applying is held.
+func (f *fleet) activatedLocked(all []endpoint.Endpoint) (activated bool) {
+	now := map[string]bool{}
+	for i := range all {
+		if e := &all[i]; e.State == endpoint.Active {
+			now[e.Name] = true
+			activated = activated || !f.active[e.Name]
+		}
+	}
+	f.active = now
+	return activated
 }
 
 // open are the bridges of the sources that are open.
@@ -442,13 +383,26 @@ func (f *fleet) open() []*bridge {
 	return all
 }
 
-// addStats adds what the queues of the sources hold to that of the house's; those that are not open have nothing to deliver.
+// addStats adds what the queues of the sources hold to that of the house's; of those that are not open, what they held when they were.
 func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
 	names := make([]string, len(all))
 	for i := range all {
 		names[i] = all[i].Endpoint
 	}
-	for _, b := range f.open() {
+	open := f.open()
+	f.mu.Lock()
+	for _, m := range f.members {
+		if slices.ContainsFunc(open, func(b *bridge) bool { return b.member == m }) {
+			continue
+		}
+		for i := range m.stats {
+			if at := slices.Index(names, m.stats[i].Endpoint); at >= 0 {
+				all[at].Add(&m.stats[i])
+			}
+		}
+	}
+	f.mu.Unlock()
+	for _, b := range open {
 		b.member.using.RLock()
 		stats, err := b.queue.Stats(ctx, names)
 		b.member.using.RUnlock()

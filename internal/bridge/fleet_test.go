@@ -109,7 +109,7 @@ func (p *fleetPlaces) options(log zerolog.Logger) bridge.Options {
 		Source:   cdc.Options{Slot: "gancho", Publication: "gancho", Create: true},
 		Location: time.UTC, TransactionMemory: 64 << 20, LagWarning: 1 << 30,
 		Queue:   queue.Options{URL: p.Redis},
-		Sources: &bridge.Sources{List: p.list, Cluster: p.dsn("postgres"), Streams: p.Streams, VisitEvery: p.VisitEvery},
+		Sources: &bridge.Sources{List: p.list, Cluster: func() string { return p.dsn("postgres") }, Streams: p.Streams, VisitEvery: p.VisitEvery},
 		Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: log,
 		Load: func() (*bridge.Definitions, error) {
 			parsed, err := mapping.Parse(mapping.Options{Files: []string{p.Rules}, Publication: "gancho"})

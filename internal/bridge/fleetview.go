@@ -106,6 +106,9 @@ func (m *member) withQueue(ctx context.Context, do func(m *member, q *queue.Queu
 		return fmt.Errorf("open the queue of source %s: %w", m.Name, err)
 	}
 	err = do(m, q)
+	if names, failed := q.Registered(ctx); failed == nil {
+		_, _ = m.readStats(ctx, q, names) // they are shown, and were changed perhaps
+	}
 	return errors.Join(err, q.Close())
 }
 

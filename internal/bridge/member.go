@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 )
 
 // member is one of several sources. It is closed but for what is said here while it is neither read nor has
@@ -48,6 +49,7 @@ type member struct {
 	retry   time.Time          // it is not to be read before
 	problem error              // why it is not read; nil: it is
 	backlog int64
+	stats   []queue.Stats // of its queue, as they were read last
 	parked  int64
 	queued  time.Time // when an event of it was queued last
 	warnAt  time.Time // when was logged that much WAL is held
@@ -57,7 +59,7 @@ type member struct {
 	known     *knownSource // nil: everything is to be prepared
 	compared  compared
 	hasJobs   bool
-	accept    bool // Options.AcceptSource, for the first
+	accept    bool // Options.AcceptSource, for the first of those that there are at the start
 	epoch     uint16
 	confirmed cdc.LSN // durable, in that epoch
 }
@@ -85,7 +87,7 @@ func newMember(f *fleet, s Source, database string, of *server) *member {
 	m := &member{
 		Source: s, fleet: f, database: database, server: of, Log: f.Log.With().Str("source", s.Name).Logger(),
 		grants: make(chan *grant, 1), needs: make(chan struct{}, 1), warned: warned{backlogs: map[string]bool{}},
-		written: -1, accept: f.AcceptSource, forget: func() {},
+		written: -1, accept: f.AcceptSource && !f.listed, forget: func() {},
 	}
 	return m
 }
@@ -145,7 +147,7 @@ func (m *member) dueLocked(now time.Time) bool {
 		return true
 	case now.Sub(m.visited) < m.fleet.o.VisitEvery:
 		return false
-	case m.problem == nil && m.fleet.captures && m.confirmed > 0 && m.confirmed >= m.server.current:
+	case m.problem == nil && m.fleet.captures && m.server.current > 0 && now.Sub(m.server.read) < 2*activityTimeout && m.confirmed >= m.server.current:
 		m.visited = now // nothing was written since, to any database
 		return false
 	}
@@ -175,6 +177,7 @@ func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
 	if m.end == nil {
 		var session context.Context
 		session, m.end = context.WithCancel(ctx)
+		m.server.sessions++
 		f.sessions.Go(func() { m.session(session) })
 	}
 }
@@ -215,6 +218,13 @@ func (f *fleet) reach(m *member, p *grant) {
 		m.Log.Info().Str("slot", m.Slot).Msg("source is read again")
 	}
 	signal(f.wake)
+}
+
+// othersWait reports whether sources wait for a place.
+func (f *fleet) othersWait() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.crowded
 }
 
 // refuse notes why a source is not read. The others are.

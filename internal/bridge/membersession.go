@@ -19,6 +19,8 @@ const (
 	// begin, before others get its place.
 	openTimeout   = time.Minute
 	streamTimeout = 15 * time.Second
+	// crowdedTimeout is how long a source that waits for its server is read before others get its place that wait for one.
+	crowdedTimeout = 30 * time.Second
 	// lookEvery is the time between two looks whether the queue of a source that is not read has something to deliver.
 	lookEvery = time.Second
 )
@@ -30,6 +32,7 @@ func (m *member) session(ctx context.Context) {
 		f.mu.Lock()
 		m.end()
 		m.end, m.closing = nil, false
+		m.server.sessions--
 		p := m.place
 		f.mu.Unlock()
 		if p != nil { // it was granted while the session ended
@@ -165,9 +168,6 @@ func (m *member) leave() bool {
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
 	m.closing = m.place == nil
-	if m.closing {
-		m.backlog = 0
-	}
 	return m.closing
 }
 
@@ -184,7 +184,7 @@ func (m *member) waits(ctx context.Context, b *bridge) (bool, error) {
 	m.fleet.applying.Lock()
 	m.holding = names
 	m.fleet.applying.Unlock()
-	stats, err := b.queue.Stats(ctx, names)
+	stats, err := m.readStats(ctx, b.queue, names)
 	if err != nil {
 		return false, err
 	}
@@ -192,19 +192,32 @@ func (m *member) waits(ctx context.Context, b *bridge) (bool, error) {
 	for _, e := range b.endpointsNow() {
 		sent[e.Name] = e.State == endpoint.Active
 	}
-	var backlog int64
 	waits := false
 	for i := range stats {
 		s := &stats[i]
-		backlog += s.Backlog
 		if s.Backlog+s.Replays > s.Blocked && sent[s.Endpoint] && s.Reason == "" || b.State != nil && s.LogEntries+s.Dead > 0 {
 			waits = true
 		}
 	}
-	m.fleet.mu.Lock()
-	m.backlog = backlog
-	m.fleet.mu.Unlock()
 	return waits, nil
+}
+
+// readStats reads what the queue holds, which is shown while it is not open, too.
+func (m *member) readStats(ctx context.Context, q *queue.Queue, names []string) ([]queue.Stats, error) {
+	stats, err := q.Stats(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	kept := slices.Clone(stats)
+	var backlog int64
+	for i := range kept {
+		kept[i].Owned = false // nor will it be when the queue is closed
+		backlog += kept[i].Backlog
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	m.backlog, m.stats = backlog, kept
+	return stats, nil
 }
 
 // deliver delivers what the queue has, once it has something, until the context ends.

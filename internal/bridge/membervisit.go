@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,13 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	f := m.fleet
 	half := m.half()
 	half.queue, half.recorder = b.queue, b.recorder
+	f.mu.Lock()
+	failing := m.server.failing
+	f.mu.Unlock()
+	if failing { // the source itself may well answer
+		half.gauge = cdc.NewSlotGauge(m.DSN, m.Slot)
+		defer half.gauge.Close(context.Background())
+	}
 	defer half.catalog.Close(context.Background())
 	c, err := m.openCapture(ctx, half)
 	if err != nil {
@@ -105,6 +113,9 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	}
 	group.Go(func() error { return m.follow(ctx, c, p, runs) })
 	err = group.Wait()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityTimeout)
+	m.working(ending, c, runs) // what was read since it was reached may have armed timers
+	cancel()
 	m.told.from(half)
 	parked, failed := half.queue.ParkedCount(context.WithoutCancel(ctx))
 	f.mu.Lock()
@@ -213,6 +224,7 @@ func (m *member) retain(ctx context.Context, half *bridge) error {
 func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
+	m.compareConfirmed(opening, half)
 	c, err := half.openCapture(opening)
 	if err != nil {
 		if opening.Err() != nil && ctx.Err() == nil {
@@ -230,6 +242,29 @@ func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error
 		c.reader.Confirm(m.confirmed) // the stream begins there
 	}
 	return c, nil
+}
+
+// compareConfirmed forgets what is known of the visits before when Redis does not have it any more: the record of a position is
+// as durable as what was queued up to it.
+func (m *member) compareConfirmed(ctx context.Context, half *bridge) {
+	f := m.fleet
+	f.mu.Lock()
+	confirmed, epoch := m.confirmed, m.epoch
+	f.mu.Unlock()
+	if confirmed == 0 {
+		return
+	}
+	reached, err := half.queue.Reached(ctx)
+	if err == nil && reached != nil && reached.Confirmed >= confirmed {
+		return
+	}
+	if err == nil && (reached == nil || reached.Epoch == epoch) {
+		m.Log.Error().Stringer("confirmed", confirmed).Str("slot", m.Slot).
+			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source may be lost; the source is read from where its slot stands; restore redis's data, or send those changes by hand")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.confirmed, m.known = 0, nil
 }
 
 // noteQueued notes that events were queued, and has them delivered.
@@ -257,6 +292,11 @@ func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedul
 			}
 			return errNoStream
 		}
+		if time.Since(began) > crowdedTimeout && m.fleet.othersWait() {
+			if err := cmp.Or(c.reader.Waiting(), c.lookup.Waiting()); err != nil {
+				return fmt.Errorf("other sources get its place: %w", err)
+			}
+		}
 		if read() < target {
 			c.reader.Ask()
 		}
@@ -274,6 +314,11 @@ func (m *member) working(ctx context.Context, c *capture, runs *schedules) bool 
 	next := runs.next(now)
 	pending, err := c.queue.Timers(ctx)
 	if err != nil {
+		m.fleet.mu.Lock()
+		defer m.fleet.mu.Unlock()
+		if m.due.IsZero() {
+			m.due = now.Add(m.fleet.o.VisitEvery) // perhaps nothing else has it read
+		}
 		return false // Redis is unreachable, which others say
 	}
 	working := runs.running()
@@ -286,6 +331,9 @@ func (m *member) working(ctx context.Context, c *capture, runs *schedules) bool 
 	}
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
+	if c.timersTrouble.Load() != nil && next.Before(now) {
+		next = now.Add(m.fleet.o.VisitEvery) // they would have it read all the time
+	}
 	m.due = next
 	return working
 }
