@@ -26,7 +26,7 @@ func TestCompactAfterKills(t *testing.T) {
 		if calm.Load() {
 			return
 		}
-		time.Sleep(20 * time.Millisecond) // a slow receiver
+		<-time.After(20 * time.Millisecond) // a slow receiver
 		if requests.Add(1)%4 == 0 {
 			out.WriteHeader(http.StatusInternalServerError)
 		}

@@ -168,7 +168,7 @@ func TestSimulateRules(t *testing.T) {
 		p := chromium.Page(t, o)
 		p.Open(w.link(state.Admin, ""))
 		p.Follow(say("Entrar", "Enter"))
-		p.Follow(say("Regras", "Rules"))
+		p.Open(w.url + "/console/rules")
 		inspect(t, p, &o, "rules")
 		p.Follow("cobranca.criada")
 		inspect(t, p, &o, "rule")

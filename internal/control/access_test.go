@@ -159,6 +159,14 @@ func operations() map[string]operation {
 		"CreateReplay": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateReplay(ctx, a, state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}, DryRun: true}))
 		}},
+		"CreateCorrections": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateCorrections(ctx, a, state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}}, &control.Corrections{}))
+		}},
+		"CreateCorrection": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateCorrection(ctx, a, control.Correction{
+				Rules: map[string]string{"rules/a.yaml": "rules: []\n"}, Replay: state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}, DryRun: true},
+			}))
+		}},
 		"ReplayTo": {state.Operator, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			_, _, err := g.ReplayTo(ctx, a, state.Job{Filter: state.Filter{From: time.Now().Add(-time.Hour)}})
 			return err

@@ -89,6 +89,9 @@ func newGym(t *testing.T) *gym {
 		RulesInUse: func() control.RulesInUse {
 			return control.RulesInUse{
 				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml"}}, Files: map[string][]byte{"rules/a.yaml": nil},
+				With: func(ctx context.Context, _ map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error {
+					return do(ctx, &mapping.Ruleset{}, simulate.Options{})
+				},
 				Try: func(context.Context, simulate.Trial) (*simulate.Report, error) { return &simulate.Report{}, nil },
 			}
 		},
