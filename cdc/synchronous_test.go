@@ -55,7 +55,10 @@ func TestSynchronousStandby(t *testing.T) {
 	rec := newRecorder()
 	waiting, done := make(chan struct{}, 1), make(chan struct{})
 	rec.change = func(*cdc.Change) error { // as a lookup does
-		waiting <- struct{}{}
+		select {
+		case waiting <- struct{}{}:
+		default: // it comes again
+		}
 		<-done
 		return nil
 	}
@@ -104,7 +107,6 @@ func TestSynchronousStandby(t *testing.T) {
 
 	// It continues by itself.
 	names("ANY 1 (standby1)")
-	rec.change = nil
 	if tx := s.next(); len(tx.Changes) != 1 {
 		t.Errorf("the change comes as %v", tx.Changes)
 	}
