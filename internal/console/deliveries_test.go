@@ -176,7 +176,7 @@ func TestDeliveriesInChromium(t *testing.T) {
 			}
 		}
 		check("dashboard")
-		p.Follow(say("Entregas", "Deliveries"))
+		p.Open(w.url + "/console/deliveries")
 		p.Fill(say("O que procurar", "What to look for"), "a-29")
 		p.Follow(say("Buscar", "Search"))
 		p.WaitText("a-29")

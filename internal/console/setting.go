@@ -55,7 +55,7 @@ func settingGroups() []settingGroup {
 		return strings.Join(out, ", ")
 	}
 	return []settingGroup{
-		{"what", []setting{{name: "url"}, {name: "events", kind: aList}, {name: "tenants", kind: aList}, {name: "closing"}}},
+		{"what", []setting{{name: "url"}, {name: "events", kind: aList}, {name: "tenants", kind: aList}, {name: "sources", kind: aList}, {name: "closing"}}},
 		{"request", []setting{
 			{name: "style", kind: aChoice, choices: endpoint.Styles()},
 			{name: "format", kind: aChoice, choices: []string{"standard", "bare", "cloudevents", "cloudevents-binary", "form"}, usual: "standard"},
