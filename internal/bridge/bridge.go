@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,7 +17,6 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/doctor"
-	"gancho/internal/mail"
 	"gancho/internal/retry"
 	"gancho/internal/servercert"
 	"gancho/internal/state"
@@ -197,35 +195,6 @@ func (b *bridge) live(ctx context.Context, listening listeners) error {
 	return err
 }
 
-// house is what a process has once, whatever the number of its sources.
-type house struct {
-	traces     traces
-	supervised *supervision
-
-	mu          sync.Mutex
-	definitions *Definitions // guarded by mu
-	trying      sync.Mutex   // held while an edited copy of rules is tried
-
-	roster    *roster
-	applying  sync.Mutex // one change of the endpoints at a time
-	endpoints atomic.Pointer[[]endpoint.Endpoint]
-
-	sender    *webhook.Sender
-	consoleAt string // the origin of the console; empty: there is none
-
-	// directory has the stored endpoints, for the dispatcher and for the API; nil without a state.
-	directory *state.Directory
-	// The store over pools of their own: what the API asks, jobs, the log's writer, backlogs
-	// that overflow and the look-up of tokens do not wait for each other.
-	jobStore, apiStore, tokenStore, consoleStore, overflowStore *state.Store
-	// stateComplaint is about the database, recordComplaint about what goes there.
-	stateComplaint, recordComplaint complaint
-	mails                           chan mail.Message // that were not sent yet
-	excesses                        excesses
-
-	fleet *fleet // the sources, when there are several; nil: there is one, the bridge's own
-}
-
 // bridge is the running whole, of one source. Of several, each has one in the same house, with a queue of its own; and
 // so has the house, for what is no source's.
 type bridge struct {
@@ -257,21 +226,6 @@ type bridge struct {
 	budgetLogged  time.Time
 	budgetAlerted bool
 	hazards       hazardWatch
-}
-
-func newHouse(o *Options, d *Definitions) *house {
-	h := &house{
-		definitions: d, traces: traces{tracing.New(tracing.Options{})}, roster: newRoster(o.Log), mails: make(chan mail.Message, maxMails),
-		stateComplaint: complaint{
-			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
-		},
-		recordComplaint: complaint{
-			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
-		},
-	}
-	h.excesses.wake, h.excesses.due = make(chan struct{}, 1), make(chan struct{}, 1)
-	h.roster.setFile(d.Endpoints)
-	return h
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
