@@ -169,6 +169,9 @@ func (d *draft) readAnswer(c *connection, a *attempt) (r reply) {
 		if err != nil {
 			return reply{err: c.judge(err)}
 		}
+		if answer.StatusCode < http.StatusContinue {
+			return reply{err: &malformedError{errLowStatus}}
+		}
 		r.answer = answer
 	}
 	c.left = math.MaxInt64
@@ -181,6 +184,10 @@ func (d *draft) readAnswer(c *connection, a *attempt) (r reply) {
 type malformedError struct{ error }
 
 func (e *malformedError) Unwrap() error { return e.error }
+
+// errLowStatus is of an answer that net/http takes although no status is that low; 0 would be an attempt
+// without an answer in the log. https://www.rfc-editor.org/rfc/rfc9110#section-15
+var errLowStatus = errors.New("the status is below 100")
 
 // judge tells what is wrong with an answer from what is wrong with the connection: net/http has no
 // types for the former.

@@ -18,7 +18,7 @@ import (
 // seeds are answers of receivers, good and bad.
 var seeds = []string{
 	ok, refused, "", "H", "\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 -20 OK\r\n\r\n",
-	"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n",
+	"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/0.0 000 \nContent-Length:002\n\n0", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n",
 	"http/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nrest", "HTTP/1.1 200 OK\nContent-Length: 1\n\nx", "ICY 200 OK\r\n\r\n",
 	"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nxxxxx", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nxxxxxx",
 	"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nxxxxx", "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nxxxxx", "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
@@ -95,6 +95,9 @@ func byNetHTTP(t *testing.T, url string) (r reference) {
 	}
 	defer func() { _ = answer.Body.Close() }()
 	r.status = answer.StatusCode
+	if r.status < http.StatusContinue { // which net/http takes
+		return reference{err: errors.New("the status is below 100")}
+	}
 	if r.status != http.StatusSwitchingProtocols { // whose body is the connection
 		const kept, read = 16 << 10, 64 << 10
 		body, err := io.ReadAll(io.LimitReader(answer.Body, read))
