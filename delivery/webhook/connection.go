@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -32,7 +33,7 @@ type connection struct {
 	unasked bool     // it has had more to say
 
 	left   int64 // bytes that the receiver may send before it has said too much
-	broken bool  // nothing more can be read
+	failed error // why nothing more can be read
 
 	// What closes it when the context ends for which it is in use.
 	ended <-chan struct{}
@@ -56,7 +57,7 @@ func (c *connection) Read(p []byte) (int, error) {
 	}
 	n, err := c.over.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
-	c.broken = err != nil
+	c.failed = err
 	return n, err
 }
 
@@ -190,12 +191,19 @@ func (e *malformedError) Unwrap() error { return e.error }
 var errLowStatus = errors.New("the status is below 100")
 
 // judge tells what is wrong with an answer from what is wrong with the connection: net/http has no
-// types for the former.
+// types for the former, and words of its own where the latter ended within a trailer.
 func (c *connection) judge(err error) error {
-	if err == nil || c.broken {
+	switch {
+	case err == nil:
+		return nil
+	case c.failed == nil:
+		return &malformedError{err}
+	case !strings.Contains(err.Error(), " trailer"):
 		return err
+	case c.failed == io.EOF:
+		return io.ErrUnexpectedEOF
 	}
-	return &malformedError{err}
+	return c.failed
 }
 
 // provisional: another answer follows.

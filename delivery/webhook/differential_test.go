@@ -26,7 +26,7 @@ var seeds = []string{
 	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n2\r\nok\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
 	"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nX: y\r\n\r\n",
 	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nok", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokk\r\n0\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX", "HTTP/1.1 200 \nTrAnsfer-EnCoding:Chunked\n\n0\r\n00", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
 	"HTTP/1.1 200 OK\r\nX A: b\r\n\r\n", "HTTP/1.1 200 OK\r\n X: b\r\n\r\n", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\n: b\r\n\r\n",
 	"HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\n" + ok,
 	"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 100 C\r\n\r\n" + refused, "HTTP/1.1 199 X\r\n\r\n" + ok, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nx",
@@ -45,10 +45,14 @@ func FuzzAnswers(f *testing.F) {
 		url, _ := scripted(t, nil, func(_ int64, c net.Conn, r *bufio.Reader) {
 			if request(r) {
 				_, _ = c.Write(answer)
-				if half, ok := c.(*net.TCPConn); ok {
-					_ = half.CloseWrite() // what the client has not read is not lost by a reset
+				half, ok := c.(*net.TCPConn)
+				if !ok {
+					t.Errorf("accepted a %T", c)
+					return
 				}
+				_ = half.CloseWrite() // what the client has not read is not lost by a reset
 				_, _ = io.Copy(io.Discard, r)
+				_ = half.SetLinger(0) // or thousands of runs leave no port in a minute
 			}
 		})
 		wanted := byNetHTTP(t, url)
@@ -58,11 +62,15 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if wanted.err != nil && (wanted.status == 0 || wanted.status/100 == 2) {
 			why := "the answer is not valid HTTP"
+			closed := "the receiver closed the connection before its answer was complete"
 			if errors.Is(wanted.err, io.EOF) || errors.Is(wanted.err, io.ErrUnexpectedEOF) || wanted.err.Error() == "http: unexpected EOF reading trailer" {
-				why = webhook.Reason(wanted.err)
+				why = closed
 			}
-			if text := "post to " + url + ": " + why; o.Err == nil || o.Err.Error() != text {
-				t.Errorf("%v, by net/http %s, of %q", o.Err, text, answer)
+			// One that ends, or is too long for a buffer.
+			trailer := wanted.err.Error() == "http: suspiciously long trailer after chunked body"
+			text := "post to " + url + ": "
+			if o.Err == nil || o.Err.Error() != text+why && (!trailer || o.Err.Error() != text+closed) {
+				t.Errorf("%v, by net/http %s%s, of %q", o.Err, text, why, answer)
 			}
 			return
 		}
