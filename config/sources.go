@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -106,23 +104,6 @@ func fold(name string, size int, separator string) string {
 
 // PrefixOf begins the names of a source's keys in Redis. The : is in no prefix of a file, so that none begins another bridge's.
 func PrefixOf(prefix, source string) string { return cmp.Or(prefix, "gancho") + ":" + source }
-
-// InDatabase is the connection string, which is valid, with another database.
-func InDatabase(dsn Secret, database string) Secret {
-	text := dsn.Reveal()
-	if u, err := url.Parse(text); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
-		// In the path a name could not begin with /, and a + means itself. What else is there stays as it is written.
-		query := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(pair string) bool {
-			key, _, _ := strings.Cut(pair, "=")
-			return key == "dbname" || key == "database" || key == ""
-		})
-		query = append(query, "dbname="+strings.ReplaceAll(url.QueryEscape(database), "+", "%20"))
-		u.Path, u.RawPath, u.RawQuery = "/", "", strings.Join(query, "&")
-		return Secret(u.String())
-	}
-	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database)
-	return Secret(text + " dbname='" + quoted + "'") // the last one counts
-}
 
 // For is the configuration as if the source were its only one.
 func (c *Config) For(d Database) *Config {

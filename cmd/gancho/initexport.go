@@ -1,12 +1,13 @@
 package main
 
 import (
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/config"
 )
 
 // exportOf is the line that gives a shell the connection string for the next command. A password is never
@@ -31,37 +32,16 @@ var passwordSettings = regexp.MustCompile(`(?:^|\s)(?:ssl)?password\s*=\s*(?:'(?
 // withoutPassword is a connection string without its passwords, empty if that cannot be told. secret: it
 // has one.
 func withoutPassword(dsn string) (shown string, secret bool) {
-	config, err := pgconn.ParseConfig(dsn)
+	parsed, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		return "", true
 	}
-	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
-		shown = urlWithoutPassword(dsn)
-	} else {
+	shown, uri := config.WithoutPasswords(dsn)
+	if !uri {
 		shown = strings.TrimSpace(passwordSettings.ReplaceAllString(dsn, ""))
 	}
-	if config.Password != "" && strings.Contains(shown, config.Password) || strings.ContainsFunc(shown, func(r rune) bool { return r < ' ' }) {
+	if parsed.Password != "" && strings.Contains(shown, parsed.Password) || strings.ContainsFunc(shown, func(r rune) bool { return r < ' ' }) {
 		return "", true // it is the name of the role as well, or something else was taken for it
 	}
 	return shown, shown != dsn
-}
-
-func urlWithoutPassword(dsn string) string {
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return "" // of several hosts
-	}
-	written := u.String() // which may differ from dsn in its quoting
-	if _, has := u.User.Password(); has {
-		u.User = url.User(u.User.Username())
-	}
-	if query := u.Query(); query.Has("password") || query.Has("sslpassword") {
-		query.Del("password")
-		query.Del("sslpassword")
-		u.RawQuery = query.Encode()
-	}
-	if shown := u.String(); shown != written {
-		return shown
-	}
-	return dsn
 }
