@@ -200,7 +200,7 @@ func (c *connection) judge(err error) error {
 		return &malformedError{err}
 	case !strings.Contains(err.Error(), " trailer"):
 		return err
-	case c.failed == io.EOF:
+	case errors.Is(c.failed, io.EOF):
 		return io.ErrUnexpectedEOF
 	}
 	return c.failed
