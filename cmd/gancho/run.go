@@ -86,6 +86,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return fileError{err}
 	}
+	defer raiseHeapFloor()()
 	redis.SetLogger(redisLog{o.Log})
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardLog{o.Log})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -210,14 +211,16 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		k.side(endpoint), k.log(endpoint),
 	}
 	interval := func(n int64) string { return k.endpointTally(endpoint, n) }
+	texts, _ := idTextPool.Get().(*idTexts)
+	defer texts.free()
 	args := make([]any, 0, 16+len(r.Done)+len(r.Superseded)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+6*len(r.Dead)+len(r.state))
 	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, TallyAge.Milliseconds(), len(r.Retries))
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}
-	args = o.appendCounted(args, r, &keys, interval)
-	args = appendIDs(args, ID.FromSide, r.Done, r.Clean)
-	args = appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
+	args = o.appendCounted(args, texts, r, &keys, interval)
+	args = texts.appendIDs(args, ID.FromSide, r.Done, r.Clean)
+	args = texts.appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
 	args = append(args, len(r.Dead))
 	for i := range r.Dead { // of one that was in the Overflow, its attempts are removed only
 		stream := ackMain
@@ -225,7 +228,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 			stream = ackSide
 		}
 		dead := o.talliedAs(r, r.Dead[i].ID, FateDead)
-		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream, keyNumber(&keys, dead, interval), dead.field)
+		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream, keyNumber(&keys, dead, interval), dead.field())
 	}
 	args = append(args, r.state...)
 	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
@@ -242,14 +245,43 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	return done == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }
 
+// idTexts are ids as a command's arguments, in memory that is used again.
+type idTexts struct {
+	args []*arg
+	used int
+}
+
+// idTextPool is a cache, not state: what is read from it was written since.
+var idTextPool = sync.Pool{New: func() any { return &idTexts{} }}
+
+// free gives the memory back, once the command has been answered.
+func (t *idTexts) free() {
+	const keep = 4096
+	if len(t.args) <= keep {
+		t.used = 0
+		idTextPool.Put(t)
+	}
+}
+
+// of returns an id as an argument.
+func (t *idTexts) of(id ID) *arg {
+	if t.used == len(t.args) {
+		t.args = append(t.args, &arg{})
+	}
+	text := t.args[t.used]
+	t.used++
+	text.b = id.append(text.b[:0])
+	return text
+}
+
 // appendIDs appends the ids that are among the chosen, after their number.
-func appendIDs(args []any, chosen func(ID) bool, lists ...[]ID) []any {
+func (t *idTexts) appendIDs(args []any, chosen func(ID) bool, lists ...[]ID) []any {
 	number := len(args)
 	args = append(args, 0)
 	for _, ids := range lists {
 		for _, id := range ids {
 			if chosen(id) {
-				args = append(args, id.String())
+				args = append(args, t.of(id))
 			}
 		}
 	}

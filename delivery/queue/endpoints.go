@@ -268,7 +268,7 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	args := []any{dropFence.Milliseconds(), len(keys) - 2, TallyAge.Milliseconds()}
 	for t, n := range lost {
 		number := keyNumber(&keys, t, func(interval int64) string { return k.endpointTally(endpoint, interval) })
-		args = append(args, number, t.field, n)
+		args = append(args, number, t.field(), n)
 	}
 	dropped, err := dropScript.Run(ctx, q.client, keys, args...).Int()
 	if err == nil && dropped == 0 {

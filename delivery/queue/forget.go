@@ -190,10 +190,10 @@ func (q *Queue) forgetIn(ctx context.Context, endpoint, stream string, s *Subjec
 			n := int64(len(ids))
 			if remove {
 				keys := keys
-				if group.field != "" {
+				if group != (tallied{}) {
 					keys = append(slices.Clone(keys), q.keys.endpointTally(endpoint, group.interval))
 				}
-				if n, err = forgetScript.Run(ctx, q.client, keys, append([]any{TallyAge.Milliseconds(), group.field}, ids...)...).Int64(); err != nil {
+				if n, err = forgetScript.Run(ctx, q.client, keys, append([]any{TallyAge.Milliseconds(), group.field()}, ids...)...).Int64(); err != nil {
 					return total, err
 				}
 			}

@@ -286,7 +286,7 @@ func (q *Queue) forgetOverflowed(ctx context.Context, s *Subject, remove bool) (
 func (q *Queue) notifyForgotten(ctx context.Context, endpoint string, found []ID) error {
 	keys := []string{q.keys.state(endpoint), q.keys.due(endpoint), q.keys.attempts(endpoint)}
 	for at := 0; at == 0 || at < len(found); at += moveEvents {
-		args := appendIDs(nil, func(ID) bool { return true }, found[at:min(at+moveEvents, len(found))])[1:]
+		args := (&idTexts{}).appendIDs(nil, func(ID) bool { return true }, found[at:min(at+moveEvents, len(found))])[1:]
 		if err := forgetOverflowedScript.Run(ctx, q.client, keys, args...).Err(); err != nil {
 			return annotate(err, "forget events of endpoint %q", endpoint)
 		}

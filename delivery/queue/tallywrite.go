@@ -204,37 +204,58 @@ const (
 	FateSuperseded Fate = "superseded"
 )
 
-// tallied is what Redis needs to count events that leave the queue: of which key, and the field.
+// tallied is what events that leave the queue are counted for; the zero one: they are not counted.
 type tallied struct {
 	interval int64
-	field    string
+	epoch    uint16
+	n        int // the event's number within its change
+	fate     Fate
 }
 
-// talliedIn is how a rule's events with a fate count in an interval.
+// talliedIn is what a rule's events with a fate count for in an interval.
 func (id ID) talliedIn(interval int64, f Fate) tallied {
-	return tallied{interval, fmt.Sprintf("%d:%d:%d:%s", interval%intervalsPerDay, id.Epoch(), id.N(), f)}
+	return tallied{interval, id.Epoch(), id.N(), f}
+}
+
+// field is that of the count in Redis; "": it is not counted.
+func (t tallied) field() string {
+	if t == (tallied{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d:%d:%s", t.interval%intervalsPerDay, t.epoch, t.n, t.fate)
 }
 
 // appendCounted appends the ids of the main stream by what they count for: the number of groups, and of each
 // its key's number (0: it is not counted), its field, the number of ids and these. keys get those of the intervals.
-func (o *Owner) appendCounted(args []any, r *Results, keys *[]string, of func(interval int64) string) []any {
+func (o *Owner) appendCounted(args []any, texts *idTexts, r *Results, keys *[]string, of func(interval int64) string) []any {
 	groups := map[tallied][]ID{}
+	var last tallied // nearly all are of one group
+	var same []ID
 	group := func(ids []ID, f Fate) {
 		for _, id := range ids {
-			if !id.FromSide() {
-				as := o.talliedAs(r, id, f)
-				groups[as] = append(groups[as], id)
+			if id.FromSide() {
+				continue
 			}
+			if as := o.talliedAs(r, id, f); as != last || same == nil {
+				if same != nil {
+					groups[last] = same
+				}
+				last, same = as, groups[as]
+			}
+			same = append(same, id)
 		}
 	}
 	group(r.Done, FateDelivered)
 	group(r.Clean, FateDelivered)
 	group(r.Superseded, FateSuperseded)
+	if same != nil {
+		groups[last] = same
+	}
 	args = append(args, len(groups))
 	for group, ids := range groups {
-		args = append(args, keyNumber(keys, group, of), group.field, len(ids))
+		args = append(args, keyNumber(keys, group, of), group.field(), len(ids))
 		for _, id := range ids {
-			args = append(args, id.String())
+			args = append(args, texts.of(id))
 		}
 	}
 	return args
@@ -252,7 +273,7 @@ func (o *Owner) talliedAs(r *Results, id ID, f Fate) tallied {
 
 // keyNumber is the number of the key of an interval, which it adds if it is not there.
 func keyNumber(keys *[]string, t tallied, of func(interval int64) string) int {
-	if t.field == "" {
+	if t == (tallied{}) {
 		return 0
 	}
 	key := of(t.interval)

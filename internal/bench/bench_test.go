@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency (with latency-500, latency-1000 and latency-3000), cost, cost-logged, changes, backfill, backfill-latency, timers, timers-due, tails, outage")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency (with latency-500, latency-1000 and latency-3000), cost, cost-logged, floor, changes, backfill, backfill-latency, timers, timers-due, tails, outage")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -74,6 +74,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"latency-3000", func(ctx context.Context) (row, error) { return l.loggedLatency(ctx, 3000) }},
 		{"cost", l.cost},
 		{"cost-logged", l.costLogged},
+		{"floor", l.floor},
 		{"changes", l.keptChanges},
 		{"backfill", l.backfill},
 		{"backfill-latency", l.backfillLatency},

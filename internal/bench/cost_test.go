@@ -125,7 +125,7 @@ func (l *lab) keptChanges(ctx context.Context) (r row, err error) {
 func micros(d time.Duration, n int) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(n) }
 
 // spent delivers the recorded events and returns the processor time that the bridge, Redis and
-// PostgreSQL have taken for it, from the first event to the end of what follows the last.
+// PostgreSQL have taken for it, from the stream's start to the end of what follows the last event.
 func (l *lab) spent(ctx context.Context, url string, n, concurrency int) (used [3]time.Duration, err error) {
 	if err := l.freshRedis(ctx); err != nil {
 		return used, err
@@ -137,11 +137,18 @@ func (l *lab) spent(ctx context.Context, url string, n, concurrency int) (used [
 	if err != nil {
 		return used, err
 	}
+	release, err := l.occupy(ctx, slot)
+	if err != nil {
+		return used, err
+	}
 	bridge, err := l.bridge(slot, endpoint(url+"/hook", concurrency, "active"))
 	if err != nil {
 		return used, err
 	}
-	if _, err := bridge.waitLine("replication started"); err != nil {
+	if _, err := bridge.waitLine("slot is in use"); err != nil {
+		return used, err
+	}
+	if err := release(); err != nil {
 		return used, err
 	}
 	before, err := l.processorTimes(ctx, bridge)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/redis/go-redis/v9"
 
 	"gancho/internal/testservers"
@@ -188,6 +191,56 @@ func (l *lab) dropSlot(ctx context.Context, name string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// occupy takes the slot until release is called, so that a bridge is ready but for its stream, and
+// what is measured from then on is all that the waiting changes take.
+func (l *lab) occupy(ctx context.Context, slot string) (release func() error, err error) {
+	conn, err := l.stream(ctx, slot)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_ = conn.Close() // the server notices
+		return l.untilFree(ctx, slot)
+	}, nil
+}
+
+// stream starts to stream from a slot; the client reads what comes, or nothing.
+func (l *lab) stream(ctx context.Context, slot string) (net.Conn, error) {
+	config, err := pgconn.ParseConfig(l.postgres.DSN(database))
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["replication"] = "database"
+	pg, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	h.Frontend.SendQuery(&pgproto3.Query{String: fmt.Sprintf("START_REPLICATION SLOT %q LOGICAL 0/0 (proto_version '1', publication_names '%s')", slot, publication)})
+	if err := h.Frontend.Flush(); err != nil {
+		return nil, err
+	}
+	return h.Conn, nil
+}
+
+// untilFree waits until nobody streams from the slot.
+func (l *lab) untilFree(ctx context.Context, slot string) error {
+	for {
+		var active bool
+		if err := l.conn.QueryRow(ctx, "select active from pg_replication_slots where slot_name = $1", slot).Scan(&active); err != nil || !active {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
