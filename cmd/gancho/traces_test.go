@@ -209,7 +209,7 @@ func TestTracesOfTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range spans {
-			begin := time.Unix(0, int64(s.StartTimeUnixNano)) //nolint:gosec // of this century
+			begin := time.Unix(0, int64(s.StartTimeUnixNano))
 			if s.Name == a.event && (!begin.Equal(envelope.Timestamp) || s.EndTimeUnixNano <= s.StartTimeUnixNano) {
 				t.Errorf("the first span of %s begins at %s, and it was due at %s: %v", a.event, begin, envelope.Timestamp, s)
 			}

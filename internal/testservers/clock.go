@@ -29,7 +29,7 @@ func NewClock(t testing.TB) *Clock {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	c := &Clock{file: filepath.Join(dir, "ahead"), library: filepath.Join(dir, "clock.so")}
 	source := filepath.Join(dir, "clock.c")
-	if err = os.Chmod(dir, 0o755); err == nil { //nolint:gosec // PostgreSQL's user loads it
+	if err = os.Chmod(dir, 0o755); err == nil {
 		err = os.WriteFile(source, clockSource, 0o600)
 	}
 	if err == nil {
@@ -47,11 +47,11 @@ func NewClock(t testing.TB) *Clock {
 
 // Set has the clock be ahead of the machine's, or behind it, from now on.
 func (c *Clock) Set(ahead time.Duration) error {
-	file, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE, 0o644) //nolint:gosec // as above
+	file, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
-	if _, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(ahead)), 0); err != nil { //nolint:gosec // two's complement
+	if _, err = file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(ahead)), 0); err != nil {
 		_ = file.Close()
 		return fmt.Errorf("set the clock of servers: %w", err)
 	}
