@@ -12,7 +12,8 @@ import (
 )
 
 // What a privilege was taken away from while the rules run parks the changes that need it,
-// of its rules alone. The Source remembers what that is, and asks again for it.
+// of its rules alone; timers and the runs of schedules wait. The Source remembers what that
+// is, and asks again for it.
 
 // denial is the refusal of a query for a missing privilege, with what grants it.
 type denial struct {
@@ -84,6 +85,30 @@ type ruleQuery struct {
 	rules        []*boundRule
 }
 
+// consequence is what becomes of what needs a privilege that is missing, and what is to be done
+// once it is granted; empty: nothing.
+type consequence struct{ meanwhile, then string }
+
+var (
+	changesPark = consequence{"the changes that need it are parked, and other rules go on", "gancho parked redrive"}
+	timersWait  = consequence{"the timers of its rule wait, none is lost, and other rules go on", ""}
+	runsWait    = consequence{"the runs of its schedule wait, and other rules go on", ""}
+)
+
+// refused is what becomes of what the query is for while the server refuses it.
+func (q *ruleQuery) refused() consequence {
+	is := func(kind func(*boundRule) bool) bool {
+		return !slices.ContainsFunc(q.rules, func(b *boundRule) bool { return !kind(b) })
+	}
+	switch {
+	case is(func(b *boundRule) bool { return b.after != nil }):
+		return timersWait
+	case is(func(b *boundRule) bool { return b.schedule != nil }):
+		return runsWait
+	}
+	return changesPark
+}
+
 // queries are those that the rules run, each once.
 func (rs *Ruleset) queries() []ruleQuery {
 	var out []ruleQuery
@@ -110,8 +135,8 @@ func (s *Source) try(ctx context.Context, q ruleQuery) error {
 }
 
 // Denied returns what rules may no longer read, and which privileges they need; nil when
-// nothing is known to be denied. Their changes are parked, under every policy, and
-// other rules go on. Safe from any goroutine.
+// nothing is known to be denied. Their changes are parked, under every policy, their timers and
+// runs wait, and other rules go on. Safe from any goroutine.
 func (s *Source) Denied() error {
 	var all []string
 	for _, f := range s.Denials() {
@@ -151,7 +176,7 @@ func (s *Source) Recheck(ctx context.Context, rs *Ruleset, by *Source) {
 		case err == nil:
 			s.note(q.what, nil)
 		case ctx.Err() == nil && isDenied(refusal):
-			s.remember(q.what, refusal)
+			s.remember(q.what, refusal, q.refused())
 		case ctx.Err() == nil && isBroken(refusal):
 			s.forget(q.what)
 		}
@@ -199,7 +224,7 @@ func (s *Source) remedyOf(what string, refusal error) (remedy, bool) {
 	return lost.remedy, true
 }
 
-// note remembers whether reading what succeeded or was denied, and logs what is new.
+// note remembers whether reading what for changes succeeded or was denied, and logs what is new.
 func (s *Source) note(what string, err error) {
 	s.deniedMu.Lock()
 	defer s.deniedMu.Unlock()
@@ -207,32 +232,35 @@ func (s *Source) note(what string, err error) {
 	switch {
 	case err == nil && before != nil:
 		delete(s.denied, what)
-		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
+		s.log.Info().Str("for", what).Msg("the privilege is there again")
 	case isDenied(err) && (before == nil || before.message != withoutData(err).Error()):
-		s.complain(what, s.rememberLocked(what, err))
+		s.complain(what, s.rememberLocked(what, err, changesPark))
 	}
 }
 
 func (s *Source) complain(what string, lost *lostPrivilege) {
-	s.log.Error().Str("for", what).Str("error", lost.message).Str("fix", lost.finding.Fix()).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+	s.log.Error().Str("for", what).Str("error", lost.message).Str("fix", lost.finding.Fix()).Str("meanwhile", lost.finding.Why).Msg("a privilege is missing")
 }
 
 // remember notes that reading what is denied.
-func (s *Source) remember(what string, err error) {
+func (s *Source) remember(what string, err error, so consequence) {
 	s.deniedMu.Lock()
 	defer s.deniedMu.Unlock()
-	s.rememberLocked(what, err)
+	s.rememberLocked(what, err, so)
 }
 
-func (s *Source) rememberLocked(what string, err error) *lostPrivilege {
+func (s *Source) rememberLocked(what string, err error, so consequence) *lostPrivilege {
 	lost := &lostPrivilege{message: withoutData(err).Error(), remedy: words("%s", refusalHint(err))}
 	if d, ok := errors.AsType[*denial](err); ok {
 		lost.remedy = d.remedy
 	}
 	lost.finding = cdc.Finding{
 		ID: "privilege.lost", Severity: cdc.SeverityProblem, Where: what,
-		Title: what + " may not be read: " + lost.message, Why: "the changes that need it are parked, and other rules go on",
-		Statements: lost.remedy.statements, Remedy: strings.TrimPrefix(lost.remedy.words+", then gancho parked redrive", ", "),
+		Title: what + " may not be read: " + lost.message, Why: so.meanwhile,
+		Statements: lost.remedy.statements, Remedy: lost.remedy.words,
+	}
+	if so.then != "" {
+		lost.finding.Remedy = strings.TrimPrefix(lost.remedy.words+", then "+so.then, ", ")
 	}
 	if s.denied == nil {
 		s.denied = map[string]*lostPrivilege{}

@@ -201,7 +201,7 @@ func (m *Mapper) timedRows(ctx context.Context, timers []Timer, sink Sink) (map[
 		})
 		switch {
 		case isDenied(err):
-			m.source.remember(what, err)
+			m.source.remember(what, err, timersWait)
 			return nil, fmt.Errorf("read %s: %w; %s", what, withoutData(err), deniedHint(err))
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", what, withoutData(err))

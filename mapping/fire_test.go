@@ -48,7 +48,16 @@ rules:
 				{"alter table nomes rename nome to apelido", "alter table nomes rename apelido to nome", "no longer fits the database"},
 			} {
 				do(t, conn, c.broken)
+				before := source.Queries()
 				all, err := fire()
+				if n := source.Queries() - before; n > 2 { // the rows, and the lookup
+					t.Errorf("%s, policy %v, after %s: %d queries", lookup, policy, c.broken, n)
+				}
+				for _, f := range source.Denials() {
+					if !strings.Contains(f.Why, "timers of its rule wait") || strings.Contains(f.Fix(), "parked") {
+						t.Errorf("%s, policy %v, after %s: %s; %s", lookup, policy, c.broken, f.Why, f.Fix())
+					}
+				}
 				if err == nil || !strings.Contains(err.Error(), c.want) || len(all) > 0 {
 					t.Errorf("%s, policy %v, after %s: %v, and %+v", lookup, policy, c.broken, err, all)
 				}

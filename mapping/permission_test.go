@@ -100,6 +100,31 @@ func TestWhatMayNotBeRead(t *testing.T) {
 	}
 }
 
+// TestConsequences: what becomes of what may not be read is told as it is: changes are parked, and timers and the runs of schedules wait.
+func TestConsequences(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, readingSchema("quieto")...)
+	dropRole(t, conn, "quieto")
+	rules := strings.Replace(readingRules, "rules:\n", "rules:\n  - {event: lista, schedule: hourly, query: select id from itens_venda, columns: [id]}\n", 1)
+	source := mapping.NewSource(strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://quieto@", 1), "", zerolog.Nop())
+	defer source.Close(context.Background())
+	if err := source.Check(t.Context(), bind(t, conn, mapping.Options{}, rules)); err == nil {
+		t.Fatal("everything may be read")
+	}
+	got := map[string]string{}
+	for _, f := range source.Denials() {
+		kind, _, _ := strings.Cut(f.Title, " ")
+		got[kind] = f.Why
+		if parked := strings.Contains(f.Why, "parked"); parked != strings.Contains(f.Fix(), "gancho parked redrive") {
+			t.Errorf("%s: %s; %s", f.Title, f.Why, f.Fix())
+		}
+	}
+	diff(t, "what becomes of it", got, map[string]string{
+		"lookup.p": "the changes that need it are parked, and other rules go on", "parents": "the changes that need it are parked, and other rules go on",
+		"rows": "the timers of its rule wait, none is lost, and other rules go on", "query": "the runs of its schedule wait, and other rules go on",
+	})
+}
+
 // TestPrivilegeIsRevoked: under every policy, a privilege that is taken away while the
 // rules run concerns the changes that need it alone, and the source says so until it
 // is there again.

@@ -159,7 +159,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		// Also what fails within a routine, perhaps for some rows only, is to be waited for: see firing.
 		if fault := cdc.FaultOf(err); m.firing && (isBroken(err) || fault == cdc.FaultDenied || fault == cdc.FaultSchema) {
 			if isDenied(err) {
-				m.source.remember(what, err)
+				m.source.remember(what, err, timersWait)
 			}
 			return fmt.Errorf("%w: %w", errPermanent, q.lookup.schemaError(err))
 		}

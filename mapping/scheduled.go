@@ -21,8 +21,9 @@ type Scheduled struct {
 	bound *boundRule
 	query *boundLookup
 	// rules has the rule alone, as one on inserts into a table with the columns of the query.
-	rules *Ruleset
-	once  []int // columns
+	rules  *Ruleset
+	once   []int      // columns
+	tables []cdc.Name // that the query reads; none: a saved catalogue does not have them
 }
 
 // queryRelation names the columns of a query in messages.
@@ -85,7 +86,7 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 		reader.lookups = []*boundLookup{query}
 		b.lacking = append(b.lacking, &reader)
 	} else if b.saved == nil {
-		err = b.explainSchedule(ctx, r, query)
+		s.tables, err = b.explainSchedule(ctx, r, query)
 	}
 	return s, err
 }
@@ -93,8 +94,8 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 // Event is the name of the event that the rule makes. No other rule with schedule makes it.
 func (s *Scheduled) Event() string { return s.bound.event }
 
-// Shows reports whether the query has a column of a table, which is named by its OID.
-func (s *Scheduled) Shows(table uint32) bool { return slices.Contains(s.query.tables, table) }
+// Tables are those that the query reads, as the server plans it.
+func (s *Scheduled) Tables() []cdc.Name { return slices.Clone(s.tables) }
 
 // Place is the rule's, file:line.
 func (s *Scheduled) Place() string { return s.bound.place() }

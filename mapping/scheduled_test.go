@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -58,13 +59,7 @@ rules:
     data: {id: id, nome: upper(nome), hoje: hoje, idade: idade, agora: agora, relogio: relogio, desde: dt_cadastro, dia: dia, mesma: agora = now()}
 `)
 	all := rs.Schedules()
-	var clients, others uint32
-	if err := conn.QueryRow(t.Context(), "select 'clientes'::regclass::oid, 'pg_class'::regclass::oid").Scan(&clients, &others); err != nil {
-		t.Fatal(err)
-	}
-	if !all[0].Shows(clients) || all[0].Shows(others) {
-		t.Error("the table of the query's columns is not known")
-	}
+	diff(t, "the tables of the query", all[0].Tables(), []cdc.Name{{Schema: "public", Name: "clientes"}})
 	if len(all) != 1 || all[0].Event() != "cliente.ausente" || !all[0].Once() || all[0].CatchUp() != mapping.CatchUpNone {
 		t.Fatalf("the schedules are %+v", all)
 	}
@@ -130,6 +125,27 @@ rules:
 	}
 }
 
+// The tables that a query reads are known, whether it has columns of them or not: those behind a view, and one that has partitions.
+func TestScheduledTables(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table passagens (id int, cliente_id int, dia date) partition by range (dia); create table passagens_2026 partition of passagens for values from ('2026-01-01') to ('2027-01-01')",
+		"create view inativos as select id from clientes where ativo = 'N'")
+	rs := bind(t, conn, mapping.Options{}, `
+rules:
+  - {event: a, schedule: hourly, query: "select p.id from pedidos p where not exists (select from inativos i where i.id = p.id)", columns: [id]}
+  - {event: b, schedule: hourly, query: select dia from passagens, columns: [dia]}
+  - {event: c, schedule: hourly, query: select 1 as um, columns: [um]}
+`)
+	for i, want := range [][]string{{"clientes", "pedidos"}, {"passagens", "passagens_2026"}, nil} {
+		var got []string
+		for _, table := range rs.Schedules()[i].Tables() {
+			got = append(got, table.Name)
+		}
+		slices.Sort(got)
+		diff(t, rs.Schedules()[i].Event(), got, want)
+	}
+}
+
 // What a column shows under a new name is known by the names that the query has.
 func TestScheduledShownNames(t *testing.T) {
 	t.Parallel()
@@ -149,5 +165,55 @@ rules:
 	}
 	if slices.Contains(names["id"], "cpf_cnpj") {
 		t.Errorf("id shows %q", names["id"])
+	}
+}
+
+// TestScheduledThroughPooler: a pooler in transaction mode serves the check of a schedule and its runs, whose session's settings are of their
+// transactions alone: the application, which uses the connection next, finds its own.
+func TestScheduledThroughPooler(t *testing.T) {
+	t.Parallel()
+	direct := connect(t)
+	pooler := testservers.StartPooler(t, direct.Config().ConnString())
+	application, err := pgx.Connect(t.Context(), pooler.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = application.Close(context.Background()) })
+	do(t, application, "set timezone to 'Asia/Tokyo'; set search_path to nowhere; set statement_timeout to '1234ms'")
+	const settings = "select current_setting('timezone') || ' ' || current_setting('search_path') || ' ' || current_setting('statement_timeout') || ' ' || (select count(*) from pg_prepared_statements)"
+	of := func() (text string) {
+		t.Helper()
+		if err := application.QueryRow(t.Context(), settings, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := of()
+	conn, err := cdc.Connect(t.Context(), pooler.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	rs := bind(t, conn, mapping.Options{Location: saoPaulo(t)}, `
+rules:
+  - event: a
+    schedule: daily 08:00
+    query: select n, current_date as hoje, repeat('x', 100) as texto from generate_series(1, 20000) n where now() is not null
+    columns: [n, hoje]
+`)
+	dsn := strings.Replace(pooler.DSN(), "&default_query_exec_mode=cache_describe", "", 1)
+	source := mapping.NewSource(dsn, "", zerolog.Nop())
+	t.Cleanup(func() { source.Close(context.Background()) })
+	if err := source.Check(t.Context(), rs); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		events, _ := scheduled(t, dsn, rs.Schedules()[0], time.Date(2026, 3, 2, 1, 30, 0, 0, time.UTC))
+		if len(events) != 20_000 || events[0].Data != `{"n":1,"hoje":"2026-03-01"}` {
+			t.Fatalf("%d events, the first one %+v", len(events), events[0])
+		}
+		if after := of(); after != before {
+			t.Errorf("the application's session has %s, had %s", after, before)
+		}
 	}
 }

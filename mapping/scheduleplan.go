@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,11 +44,16 @@ func (n *planNode) each(f func(*planNode) error) error {
 	return nil
 }
 
-// explainSchedule reports what the server expects of a schedule's query.
-func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) error {
+// explainSchedule reports what the server expects of a schedule's query, and returns the tables that it reads: those of the plan, in which
+// a view is what it is made of, and those of the columns, because a plan has the partitions of a table.
+func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) ([]cdc.Name, error) {
+	tables, err := b.namesOf(ctx, query.tables)
+	if err != nil {
+		return nil, fmt.Errorf("read what the query of %s reads: %w", r.event, err)
+	}
 	sql, _ := query.scheduledSQL(time.Now(), query.schemas, nil, "")
 	var text []byte
-	err := enter(ctx, b.conn, b.room.path, func() error {
+	err = enter(ctx, b.conn, b.room.path, func() error {
 		result := b.conn.PgConn().ExecParams(ctx, "explain (verbose, format json) "+sql, nil, nil, nil, nil).Read()
 		if result.Err == nil && len(result.Rows) == 1 {
 			text = result.Rows[0][0]
@@ -55,23 +61,26 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 		return result.Err
 	})
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !b.conn.IsClosed() {
-		return nil // the role of lookups may be another, whose check says it
+		return tables, nil // the role of lookups may be another, whose check says it
 	}
 	if err != nil {
-		return fmt.Errorf("read the plan of the query of %s: %w", r.event, err)
+		return nil, fmt.Errorf("read the plan of the query of %s: %w", r.event, err)
 	}
 	var plans []struct{ Plan planNode }
 	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
-		return fmt.Errorf("read the plan of the query of %s: the server's answer is no plan", r.event)
+		return nil, fmt.Errorf("read the plan of the query of %s: the server's answer is no plan", r.event)
 	}
 	top := &plans[0].Plan
 	when := r.schedule.timetable.String()
 	b.note(FindingScheduleCost, r, words("gancho check shows the cost again when tables have grown"),
 		"the query of %s runs %s; the server expects %.0f rows, at a cost of %.0f", r.event, when, top.Rows, top.Cost)
 	if err := b.warnOfVolatile(ctx, r, query); err != nil {
-		return err
+		return nil, err
 	}
-	return top.each(func(n *planNode) error {
+	err = top.each(func(n *planNode) error {
+		if table := (cdc.Name{Schema: n.Schema, Name: n.Relation}); n.Relation != "" && !slices.Contains(tables, table) {
+			tables = append(tables, table)
+		}
 		if n.Type != "Seq Scan" {
 			return nil
 		}
@@ -92,6 +101,17 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 		})
 		return nil
 	})
+	return tables, err
+}
+
+// namesOf are the names of tables that are known by their OIDs.
+func (b *binder) namesOf(ctx context.Context, oids []uint32) ([]cdc.Name, error) {
+	rows, err := b.conn.Query(ctx, `select n.nspname::text, c.relname::text from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.oid = any($1) order by 1, 2`, oids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 }
 
 // warnOfVolatile warns of functions in a schedule's query that say something else each time: a run that is repeated has other

@@ -196,7 +196,7 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		if isDenied(denied) {
 			found.denials++
 			found.lacking = append(found.lacking, q.rules...)
-			s.remember(q.what, denied)
+			s.remember(q.what, denied, q.refused())
 		}
 		found.propose("privilege."+q.kind, q.value, -1, r, "%s: the role of source.lookup_dsn (source.dsn without it) cannot read for the rule: %v", q.title, withoutData(err))
 	}
@@ -412,7 +412,7 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 			wanted, size = wanted[n:], 2*n
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, ErrTooMuch):
+		case errors.Is(err, ErrTooMuch) || isSchemaError(err): // it is no other with fewer
 			return wanted, err
 		case !isBroken(err) && n > 1:
 			size = n / 2
@@ -424,6 +424,11 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 		}
 	}
 	return nil, nil
+}
+
+func isSchemaError(err error) bool {
+	_, is := errors.AsType[*SchemaError](err)
+	return is
 }
 
 // errPermanent is wrapped by errors that another attempt cannot fix.

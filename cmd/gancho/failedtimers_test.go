@@ -2,12 +2,17 @@ package main_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
+	"gancho/internal/state"
 	"gancho/internal/testservers"
 )
 
@@ -88,6 +93,67 @@ rules:
 	}
 	waitKeys()
 	w.waitTimers(1)
+	b.stop()
+}
+
+// TestTimersOfPausedBackfill: a backfill is paused while rows that it has read, and others that it has not, are changed. A change wins over
+// what was read before and after it, whether it sets a timer, moves one or cancels it.
+func TestTimersOfPausedBackfill(t *testing.T) {
+	t.Parallel()
+	const rows = 900
+	w := newWorld(t, testservers.RedisOptions{}, timedTable, fmt.Sprintf("insert into pedidos select i, '02', 1, '2095-03-01' from generate_series(1, %d) i", rows))
+	w.extra = "state: {key: '" + stateKey + "'}"
+	w.rules = `
+rules:
+  - {event: vencido, table: pedidos, on: [insert, update], when: situacao = '02', after: vence, columns: [id, total]}
+`
+	r := newReceiver(t, nil)
+	w.endpoint("a", r.url())
+	b := w.run()
+	s := &session{world: w, path: w.write()}
+	id := decoded[struct{ Items []state.Job }](s, "backfill", "--rule", "vencido", "--rate", "300/s").Items[0].ID
+	c := w.redisClient()
+	timers := func() int64 { return c.ZCard(t.Context(), "gancho:{gancho:parked}:timers-due:0").Val() }
+	queuetest.Eventually(t, "timers of rows that were read", func() bool { return timers() > 100 })
+	s.ok("backfill", "pause", strconv.FormatInt(id, 10))
+	read := s.jobIn(id, state.Paused).Sent
+	if read < 100 || read > rows-100 {
+		t.Fatalf("%d of %d rows were read when it was paused: the test shows nothing", read, rows)
+	}
+	b.kill()
+	// By the rest of the number: 1 is as it was, 2 is moved, 3 canceled, 4 deleted, 5 fires, and 0 is canceled and set again.
+	w.exec("update pedidos set vence = '2096-03-01' where id % 6 = 2")
+	w.exec("update pedidos set situacao = '09' where id % 6 in (0, 3)")
+	w.exec("delete from pedidos where id % 6 = 4")
+	w.exec("update pedidos set vence = now() - interval '1 day' where id % 6 = 5")
+	w.exec("update pedidos set situacao = '02', vence = '2097-03-01' where id % 6 = 0")
+	b = w.run()
+	s.ok("backfill", "resume", strconv.FormatInt(id, 10))
+	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done {
+		t.Fatalf("it ended as %+v", j)
+	}
+	want := map[int]int64{1: rows / 6, 2: rows / 6, 0: rows / 6}
+	due := func() map[int]int64 {
+		out := map[int]int64{}
+		for rest, at := range map[int]string{1: "2095-03-01T00:00:00Z", 2: "2096-03-01T00:00:00Z", 0: "2097-03-01T00:00:00Z"} {
+			when, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			micros := fmt.Sprint(when.UnixMicro())
+			out[rest] = c.ZCount(t.Context(), "gancho:{gancho:parked}:timers-due:0", micros, micros).Val()
+		}
+		return out
+	}
+	w.waitTimers(rows / 2)
+	for _, e := range timerEvents(t, r.waitCount(rows/6)) {
+		if e.Data.ID%6 != 5 {
+			t.Errorf("row %d has an event, due %s", e.Data.ID, e.Due)
+		}
+	}
+	if diff := cmp.Diff(want, due()); diff != "" {
+		t.Errorf("timers: -want +got\n%s", diff)
+	}
 	b.stop()
 }
 

@@ -3,6 +3,7 @@ package main_test
 import (
 	"cmp"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -180,6 +181,44 @@ func TestTraces(t *testing.T) {
 	if strings.Contains(b.text(), "S3NHA") {
 		t.Error("the log has the header")
 	}
+}
+
+// TestTracesOfTime: what time makes is a trace as well, whose first span is from when it was due to when Redis had it: no change was captured for it.
+func TestTracesOfTime(t *testing.T) {
+	t.Parallel()
+	c := newSpanCollector(t, nil)
+	w := newWorld(t, testservers.RedisOptions{}, `create table pedidos (id int primary key, nome text); alter table pedidos replica identity full`)
+	w.rules = `rules:
+  - {event: pedido.parado, table: pedidos, on: insert, after: 1s, tenant: id, columns: [id, nome]}
+  - {event: pedido.lista, schedule: every 10s, query: select id from pedidos, once: [id], tenant: id, columns: [id]}
+`
+	r := newReceiver(t, nil)
+	w.endpoint("crm", r.url())
+	w.extra = "state: {key: '" + stateKey + "'}\ntracing: {otlp: '" + c.URL + "', headers: {Authorization: Bearer S3NHA}}\n"
+	b := w.run()
+	w.exec("insert into pedidos values (7, 'Maria')")
+	for _, a := range r.waitCount(2) {
+		op := map[string]string{"pedido.parado": "timer", "pedido.lista": "schedule"}[a.event]
+		spans := c.of(t, a.id, 3)
+		got := tree(spans, "", "gancho.tenant", "gancho.op", "gancho.outcome", "gancho.endpoint")
+		if diff := gocmp.Diff([]string{a.event + " 7 " + op, "  deliver 7 crm delivered", "    POST 7 crm delivered"}, got); diff != "" {
+			t.Error(diff)
+		}
+		var envelope struct{ Timestamp time.Time }
+		if err := json.Unmarshal(a.body, &envelope); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range spans {
+			begin := time.Unix(0, int64(s.StartTimeUnixNano))
+			if s.Name == a.event && (!begin.Equal(envelope.Timestamp) || s.EndTimeUnixNano <= s.StartTimeUnixNano) {
+				t.Errorf("the first span of %s begins at %s, and it was due at %s: %v", a.event, begin, envelope.Timestamp, s)
+			}
+			if strings.Contains(s.String(), "Maria") {
+				t.Errorf("%v", s)
+			}
+		}
+	}
+	b.stop()
 }
 
 // TestTracesOutage: a collector that takes nothing, and one that never answers, hold up no delivery and are told of; a reload turns

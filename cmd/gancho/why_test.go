@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,9 +85,10 @@ func TestWhyTexts(t *testing.T) {
 	}
 	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, ReadsSince: at, More: true}
 	keyless := control.WhyView{Table: "public.log", Key: "1", Since: at, Capturing: true}
+	queried := control.WhyView{Table: "public.acessos", Key: "4711", Since: at, Capturing: true, Schedules: []control.WhySchedule{{ScheduleView: schedule}}, RowUnread: control.NoCondition}
 	var got strings.Builder
 	portuguese := &portugueseSession{t: t}
-	for _, v := range []control.WhyView{view, none, keyless} {
+	for _, v := range []control.WhyView{view, none, keyless, queried} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v1/why" || r.URL.Query().Get("table") != "t" || r.URL.Query().Get("key") != "1&2" || r.Header.Get("Authorization") != "Bearer gancho_x" {
 				w.WriteHeader(http.StatusTeapot)
@@ -131,7 +133,7 @@ func TestWhyTexts(t *testing.T) {
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text)", "alter table cobrancas replica identity full",
-		"create table pagamentos (id int primary key, empresa_id int, valor int)", "insert into pagamentos values (1, 1, 10), (2, 1, 3)")
+		"create table pagamentos (id int primary key, empresa_id int, valor int)", "insert into pagamentos values (1, 1, 10), (2, 1, 3)", "create table turmas (id int primary key, vagas int)")
 	w.extra = "state: {key: '" + stateKey + "'}"
 	w.rules = `rules:
   - event: cobranca.liquidada
@@ -153,6 +155,7 @@ func TestWhy(t *testing.T) {
     tenant: empresa_id
     columns: [id]
   - {event: pagamento.feito, table: pagamentos, on: insert, when: valor > 0 and valor > 5, tenant: empresa_id, columns: [id]}
+  - {event: turma.cheia, schedule: monthly 1 03:00, query: select count(*) as cheias from turmas where vagas = 0, columns: [cheias]}
 `
 	r := newReceiver(t, nil)
 	w.endpoint("crm", r.url(), "tenants: [1]")
@@ -228,6 +231,7 @@ func TestWhy(t *testing.T) {
 	if n := len(decoded[control.Page[state.Token]](s, "tokens", "list").Items); n != 0 {
 		t.Errorf("%d tokens are left", n)
 	}
+	whyQueried(s, at, b)
 	s.fails(2, "did you mean cobrancas?", "why", "--table", "cobranca", "--key", "2", "--url", at)
 	s.fails(2, "--key is missing", "why", "--table", "cobrancas", "--url", at)
 	s.fails(2, "--since", "why", "--table", "cobrancas", "--key", "1", "--since", "ontem", "--url", at)
@@ -267,6 +271,33 @@ func whyRow(s *session, at string) {
 		s.t.Errorf("no row: %s", text)
 	}
 	s.fails(2, "no primary key of the table", "why", "--table", "cobrancas", "--key", "x", "--row", "--url", at)
+}
+
+// whyQueried asks about a table that a query alone reads, which is no table of the rules for who asks as a tenant.
+func whyQueried(s *session, at string, b *bridge) {
+	s.t.Helper()
+	text := s.ok("why", "--table", "turmas", "--key", "1", "--row", "--url", at)
+	for _, want := range []string{
+		"public.turmas: no rule is for its changes; queries of rules with schedule read it\n", "makes its events of a query, monthly 1 03:00, and not of changes\n", "The row could not be read: " + control.NoCondition,
+	} {
+		if !strings.Contains(text, want) {
+			s.t.Errorf("why says of a table that a query reads %s, without %q", text, want)
+		}
+	}
+	token := decoded[struct{ Token string }](s, "tokens", "create", "centro", "--tenant", "2", "--role", "viewer").Token
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+b.listening()+"/api/v1/why?table=turmas&key=1", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "no rule is for the table turmas") {
+		s.t.Errorf("a tenant is answered %d %s, %v", response.StatusCode, body, err)
+	}
 }
 
 // whyRead asks what became of rows that a backfill has read.

@@ -18,6 +18,12 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	if len(v.KeyColumns) > 0 {
 		key = strings.Join(v.KeyColumns, ",") + " = " + v.Key
 	}
+	if v.Queried() {
+		w.line(0, "%s: %s", v.Table, w.said("no rule is for its changes; queries of rules with schedule read it"))
+		w.schedules()
+		w.row()
+		return w.text.String()
+	}
 	w.line(0, "%s, %s: %s", v.Table, key, w.said(plural(int64(len(v.Changes)), "change")+" known"))
 	switch {
 	case v.Overwritten:
@@ -46,11 +52,15 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	for i := range v.Changes {
 		w.change(&v.Changes[i])
 	}
-	for i := range v.Schedules {
-		w.schedule(&v.Schedules[i])
-	}
+	w.schedules()
 	w.row()
 	return w.text.String()
+}
+
+func (w *whyWriter) schedules() {
+	for i := range w.view.Schedules {
+		w.schedule(&w.view.Schedules[i])
+	}
 }
 
 // schedule says when a query with rows of the table runs, and what was sent of this one.

@@ -105,8 +105,12 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('SET', KEYS[2], 'released') end
 return 1`)
 
-// freeScript returns, for each endpoint, 1 when nobody has its lease. Keys: the
-// set, the fences, and the leases of older versions.
+// leaseMost is longer than any lease that a process takes.
+const leaseMost = 30 * time.Second
+
+// freeScript returns, for each endpoint, 1 when nobody has its lease. One that ends later than any can was taken before this server's clock
+// was set back, and its process may be dead: it ends after leaseMost (ARGV[1]), unless it is renewed, which gives it a time by the clock as it
+// is. Keys: the set, the fences, and the leases of older versions.
 var freeScript = redis.NewScript(luaNow + `
 local n, out = (#KEYS - 1) / 2, {}
 local claims = redis.call('MGET', unpack(KEYS, 2, n + 1))
@@ -116,6 +120,10 @@ local old = redis.call('MGET', unpack(KEYS, n + 2))
 for i = 1, n do
   out[i] = 1
   if old[i] or expires[i] and tonumber(expires[i]) > now then out[i] = 0 end
+  if expires[i] and tonumber(expires[i]) > now + ARGV[1] then
+    redis.call('ZREM', KEYS[1], '')
+    redis.call('ZADD', KEYS[1], 'XX', now + ARGV[1], claims[i])
+  end
 end
 return out`)
 
@@ -217,7 +225,7 @@ func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
 			keys = append(keys, q.keys.fence(endpoints[i]))
 			old = append(old, q.keys.lease(endpoints[i]))
 		}
-		calls[g] = scriptCall{script: freeScript, keys: append(keys, old...)}
+		calls[g] = scriptCall{freeScript, append(keys, old...), []any{leaseMost.Milliseconds()}}
 	}
 	return groups, calls
 }

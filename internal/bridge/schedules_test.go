@@ -208,6 +208,53 @@ func TestScheduleOnce(t *testing.T) {
 	}
 }
 
+// TestScheduleKeepsNoValues: what a run has sent is known by digests alone, with which no row is sent again: the state database has no value of
+// it once the run has ended.
+func TestScheduleKeepsNoValues(t *testing.T) {
+	t.Parallel()
+	w := newScheduleWorld(t, `
+    schedule: daily 08:00
+    query: select 'Maria Marcador ' || id as nome, '123.456.789-0' || id as cpf from linhas
+    once: [cpf]
+    columns: [nome, cpf]
+`)
+	w.exec("insert into linhas values (1, 1), (2, 1)")
+	if err := w.Store.AddSchedule(t.Context(), w.Slot, "e", eight.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	w.at(eight, eight)
+	conn, err := pgx.Connect(t.Context(), w.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	tables, err := conn.Query(t.Context(), "select quote_ident(tablename) from pg_tables where schemaname = 'gancho'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := pgx.CollectRows(tables, pgx.RowTo[string])
+	if err != nil || !slices.Contains(names, "scheduled_rows") {
+		t.Fatalf("the tables are %q, %v", names, err)
+	}
+	for _, name := range names {
+		var text string
+		if err := conn.QueryRow(t.Context(), "select coalesce(string_agg(r::text, '|'), '') from gancho."+name+" r").Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(text, "Marcador") || strings.Contains(text, "456.789") {
+			t.Errorf("gancho.%s has %s", name, text)
+		}
+		if rows := strings.Count(text, "|") + 1; name == "scheduled_rows" && (text == "" || rows != 2) {
+			t.Errorf("of two rows that were sent %d are known", rows)
+		}
+	}
+	w.clear()
+	w.at(eight.Add(dayLong), eight.Add(dayLong))
+	if _, all := w.sent("todos"); len(all) != 0 {
+		t.Errorf("the next run sent %q", all)
+	}
+}
+
 func distinct(texts []string) []string {
 	all := map[string]bool{}
 	for _, text := range texts {

@@ -152,7 +152,15 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	}
 	out.ReadsSince = v.reads.madeRoom()
 	v.mu.Unlock()
-	table, oid, err := tableOf(now.texts, q.Table)
+	var schedules []*mapping.Scheduled
+	var read []cdc.Name // by their queries
+	if q.Tenant == nil {
+		schedules = now.Schedules()
+	}
+	for _, s := range schedules {
+		read = append(read, s.Tables()...)
+	}
+	table, oid, err := tableOf(now.texts, q.Table, read...)
 	if err != nil {
 		return out, err
 	}
@@ -165,9 +173,8 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	var tenant uint64
 	if q.Tenant != nil {
 		tenant = v.hash([]byte(*q.Tenant))
-	} else {
-		out.Schedules = schedulesOver(now.Schedules(), oid)
 	}
+	out.Schedules = schedulesOver(schedules, table)
 	var from int64
 	if !q.From.IsZero() {
 		from = q.From.UnixMicro()
@@ -192,10 +199,10 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	return out, nil
 }
 
-// schedulesOver are the rules with schedule whose query has a column of a table.
-func schedulesOver(all []*mapping.Scheduled, table uint32) (over []control.WhySchedule) {
+// schedulesOver are the rules with schedule whose query reads a table.
+func schedulesOver(all []*mapping.Scheduled, table cdc.Name) (over []control.WhySchedule) {
 	for _, s := range all {
-		if s.Shows(table) {
+		if slices.Contains(s.Tables(), table) {
 			over = append(over, control.WhySchedule{ScheduleView: control.ScheduleView{Rule: s.Place(), Event: s.Event()}})
 		}
 	}
@@ -209,21 +216,26 @@ func (v *verdicts) named() (known knownSettings, now *verdictRules) {
 	return knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}, v.rules[v.settings[v.version].rules]
 }
 
-// tableOf finds a table of the rules by its name, whose schema may be missing.
-func tableOf(texts []mapping.RuleText, name string) (cdc.Name, uint32, error) {
+// tableOf finds a table of the rules by its name, whose schema may be missing, or one of others, which have no OID.
+func tableOf(texts []mapping.RuleText, name string, others ...cdc.Name) (cdc.Name, uint32, error) {
 	wrong := func(hint, message string) error {
 		return &control.InvalidError{Problems: []control.Problem{{Pointer: "/table", Message: message, Hint: hint}}}
 	}
 	var all []cdc.Name
 	var names []string
 	found := map[cdc.Name]uint32{}
-	for i := range texts {
-		t := &texts[i]
-		if _, again := found[t.Table]; !again {
-			found[t.Table] = t.OID
-			all = append(all, t.Table)
-			names = append(names, t.Table.Name, t.Table.Schema+"."+t.Table.Name)
+	add := func(table cdc.Name, oid uint32) {
+		if _, again := found[table]; !again {
+			found[table] = oid
+			all = append(all, table)
+			names = append(names, table.Name, table.Schema+"."+table.Name)
 		}
+	}
+	for i := range texts {
+		add(texts[i].Table, texts[i].OID)
+	}
+	for _, table := range others {
+		add(table, 0)
 	}
 	meant, err := cdc.MatchNames(name, all)
 	switch {

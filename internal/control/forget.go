@@ -96,6 +96,9 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 	if err := s.leaveTimers(ctx, a, of, &receipt); err != nil {
 		return receipt, err
 	}
+	if err := s.leaveRuns(ctx, a, of, &receipt); err != nil {
+		return receipt, err
+	}
 	if r.DryRun {
 		err := s.countSubject(ctx, a, of, &receipt)
 		receipt.leave(a)
@@ -212,6 +215,22 @@ func (s *Service) leaveTimers(ctx context.Context, a Actor, of queue.Subject, r 
 	})
 	if n > 0 {
 		r.Left = append(r.Left, fmt.Sprintf("%d timers of rules with after wait for a row with this primary key, and make events when they are due; delete the row at the source, or change it so that when is false, which cancels them", n))
+	}
+	return err
+}
+
+// leaveRuns says what runs of schedules keep: events that are on their way into the queues, and of the rows that were sent digests, which are of no key
+// that is known, and without which the rows would be sent again.
+func (s *Service) leaveRuns(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
+	if s.Store == nil {
+		return nil
+	}
+	runs, digests, err := s.Store.ScheduledOf(ctx, of)
+	if runs > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d scheduled runs that have not ended have events of the person, and queue them when they go on; run this again after they have ended (gancho status)", runs))
+	}
+	if digests && a.Tenant == "" {
+		r.Left = append(r.Left, "rules with schedule know the rows that they have sent by digests, which hold no value, but tell whoever has the state database and guesses all values of a row that it was sent; each is deleted 400 days after the last run that had its row")
 	}
 	return err
 }

@@ -34,6 +34,9 @@ const (
 	WhyTimerWaits    = "timer_waits"    // the row's timer stays as it is
 )
 
+// NoCondition is a WhyView.RowUnread: queries alone read the table.
+const NoCondition = "no rule is for changes of the table, so that there is no condition to evaluate on the row"
+
 // RefusedBackfill is a WhyEndpoint.Refused: the backfill that has read the row is for another endpoint.
 const RefusedBackfill = "backfill"
 
@@ -69,9 +72,9 @@ type WhyView struct {
 	// ReadsSince is the newest time of a row, read by a backfill, that had to make room; zero:
 	// none had to.
 	ReadsSince time.Time `json:"reads_since,omitzero"`
-	// Rules are those for the table, as they are now.
+	// Rules are those for the table, as they are now; none: it is read by queries of Schedules alone.
 	Rules []WhyTableRule `json:"rules"`
-	// Schedules are the rules with schedule whose query has columns of the table; a tenant is shown none.
+	// Schedules are the rules with schedule whose query reads the table; a tenant is shown none.
 	Schedules []WhySchedule `json:"schedules,omitempty"`
 	// Changes are the newest ones, in the order of their positions. More: there are older ones.
 	Changes []WhyChange `json:"changes"`
@@ -83,6 +86,9 @@ type WhyView struct {
 	// QueueUnread: Redis does not answer, and until when timers wait, and why changes are parked, is missing.
 	QueueUnread bool `json:"queue_unread,omitempty"`
 }
+
+// Queried reports whether queries of Schedules alone read the table: no rule is for its changes.
+func (v *WhyView) Queried() bool { return len(v.Rules) == 0 && len(v.Schedules) > 0 }
 
 // WhyTableRule is a rule for a table.
 type WhyTableRule struct {
@@ -279,8 +285,12 @@ func (q *WhyQuestion) check(a Actor) error {
 // readRow adds what the rules make of the row as it is now. That it was read is written
 // down first.
 func (s *Service) readRow(ctx context.Context, a Actor, q WhyQuestion, v *WhyView) error {
-	if s.JudgeRow == nil {
+	switch {
+	case s.JudgeRow == nil:
 		return &ElsewhereError{}
+	case v.Queried():
+		v.RowUnread = NoCondition
+		return nil
 	}
 	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + v.Table + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
 	if err := s.Store.RecordRead(ctx, read); err != nil {
@@ -389,7 +399,7 @@ func (s *Service) addAttempts(ctx context.Context, a Actor, ids []string, rules 
 	return nil
 }
 
-// WhySchedule is a rule with schedule whose query has columns of the row's table.
+// WhySchedule is a rule with schedule whose query reads the row's table.
 type WhySchedule struct {
 	ScheduleView
 	// Sent is the newest attempt that the delivery log has of an event of the rule whose key is the row's; nil: it has none. What a query has had is known

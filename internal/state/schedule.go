@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 )
 
@@ -180,6 +182,27 @@ func (s *Store) PendingPart(ctx context.Context, id int32, due time.Time) (*Sche
 	p := &ScheduledPart{Number: found[0].number, Rows: found[0].rows}
 	p.Messages, err = unpack(found[0].packed)
 	return p, err
+}
+
+// ScheduledOf returns how many runs that have not ended have an event of a subject here, which is queued when they go on, and whether
+// digests of rows that were sent are kept.
+func (s *Store) ScheduledOf(ctx context.Context, of queue.Subject) (runs int, digests bool, err error) {
+	const what = "look for a key in runs of schedules"
+	pending, err := collect(ctx, s, what, `select messages from gancho.schedules where messages is not null`, nil, pgx.RowTo[[]byte])
+	if err != nil {
+		return 0, false, err
+	}
+	for _, packed := range pending {
+		messages, err := unpack(packed)
+		if err != nil {
+			return runs, false, err
+		}
+		if slices.ContainsFunc(messages, func(m ScheduledMessage) bool { return of.Is(m.Tenant, m.Key, m.Type) }) {
+			runs++
+		}
+	}
+	digests, err = collectOne(ctx, s, what, `select exists (select from gancho.scheduled_rows)`, nil, pgx.RowTo[bool])
+	return runs, digests, err
 }
 
 // EndPart notes that Redis has a part, and that its rows have been sent. ErrConflict: another has.

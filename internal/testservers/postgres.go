@@ -31,6 +31,8 @@ type PostgresOptions struct {
 	Settings map[string]string
 	// Arguments are those of the server program.
 	Arguments []string
+	// Clock is the server's; nil: the machine's.
+	Clock *Clock
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -41,6 +43,7 @@ type Postgres struct {
 	user       *syscall.Credential
 	process    *Process
 	arguments  []string
+	clock      *Clock
 	databases  atomic.Int64
 	templateMu sync.Mutex
 	templates  map[string]func() error // of Copy: by name, what makes it, once
@@ -49,7 +52,7 @@ type Postgres struct {
 // StartPostgres creates a cluster in a temporary directory, starts it, and waits
 // until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
-	p := &Postgres{arguments: o.Arguments}
+	p := &Postgres{arguments: o.Arguments, clock: o.Clock}
 	if p.bin, err = postgresBin(); err != nil {
 		return nil, err
 	}
@@ -177,6 +180,12 @@ func (p *Postgres) Start() error {
 			}
 			cmd := exec.Command(filepath.Join(p.bin, "postgres"), append([]string{"-D", p.data()}, p.arguments...)...)
 			cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, logfile, logfile
+			if p.clock != nil {
+				cmd.Env = os.Environ()
+				for name, value := range p.clock.Environment() {
+					cmd.Env = append(cmd.Env, name+"="+value)
+				}
+			}
 			p.process, err = StartProcess(cmd, syscall.SIGQUIT, p.user)
 			_ = logfile.Close()
 			if err != nil {

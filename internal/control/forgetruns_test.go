@@ -1,0 +1,56 @@
+package control_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery/webhook"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// TestForgetRuns: whoever forgets somebody is told of events that a scheduled run has not queued yet, and, the operator, that rows which were
+// sent are known by digests.
+func TestForgetRuns(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx, tenant := context.Background(), "1"
+	due := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const runs, digests = "1 scheduled runs that have not ended", "by digests"
+	left := func(a control.Actor, key string, want ...string) {
+		t.Helper()
+		r, err := g.Forget(ctx, a, control.ForgetRequest{Tenant: &tenant, Key: key})
+		check(err)
+		text := strings.Join(r.Left, "\n")
+		for _, part := range []string{runs, digests} {
+			wanted := strings.Contains(strings.Join(want, "\n"), part)
+			if strings.Contains(text, part) != wanted {
+				t.Errorf("of %s, %s is left:\n%s\nwant %q: %t", key, a.Name, text, part, wanted)
+			}
+		}
+	}
+	check(g.Store.AddSchedule(ctx, "slot", "cliente.ausente", due.Add(-time.Hour)))
+	all, err := g.Store.Schedules(ctx, "slot")
+	check(err)
+	id := all["cliente.ausente"].ID
+	check(g.Store.BeginRun(ctx, id, due))
+	part := &state.ScheduledPart{Number: 1, Rows: []state.RowHash{{1}}, Messages: []state.ScheduledMessage{
+		{Message: webhook.Message{ID: "e", Type: "cliente.ausente", Tenant: tenant, Key: "4711", Time: due}, Payload: []byte(`{"nome":"Maria"}`)},
+	}}
+	check(g.Store.StorePart(ctx, id, due, part))
+	one := control.Actor{Name: "token:um", Role: state.Admin, Tenant: tenant}
+	left(root, "4711", runs)
+	left(one, "4711", runs)
+	left(root, "4712")
+	check(g.Store.EndPart(ctx, id, due, part))
+	left(root, "4711", digests)
+	left(one, "4711")
+}
