@@ -157,19 +157,26 @@ func TestSameMoment(t *testing.T) {
 		rows = append(rows, a)
 	}
 	check(t, s.WriteAttempts(t.Context(), rows))
-	seen, cursor := map[string]bool{}, ""
-	for {
-		page, next, err := s.Attempts(t.Context(), state.Filter{}, cursor, 3)
-		check(t, err)
-		for _, a := range page {
-			seen[a.Entry] = true
+	for name, f := range map[string]state.Filter{
+		"all": {}, "an endpoint's": {Endpoint: "crm"}, "an event's": {Events: []string{"cobranca.liquidada"}}, "a pattern's": {Events: []string{"*"}}, "of one outcome": {Endpoint: "crm", Outcome: "delivered"},
+	} {
+		seen, cursor := map[string]bool{}, ""
+		for {
+			page, next, err := s.Attempts(t.Context(), f, cursor, 3)
+			check(t, err)
+			for _, a := range page {
+				if seen[a.Entry] {
+					t.Errorf("%s: %s is on two pages", name, a.Entry)
+				}
+				seen[a.Entry] = true
+			}
+			if cursor = next; next == "" {
+				break
+			}
 		}
-		if cursor = next; next == "" {
-			break
+		if len(seen) != len(rows) {
+			t.Errorf("%s: %d rows on the pages, want %d", name, len(seen), len(rows))
 		}
-	}
-	if len(seen) != len(rows) {
-		t.Errorf("%d rows on the pages, want %d", len(seen), len(rows))
 	}
 }
 

@@ -29,7 +29,7 @@ const latelyPlan = `set local enable_sort = off`
 
 const latelySQL = `
 	select e.name, array(select outcome = 'delivered' from gancho.attempts
-		where endpoint = e.name and time > $2 and outcome <> 'superseded' and ($3 = '' or tenant = $3) order by time desc, entry desc, number desc limit $4)
+		where endpoint = e.name and time > $2 and outcome <> 'superseded' and ($3 = '' or tenant = $3) order by time desc limit $4)
 	from unnest($1::text[]) e (name)`
 
 // Lately returns what the newest attempts since a time led to, by endpoint: of one tenant's events, "": of all. An

@@ -184,14 +184,18 @@ func (s *Store) attemptsQuery(ctx context.Context, f Filter, after attemptCursor
 		w.add("time <= %s", after.Time)
 		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", after.Time, s.text.encode(after.Endpoint), s.text.encode(after.Entry), int32(after.Number))
 	}
-	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n)
+	most := w.param(n)
+	order := ` order by time desc, endpoint desc, entry desc, number desc limit ` + most
+	// The indexes of endpoint and event end with the time. Of a longer order PostgreSQL, which has no statistics of all partitions together, believes
+	// that hundreds of attempts share one, and may rather read all of them by the primary key. Those that share the last one come with it.
+	newest := ` order by time desc fetch first (` + most + `) rows with ties`
 	few := f.Key != "" || len(f.Tags)+len(f.Webhooks) > 0 || f.Outcome != "" && f.Outcome != webhook.Delivered.String()
 	if len(names) > 1 && !few {
 		// An index has the rows of one event by time; of several, each has its own newest ones.
 		wanted := w.param(names)
 		w.conditions = append(w.conditions, "event = wanted.name")
 		return `select ` + attemptColumns + ` from unnest(` + wanted + `::text[]) wanted (name)
-			cross join lateral (select * from gancho.attempts` + w.sql() + order + `) found` + order, w.args, nil
+			cross join lateral (select * from gancho.attempts` + w.sql() + newest + `) found` + order, w.args, nil
 	}
 	switch len(names) {
 	case 0:
@@ -200,7 +204,11 @@ func (s *Store) attemptsQuery(ctx context.Context, f Filter, after attemptCursor
 	default:
 		w.add("event = any(%s::text[])", names)
 	}
-	return `select ` + attemptColumns + ` from gancho.attempts` + w.sql() + order, w.args, nil
+	from := `gancho.attempts` + w.sql()
+	if !few && (f.Endpoint != "" || len(names) > 0) { // few are sorted, which ends early without ties
+		from = `(select * from ` + from + newest + `) found`
+	}
+	return `select ` + attemptColumns + ` from ` + from + order, w.args, nil
 }
 
 // Attempt reads one of the log with its detail, by its AttemptID. ErrNotFound: it does not
