@@ -123,7 +123,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		switch ep, l := d.holding(c, newcomers); {
 		case l.lost:
 			d.retire(background, c, false)
-		case ep == nil || !c.lanes.fits(ep): // another order needs other lanes
+		case ep == nil || !c.fits(ep): // another order needs other lanes
 			d.retire(background, c, true)
 		case l.elsewhere:
 			d.log.Warn().Str("endpoint", c.name).Msg("endpoint not delivered by this process any more: " + queue.ErrNoOverflow.Error())
@@ -243,7 +243,7 @@ func (d *Dispatcher) acquire(ctx, background context.Context, names []string, ad
 			continue
 		}
 		d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
-		c := newCourier(background, d, ep, owners[i], lease{until: until, adopted: adopted})
+		c := newCourier(&d.means, ep, owners[i], lease{until: until, adopted: adopted})
 		d.couriers[name] = c
 		c.wake(false)
 		delete(d.unowned, name)
@@ -257,13 +257,9 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 	d.mu.Lock()
 	d.retiring[c.name] = true
 	d.mu.Unlock()
-	c.close()
+	activity := c.close()
 	d.running.Go(func() {
-		defer time.AfterFunc(d.o.DrainTimeout, c.abort).Stop()
-		defer time.AfterFunc(d.o.DrainTimeout+leaveTimeout, c.abandon).Stop()
-		c.running.Wait()
-		c.abort()
-		c.abandon()
+		c.finish(activity)
 		d.mu.Lock()
 		delete(d.couriers, c.name)
 		delete(d.retiring, c.name)
