@@ -136,7 +136,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 			have++
 		}
 	}
-	return d.acquireFree(ctx, background, wanted, share-have)
+	return d.acquireFree(ctx, wanted, share-have)
 }
 
 // holding returns a courier's endpoint (nil: it is not wanted) and lease. No lease
@@ -167,7 +167,7 @@ func (d *Dispatcher) wanted() []string {
 	return out
 }
 
-func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []string, room int) error {
+func (d *Dispatcher) acquireFree(ctx context.Context, wanted []string, room int) error {
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	defer d.noteLeft(missing)
 	if len(missing) == 0 {
@@ -198,7 +198,7 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 			// by one that has its share, too, but after the others have had time.
 			chosen = slices.DeleteFunc(chosen, func(name string) bool { return time.Since(d.unowned[name]) < d.o.Lease })
 		}
-		acquired, err := d.acquire(ctx, background, chosen, adopted)
+		acquired, err := d.acquire(ctx, chosen, adopted)
 		failure = cmp.Or(failure, err) // the others may be on another server
 		room -= acquired
 	}
@@ -229,7 +229,7 @@ func (d *Dispatcher) Left() []string {
 }
 
 // acquire acquires endpoints, starts their couriers, and returns how many.
-func (d *Dispatcher) acquire(ctx, background context.Context, names []string, adopted bool) (acquired int, err error) {
+func (d *Dispatcher) acquire(ctx context.Context, names []string, adopted bool) (acquired int, err error) {
 	if len(names) == 0 {
 		return 0, nil
 	}
