@@ -100,8 +100,7 @@ func (s *laneSet) takeOut(l *lane, n int) (queue.ID, *webhook.Message) {
 	l.ids, l.classes = slices.Delete(l.ids, at, at+1), slices.Delete(l.classes, at, at+1)
 	l.bodies = slices.Delete(l.bodies, n, n+1)
 	t.events--
-	t.bodies--
-	t.bodyBytes -= sizeOf(m)
+	s.hold(t, -1, -sizeOf(m))
 	return id, m
 }
 
@@ -137,6 +136,7 @@ func (c *courier) admitLocked(id queue.ID, m *webhook.Message, now time.Time) {
 			}
 		}
 	}
+	c.touched = now
 	c.lanes.add(id, m)
 }
 

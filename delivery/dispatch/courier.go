@@ -11,44 +11,68 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// means is what the couriers of a dispatcher have in common.
+type means struct {
+	sender sender
+	o      Options
+	log    zerolog.Logger
+	memory *memory
+	// restAfter is how long after its last event a courier lets its activity go.
+	restAfter time.Duration
+	// cancelable returns a context that ends when it is canceled, and not before.
+	cancelable func() (context.Context, context.CancelFunc)
+}
+
+// restAfter is long enough for Redis to have written the last acknowledgements to its disk, and to its
+// replicas: which events those were is forgotten then.
+const restAfter = time.Minute
+
 // courier delivers one endpoint's events while this process has its lease.
 //
 // It has no goroutine of its own: whatever makes work for it (an append, an answer, a
 // timer) starts those that the work takes, which end with it: up to `concurrency`
 // workers, and one that reads, one that writes and one that sends notices.
 //
+// Of thousands of endpoints most have nothing to be delivered, so that what only events need is an
+// activity: it is made when something is to be done, and let go when nothing was for a while.
+//
 // Its parts do not know each other; each keeps the invariant that its type
 // states, and the courier joins them. Everything from mu on is guarded by mu,
 // which the caller of a method named xxxLocked holds. No call to Redis or to an
 // endpoint is made while it is held.
 type courier struct {
-	name   string
-	owner  *queue.Owner
-	sender sender
-	o      *Options
-	log    zerolog.Logger
-	share  *share // of the endpoint's requests; nil: all are this one's
-
-	// spawn starts a goroutine that is waited for, with the context that ends
-	// requests; spawnWriter one with the context that ends acknowledgements.
-	spawn, spawnWriter func(func(context.Context))
-	abort, abandon     context.CancelFunc // end requests, and acknowledgements
-	running            sync.WaitGroup
+	*means
+	name    string
+	owner   *queue.Owner
+	share   *share // of the endpoint's requests; nil: all are this one's
+	running sync.WaitGroup
 
 	mu         sync.Mutex
 	ep         *endpoint.Endpoint
 	lease      lease
-	alarm      alarm
 	reading    reading
-	lanes      laneSet
 	sending    sending
-	failures   failures
-	breaker    breaker
 	suspension suspension
 	health     health
-	notices    noticeQueue
-	failing    failing
-	writing    writing
+	*activity  // nil while it rests; methods that use it say so, or are called while it is there
+}
+
+// activity is what a courier needs while there is something to do: events in lanes, failures, notices or results. It is
+// guarded by its courier's mutex.
+type activity struct {
+	// spawn starts a goroutine that is waited for, with the context that ends
+	// requests; spawnWriter one with the context that ends acknowledgements.
+	spawn, spawnWriter func(func(context.Context))
+	abort, abandon     context.CancelFunc // end requests, and acknowledgements
+
+	alarm    alarm
+	lanes    laneSet
+	failures failures
+	breaker  breaker
+	notices  noticeQueue
+	failing  failing
+	writing  writing
+	touched  time.Time // when an event came, or was sent, last; zero: none was
 }
 
 // lease is how long this process may deliver the endpoint: nothing is started
@@ -60,19 +84,56 @@ type lease struct {
 	elsewhere     bool // another process has to deliver it: see queue.ErrNoOverflow
 }
 
-func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
-	requests, abort := context.WithCancel(background)
-	writes, abandon := context.WithCancel(background)
-	c := &courier{
-		name: ep.Name, owner: owner, sender: d.sender, o: &d.o, log: d.log, abort: abort, abandon: abandon, ep: ep, lease: l,
-		reading: newReading(), lanes: newLaneSet(ep), failures: failures{}, notices: newNoticeQueue(d.o.Notify != nil),
-	}
-	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
-	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }
-	c.alarm = newAlarm(c.ring)
-	c.share = d.o.Governor.of(ep.Name)
+func newCourier(m *means, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
+	c := &courier{means: m, name: ep.Name, owner: owner, share: m.o.Governor.of(ep.Name), ep: ep, lease: l, reading: newReading()}
 	c.sending.limiter = c.share.limiterOf(ep.Rate)
 	return c
+}
+
+// activateLocked makes the activity, unless it is there. A courier that is closing starts nothing: it is not to be called then.
+func (c *courier) activateLocked() {
+	if c.activity != nil {
+		return
+	}
+	requests, abort := c.cancelable()
+	writes, abandon := c.cancelable()
+	a := &activity{
+		abort: abort, abandon: abandon, lanes: newLaneSet(c.ep, c.memory), failures: failures{}, notices: newNoticeQueue(c.o.Notify != nil),
+		spawn:       func(f func(context.Context)) { c.running.Go(func() { f(requests) }) },
+		spawnWriter: func(f func(context.Context)) { c.running.Go(func() { f(writes) }) },
+	}
+	a.alarm = alarm{ring: func() { c.ring(a) }}
+	c.activity = a
+}
+
+// restLocked lets the activity go if there is nothing that it is needed for, and was not for a while: a courier that has
+// delivered remembers for so long what Redis might forget.
+func (c *courier) restLocked(now time.Time) {
+	a := c.activity
+	if a == nil || c.lease.closing || !a.touched.IsZero() && now.Sub(a.touched) < c.restAfter {
+		return
+	}
+	if !c.idleLocked() {
+		return
+	}
+	a.alarm.stop()
+	a.abort()
+	a.abandon()
+	c.activity, c.reading.recent = nil, recentIDs{}
+}
+
+// idleLocked reports whether nothing of the activity is needed. What has been read of the streams is known without it.
+func (c *courier) idleLocked() bool {
+	r := &c.reading
+	switch {
+	case !r.loaded || r.active || r.skip != nil || r.prune || c.sending.workers > 0 || c.readableLocked() != nil:
+		return false
+	case len(c.lanes.lanes) > 0 || len(c.failures) > 0 || c.breaker != breaker{} || c.failing.attempts > 0:
+		return false
+	case c.notices.active || len(c.notices.waiting)+len(c.notices.unwritten) > 0:
+		return false
+	}
+	return !c.writing.active && !c.writing.overflowing && c.writing.results.Empty() && c.health.Health == c.health.saved
 }
 
 func (c *courier) update(ep *endpoint.Endpoint) {
@@ -86,6 +147,10 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	c.ep = ep
 	c.sending.limiter = c.share.limiterOf(ep.Rate)
 	c.sender.Redial(ep)
+	if c.lease.closing {
+		return
+	}
+	c.activateLocked()
 	if c.reading.loaded {
 		if activated {
 			c.startAfreshLocked(now)
@@ -95,17 +160,22 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 		c.startWritingLocked()
 	}
 	c.resumeLocked(now)
+	c.restLocked(now)
 }
 
-func (c *courier) ring() {
+// ring is called when the alarm of an activity has rung, which may have been let go meanwhile.
+func (c *courier) ring(of *activity) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.alarm.rang()
-	c.resumeLocked(time.Now())
+	if c.activity == of {
+		c.alarm.rang()
+		c.resumeLocked(time.Now())
+	}
 }
 
+// resumeLocked starts whatever can be started. A courier that rests has nothing to start.
 func (c *courier) resumeLocked(now time.Time) {
-	if c.lease.closing {
+	if c.lease.closing || c.activity == nil {
 		return
 	}
 	if due := c.lanes.releaseDue(now); !due.IsZero() {
@@ -127,8 +197,9 @@ func (c *courier) haltedLocked() bool {
 func (c *courier) renewal() (queue.Renewal, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.restLocked(time.Now())
 	changes := c.suspension.changes
-	if c.writing.active || !c.writing.results.Empty() {
+	if c.activity != nil && (c.writing.active || !c.writing.results.Empty()) {
 		changes = -1
 	}
 	return queue.Renewal{Owner: c.owner, Main: c.reading.main.cursor, Side: c.reading.side.cursor}, changes
@@ -153,9 +224,20 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		c.resumeLocked(now)
 		return false
 	}
-	c.reloadAfterRestartLocked()
+	if s.More {
+		c.reading.markUnread(&c.reading.main)
+	}
+	if s.MoreAside {
+		c.reading.markUnread(&c.reading.side)
+	}
 	c.health.attemptable(now, c.o.Lease)
-	c.health.saveSeen(len(c.failures) > 0)
+	c.health.saveSeen(c.activity != nil && len(c.failures) > 0)
+	if c.activity == nil && c.undisturbedLocked(&s) {
+		return true
+	}
+	c.activateLocked()
+	defer c.restLocked(now)
+	c.reloadAfterRestartLocked()
 	c.startWritingLocked()
 	if !s.Inspected { // nothing has changed that somebody would have been woken for
 		c.resumeLocked(now)
@@ -179,15 +261,18 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		c.log.Info().Str("endpoint", c.name).Msg("events were removed from the queue: the others are read again")
 		c.reloadLocked()
 	}
-	if s.More {
-		c.reading.markUnread(&c.reading.main)
-	}
-	if s.MoreAside {
-		c.reading.markUnread(&c.reading.side)
-	}
 	applied = c.suspension.equals(&s)
 	c.resumeLocked(now)
 	return applied
+}
+
+// undisturbedLocked reports whether a renewal has returned nothing that a courier that rests has to act on.
+func (c *courier) undisturbedLocked(s *queue.Standing) bool {
+	if c.owner.Generation() != c.reading.generation || c.health.Health != c.health.saved {
+		return false
+	}
+	changed := s.Inspected && !(c.suspension.equals(s) && s.Forgotten == c.reading.forgotten)
+	return !changed && (c.haltedLocked() || c.reading.main.end && c.reading.side.end)
 }
 
 // loseLeaseLocked stops everything: the endpoint is another process's.
@@ -199,18 +284,47 @@ func (c *courier) loseLeaseLocked(why string) {
 		c.log.Warn().Str("endpoint", c.name).Str("why", why).Msg("lease lost: this process delivers to the endpoint no more")
 	}
 	c.lease.lost, c.lease.closing = true, true
-	c.alarm.stop()
 	c.share.leave(c, time.Now())
-	c.abort()
+	if c.activity != nil {
+		c.alarm.stop()
+		c.abort()
+	}
 }
 
-// close lets the requests in flight finish, and starts no more.
-func (c *courier) close() {
+// close lets the requests in flight finish, and starts no more. It returns the activity, if there is one: there will
+// be no other.
+func (c *courier) close() *activity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lease.closing = true
-	c.alarm.stop()
 	c.share.leave(c, time.Now())
+	if c.activity != nil {
+		c.alarm.stop()
+	}
+	return c.activity
+}
+
+// finish waits until nothing is done any more, and ends requests, and then acknowledgements, that take too long.
+func (c *courier) finish(a *activity) {
+	if a == nil {
+		c.running.Wait()
+		return
+	}
+	defer time.AfterFunc(c.o.DrainTimeout, a.abort).Stop()
+	defer time.AfterFunc(c.o.DrainTimeout+leaveTimeout, a.abandon).Stop()
+	c.running.Wait()
+	a.abort()
+	a.abandon()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lanes.dropEveryBody() // others may use their part of the memory
+}
+
+// fits reports whether the endpoint's lanes, if it has any now, are those that it needs.
+func (c *courier) fits(ep *endpoint.Endpoint) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.activity == nil || c.lanes.fits(ep)
 }
 
 // owns reports whether the lease is held and not being given back.
@@ -223,20 +337,20 @@ func (c *courier) owns() bool {
 // alarm calls a function at the earliest of the times that it was set for since
 // it rang last. Stopped, it never rings again, and keeps nothing in memory.
 type alarm struct {
-	timer   *time.Timer
-	at      time.Time // zero: it is not set
+	ring    func()
+	timer   *time.Timer // nil: it was never set
+	at      time.Time   // zero: it is not set
 	stopped bool
 }
 
-func newAlarm(ring func()) alarm {
-	a := alarm{timer: time.AfterFunc(time.Hour, ring)}
-	a.timer.Stop()
-	return a
-}
-
 func (a *alarm) set(at time.Time) {
-	if !a.stopped && (a.at.IsZero() || at.Before(a.at)) {
-		a.at = at
+	if a.stopped || !a.at.IsZero() && !at.Before(a.at) {
+		return
+	}
+	a.at = at
+	if a.timer == nil {
+		a.timer = time.AfterFunc(time.Until(at), a.ring)
+	} else {
 		a.timer.Reset(time.Until(at))
 	}
 }
@@ -246,5 +360,7 @@ func (a *alarm) rang() { a.at = time.Time{} }
 
 func (a *alarm) stop() {
 	a.stopped = true
-	a.timer.Stop()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }

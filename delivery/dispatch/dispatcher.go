@@ -77,18 +77,18 @@ type sender interface {
 // Dispatcher delivers the queue's events to the endpoints whose leases this
 // process has, which processes share. Its methods may be called concurrently.
 type Dispatcher struct {
+	means
 	worker *queue.Worker
-	sender sender
-	o      Options
-	log    zerolog.Logger
 	rescan chan struct{} // has the leases renewed and balanced now
 
+	updating sync.Mutex // one Update at a time
+
 	mu        sync.RWMutex
-	endpoints map[string]*endpoint.Endpoint
-	couriers  map[string]*courier  // with a lease, or finishing
-	retiring  map[string]bool      // those that are finishing
-	left      []string             // see Left
-	inactive  map[string]time.Time // endpoints that are acquired until then for their events to be moved
+	endpoints map[string]*endpoint.Endpoint // replaced as a whole, with updating held
+	couriers  map[string]*courier           // with a lease, or finishing
+	retiring  map[string]bool               // those that are finishing
+	left      []string                      // see Left
+	inactive  map[string]time.Time          // endpoints that are acquired until then for their events to be moved
 
 	// Of the goroutine in own.
 	unowned   map[string]time.Time // since when no process was seen to have it
@@ -104,7 +104,8 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
 	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)
 	d := &Dispatcher{
-		worker: q.Worker(), sender: s, o: o, log: o.Logger, rescan: make(chan struct{}, 1),
+		means:  means{sender: s, o: o, log: o.Logger, memory: o.Governor.shared(), restAfter: restAfter},
+		worker: q.Worker(), rescan: make(chan struct{}, 1),
 		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, inactive: map[string]time.Time{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
@@ -116,6 +117,7 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 // leases back, and returns nil. While Redis is unreachable, it waits. Run it once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
+	d.cancelable = func() (context.Context, context.CancelFunc) { return context.WithCancel(background) }
 	defer d.worker.Attach(d)()
 	var listening sync.WaitGroup
 	listening.Go(func() { d.worker.Listen(ctx, d.wake, d.Overflow) })
@@ -134,10 +136,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Update adopts changed endpoints immediately.
+// Update adopts changed endpoints immediately. Deliveries go on meanwhile: which of thousands are others is found out
+// without a lock that they need.
 func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.updating.Lock()
+	defer d.updating.Unlock()
 	next := make(map[string]*endpoint.Endpoint, len(endpoints))
 	for i := range endpoints {
 		ep := endpoints[i].WithDefaults()
@@ -146,20 +149,30 @@ func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 		}
 		next[ep.Name] = &ep
 		// A sender knows endpoints by their address.
-		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(*old, ep) {
+		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(old, &ep) {
 			next[ep.Name] = old
 		}
 	}
+	for _, c := range d.adopt(next) {
+		c.update(next[c.name])
+	}
+	d.rescanLeases()
+}
+
+// adopt replaces the endpoints, and returns the couriers of those that are still there.
+func (d *Dispatcher) adopt(next map[string]*endpoint.Endpoint) (known []*courier) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.endpoints = next
 	maps.DeleteFunc(d.inactive, func(name string, _ time.Time) bool {
 		return next[name] == nil || next[name].State != endpoint.Inactive
 	})
 	for name, c := range d.couriers {
-		if ep := next[name]; ep != nil && !d.retiring[name] {
-			c.update(ep)
+		if next[name] != nil && !d.retiring[name] {
+			known = append(known, c)
 		}
 	}
-	d.rescanLeases()
+	return known
 }
 
 // wake has the endpoint's new events read, or all leases renewed and balanced.

@@ -36,3 +36,38 @@ func (d *Dispatcher) Expired() bool {
 	}
 	return true
 }
+
+// RestAfter sets after which time without events endpoints rest. It is called before Run.
+func (d *Dispatcher) RestAfter(t time.Duration) { d.restAfter = t }
+
+// count is of how many endpoints that this process has something holds.
+func (d *Dispatcher) count(holds func(*courier) bool) (n int) {
+	for _, c := range d.owned() {
+		c.mu.Lock()
+		if holds(c) {
+			n++
+		}
+		c.mu.Unlock()
+	}
+	return n
+}
+
+// Awake is how many endpoints that this process has do not rest.
+func (d *Dispatcher) Awake() int {
+	return d.count(func(c *courier) bool { return c.activity != nil })
+}
+
+// Halted is how many of them have unread events and get none.
+func (d *Dispatcher) Halted() int {
+	return d.count(func(c *courier) bool { return c.reading.loaded && !c.reading.main.end && c.haltedLocked() })
+}
+
+// Full is how many of them have no room for more events.
+func (d *Dispatcher) Full() int {
+	return d.count(func(c *courier) bool { return c.activity != nil && !c.reading.active && !c.roomLocked(&c.reading.main) })
+}
+
+// Held is what counts as the events in memory, and their bytes.
+func (d *Dispatcher) Held() (events, bytes int64) {
+	return d.memory.events.Load(), d.memory.bytes.Load()
+}

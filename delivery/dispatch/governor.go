@@ -12,12 +12,21 @@ import (
 // of which delivers from another queue to the same endpoints. Those that wait for a request of an endpoint get it in turn. It is
 // safe for concurrent use.
 type Governor struct {
+	memory memory
 	mu     sync.Mutex
 	shares map[string]*share
 }
 
 // NewGovernor returns a Governor.
 func NewGovernor() *Governor { return &Governor{shares: map[string]*share{}} }
+
+// shared returns the memory that the dispatchers share; without a Governor, one for a dispatcher alone.
+func (g *Governor) shared() *memory {
+	if g == nil {
+		return &memory{}
+	}
+	return &g.memory
+}
 
 // of returns the endpoint's share; nil without a Governor.
 func (g *Governor) of(endpoint string) *share {

@@ -18,6 +18,7 @@ type laneSet struct {
 	order   endpoint.Order
 	seed    maphash.Seed
 	classes *classes // nil: no event is superseded
+	memory  *memory  // what the bodies take is a part of
 	lanes   map[uint64]*lane
 	delayed laneHeap
 	free    []*lane
@@ -42,8 +43,8 @@ func (s *laneSet) of(side bool) *laneStream {
 	return &s.main
 }
 
-func newLaneSet(ep *endpoint.Endpoint) laneSet {
-	return laneSet{order: ep.Order, seed: maphash.MakeSeed(), classes: newClasses(ep.Compact), lanes: map[uint64]*lane{}}
+func newLaneSet(ep *endpoint.Endpoint, m *memory) laneSet {
+	return laneSet{order: ep.Order, seed: maphash.MakeSeed(), classes: newClasses(ep.Compact), memory: m, lanes: map[uint64]*lane{}}
 }
 
 // fits reports whether the lanes are those that the endpoint needs.
@@ -89,8 +90,7 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	t := s.of(l.side)
 	if !delayed && len(l.bodies) == l.waiting() {
 		l.bodies = append(l.bodies, m)
-		t.bodies++
-		t.bodyBytes += sizeOf(m)
+		s.hold(t, 1, sizeOf(m))
 	}
 	l.ids = append(l.ids, id)
 	if s.classes != nil && !l.side {
@@ -100,6 +100,13 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	if !known {
 		s.push(l)
 	}
+}
+
+// hold notes that so many bodies more, of so many bytes, are in memory.
+func (s *laneSet) hold(t *laneStream, bodies, bytes int) {
+	t.bodies += bodies
+	t.bodyBytes += bytes
+	s.memory.hold(bodies, bytes)
 }
 
 func (s *laneSet) push(l *lane) {
@@ -216,8 +223,7 @@ func (s *laneSet) dropBodies(l *lane, n int) {
 	n = min(n, len(l.bodies))
 	t := s.of(l.side)
 	for _, m := range l.bodies[:n] {
-		t.bodies--
-		t.bodyBytes -= sizeOf(m)
+		s.hold(t, -1, -sizeOf(m))
 	}
 	// What lies before a slice's start is lost to append; lanes with a long
 	// tail of bodies are few, and move a window's worth at the most.

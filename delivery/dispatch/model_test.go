@@ -153,8 +153,8 @@ func everyEventHasOneEnd(t *testing.T, compact bool) {
 		if ep.State == endpoint.Active { // some are taken before the next change
 			queuetest.Eventually(t, "some requests", func() bool {
 				s, err := queuetest.Stats(t.Context(), q, "a")
-				// An event that blocks the only lane stops it until the next Resume.
-				return err == nil && (s.Reason != "" || s.Blocked > 0 || sink.count() > before+i%7)
+				// An event that blocks the only lane stops it until the next Resume. Lists of what is not superseded may be few.
+				return err == nil && (s.Reason != "" || s.Blocked > 0 || sink.count() > before+i%7 || s.Backlog+s.Replays == 0)
 			})
 		}
 	}

@@ -67,7 +67,7 @@ type noticeQueue struct {
 }
 
 func newNoticeQueue(wanted bool) noticeQueue {
-	return noticeQueue{wanted: wanted, unwritten: map[queue.ID]Notice{}}
+	return noticeQueue{wanted: wanted}
 }
 
 // add queues a notice, unless it is one too many.
@@ -83,9 +83,13 @@ func (q *noticeQueue) add(n Notice) {
 }
 
 func (q *noticeQueue) expectDead(id queue.ID, n Notice) {
-	if q.wanted {
-		q.unwritten[id] = n
+	if !q.wanted {
+		return
 	}
+	if q.unwritten == nil {
+		q.unwritten = map[queue.ID]Notice{}
+	}
+	q.unwritten[id] = n
 }
 
 func (q *noticeQueue) confirmDead(id queue.ID) (n Notice, ok bool) {

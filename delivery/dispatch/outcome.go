@@ -35,6 +35,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 		c.lanes.requeue(j.lane)
 		return 0
 	}
+	c.touched = now
 	c.health.attemptable(now, c.o.Lease)
 	number, dead := j.prior.N+1, len(c.writing.results.Dead)
 	if o.Kind == webhook.Delivered {

@@ -52,9 +52,10 @@ func (d *Dispatcher) wantedLocked(ep *endpoint.Endpoint) bool {
 func (c *courier) overflow(keep int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lease.closing || !c.reading.loaded || time.Now().Before(c.writing.moves.retryAt) {
+	if c.lease.closing || !c.reading.loaded || c.activity != nil && time.Now().Before(c.writing.moves.retryAt) {
 		return // the next measurement asks again
 	}
+	c.activateLocked()
 	c.writing.overflowing, c.writing.keep = true, keep
 	c.startWritingLocked()
 }

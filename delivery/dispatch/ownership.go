@@ -123,7 +123,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		switch ep, l := d.holding(c, newcomers); {
 		case l.lost:
 			d.retire(background, c, false)
-		case ep == nil || !c.lanes.fits(ep): // another order needs other lanes
+		case ep == nil || !c.fits(ep): // another order needs other lanes
 			d.retire(background, c, true)
 		case l.elsewhere:
 			d.log.Warn().Str("endpoint", c.name).Msg("endpoint not delivered by this process any more: " + queue.ErrNoOverflow.Error())
@@ -136,7 +136,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 			have++
 		}
 	}
-	return d.acquireFree(ctx, background, wanted, share-have)
+	return d.acquireFree(ctx, wanted, share-have)
 }
 
 // holding returns a courier's endpoint (nil: it is not wanted) and lease. No lease
@@ -167,7 +167,7 @@ func (d *Dispatcher) wanted() []string {
 	return out
 }
 
-func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []string, room int) error {
+func (d *Dispatcher) acquireFree(ctx context.Context, wanted []string, room int) error {
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	defer d.noteLeft(missing)
 	if len(missing) == 0 {
@@ -198,7 +198,7 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 			// by one that has its share, too, but after the others have had time.
 			chosen = slices.DeleteFunc(chosen, func(name string) bool { return time.Since(d.unowned[name]) < d.o.Lease })
 		}
-		acquired, err := d.acquire(ctx, background, chosen, adopted)
+		acquired, err := d.acquire(ctx, chosen, adopted)
 		failure = cmp.Or(failure, err) // the others may be on another server
 		room -= acquired
 	}
@@ -229,7 +229,7 @@ func (d *Dispatcher) Left() []string {
 }
 
 // acquire acquires endpoints, starts their couriers, and returns how many.
-func (d *Dispatcher) acquire(ctx, background context.Context, names []string, adopted bool) (acquired int, err error) {
+func (d *Dispatcher) acquire(ctx context.Context, names []string, adopted bool) (acquired int, err error) {
 	if len(names) == 0 {
 		return 0, nil
 	}
@@ -243,7 +243,7 @@ func (d *Dispatcher) acquire(ctx, background context.Context, names []string, ad
 			continue
 		}
 		d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
-		c := newCourier(background, d, ep, owners[i], lease{until: until, adopted: adopted})
+		c := newCourier(&d.means, ep, owners[i], lease{until: until, adopted: adopted})
 		d.couriers[name] = c
 		c.wake(false)
 		delete(d.unowned, name)
@@ -257,13 +257,9 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 	d.mu.Lock()
 	d.retiring[c.name] = true
 	d.mu.Unlock()
-	c.close()
+	activity := c.close()
 	d.running.Go(func() {
-		defer time.AfterFunc(d.o.DrainTimeout, c.abort).Stop()
-		defer time.AfterFunc(d.o.DrainTimeout+leaveTimeout, c.abandon).Stop()
-		c.running.Wait()
-		c.abort()
-		c.abandon()
+		c.finish(activity)
 		d.mu.Lock()
 		delete(d.couriers, c.name)
 		delete(d.retiring, c.name)

@@ -163,21 +163,8 @@ const (
 )
 
 // pageEntries is the most entries read at once, of the side stream a part: Redis, which holds up the events of changes meanwhile, takes 10 microseconds
-// for each. windowPerRequest is the least events in memory for each request in flight.
-const (
-	pageEntries      = 256
-	windowPerRequest = 4
-)
-
-// windowLocked is how many bodies, and how many bytes of them, may be in memory
-// of a stream: never so few that concurrency, or two lists, could not be reached.
-func (c *courier) windowLocked(f *feed) (events, bytes int) {
-	lists := 0
-	if takesLists(c.ep) {
-		lists = 2 * c.ep.Batch.Max // the next one is read meanwhile
-	}
-	return max(c.o.WindowEvents, windowPerRequest*c.ep.Concurrency, lists) / f.part, (c.o.WindowBytes + lists*messageOverhead) / f.part
-}
+// for each.
+const pageEntries = 256
 
 // budgetLocked is how many events, and bytes, may be read of a stream now.
 func (c *courier) budgetLocked(f *feed) (events, bytes int) {
@@ -214,8 +201,13 @@ func (c *courier) wake(side bool) {
 	c.expectMoreLocked(c.reading.feed(side), time.Now())
 }
 
+// expectMoreLocked has a stream read. What gets nothing now is not made active for it: whatever ends that does so.
 func (c *courier) expectMoreLocked(f *feed, now time.Time) {
 	c.reading.markUnread(f)
+	if c.lease.closing || c.activity == nil && c.reading.loaded && c.haltedLocked() {
+		return
+	}
+	c.activateLocked()
 	c.startReadingLocked(now)
 }
 
@@ -238,6 +230,7 @@ func (c *courier) read(ctx context.Context) {
 	c.mu.Lock()
 	defer func() {
 		c.reading.active = false
+		c.restLocked(time.Now())
 		c.mu.Unlock()
 	}()
 	if !c.reading.loaded {
@@ -261,9 +254,12 @@ func (c *courier) read(ctx context.Context) {
 		after, generation := c.reading.beginPage(f)
 		rewinds := c.reading.rewinds
 		events, bytes := c.budgetLocked(f)
+		events = min(pageEntries/f.part, events)
+		c.memory.hold(events, bytes) // what is read now is not in memory yet: many may read at the same time
 		c.mu.Unlock()
-		page, end, err := c.owner.Read(ctx, f.side, after, min(pageEntries/f.part, events), bytes)
+		page, end, err := c.owner.Read(ctx, f.side, after, events, bytes)
 		c.mu.Lock()
+		c.memory.hold(-events, -bytes)
 		c.reading.page = nil
 		if err != nil {
 			c.readFailedLocked(err, time.Now())
@@ -368,7 +364,12 @@ func (c *courier) offer(a *queue.Appended) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	f := c.reading.feed(a.Side)
-	direct := !c.haltedLocked() && !c.breaker.open && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
+	if c.haltedLocked() {
+		c.expectMoreLocked(f, now)
+		return
+	}
+	c.activateLocked()
+	direct := !c.breaker.open && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
 	if !direct {
 		c.expectMoreLocked(f, now)
 		return

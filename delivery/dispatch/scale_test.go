@@ -36,7 +36,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// An idle endpoint costs less than 8 KB, and thousands are acquired together.
+// An idle endpoint costs less than 4 KB, and thousands are acquired together.
 func TestIdleEndpointsAreCheap(t *testing.T) {
 	for _, n := range []int{1000, 5000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestIdleEndpointsAreCheap(t *testing.T) {
 			took := time.Since(start)
 			per := (heap() - before) / int64(n)
 			t.Logf("%d endpoints: %d bytes each, loaded after %s", n, per, took)
-			if per > 8<<10 {
-				t.Errorf("an idle endpoint takes %d bytes, want at most 8 KiB", per)
+			if n == 5000 && per > 4<<10 { // of fewer, what the process needs anyway shows
+				t.Errorf("an idle endpoint takes %d bytes, want at most 4 KiB", per)
 			}
 			if more := runtime.NumGoroutine() - goroutines; more > 20 {
 				t.Errorf("%d goroutines more", more)

@@ -140,7 +140,7 @@ func TestAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		rings := make(chan time.Duration, 10)
-		a := newAlarm(func() { rings <- time.Since(start) })
+		a := alarm{ring: func() { rings <- time.Since(start) }}
 		a.set(start.Add(3 * time.Second))
 		a.set(start.Add(time.Second))
 		a.set(start.Add(2 * time.Second)) // later than it will ring

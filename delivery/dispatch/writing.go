@@ -35,7 +35,10 @@ const unwrittenWindows = 8
 
 // unwrittenFullLocked reports whether no more results have room. applyWritten goes on.
 func (c *courier) unwrittenFullLocked() bool {
-	events, bytes := c.windowLocked(&c.reading.main)
+	if c.activity == nil {
+		return false
+	}
+	events, bytes := c.fullWindowLocked()
 	w := &c.writing
 	return w.results.Len()+w.outgoing.Len() >= unwrittenWindows*events || w.results.LogBytes()+w.outgoing.LogBytes() >= unwrittenWindows*bytes
 }
@@ -87,8 +90,10 @@ func (c *courier) nextResults() bool {
 	w.overflowing = w.overflowing && !c.lease.closing
 	if w.active = !c.lease.lost && (!w.results.Empty() || w.overflowing); w.active {
 		w.outgoing, w.results = w.results, w.outgoing
+		return true
 	}
-	return w.active
+	c.restLocked(time.Now())
+	return false
 }
 
 func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool {

@@ -18,7 +18,10 @@ func TestUnwrittenResultsAreBounded(t *testing.T) {
 		"retries":        func(r *queue.Results) { r.Retries = append(r.Retries, queue.RetryResult{}) },
 		"events' bodies": func(r *queue.Results) { r.Record(queue.ID{}, m, &webhook.Outcome{}, 1, true, false, time.Now()) },
 	} {
-		c := &courier{o: &Options{WindowEvents: 4, WindowBytes: 400}, ep: &endpoint.Endpoint{Concurrency: 1}, reading: newReading()}
+		c := &courier{
+			means: &means{o: Options{WindowEvents: 4, WindowBytes: 400}, memory: &memory{}},
+			ep:    &endpoint.Endpoint{Concurrency: 1}, reading: newReading(), activity: &activity{},
+		}
 		results := []*queue.Results{&c.writing.results, &c.writing.outgoing}
 		n := 0
 		for ; !c.unwrittenFullLocked() && n < 1000; n++ {

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -14,20 +15,22 @@ const (
 	DefaultPauseAfter  = 24 * time.Hour
 )
 
-// DefaultRetry is the wait before each retry: about two days in ten steps. The
-// caller owns the slice.
-func DefaultRetry() []time.Duration {
-	return []time.Duration{
+// The schedules that endpoints without their own share: thousands have the same. They are not changed.
+var (
+	defaultRetry = []time.Duration{
 		5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 	}
-}
+	defaultRetryRefused = []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute}
+)
+
+// DefaultRetry is the wait before each retry: about two days in ten steps. The
+// caller owns the slice.
+func DefaultRetry() []time.Duration { return slices.Clone(defaultRetry) }
 
 // DefaultRetryRefused is the wait before each retry of a request that the
 // receiver has refused as wrong. The caller owns the slice.
-func DefaultRetryRefused() []time.Duration {
-	return []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute}
-}
+func DefaultRetryRefused() []time.Duration { return slices.Clone(defaultRetryRefused) }
 
 // Bounds of a document's settings. Endpoints built in code keep to maxBatch
 // only: tests want shorter waits.
@@ -282,10 +285,10 @@ func (e Endpoint) WithDefaults() Endpoint {
 	e.MaxAge = cmp.Or(max(e.MaxAge, 0), DefaultMaxAge)
 	e.PauseAfter = cmp.Or(e.PauseAfter, DefaultPauseAfter)
 	if e.Retry == nil {
-		e.Retry = DefaultRetry()
+		e.Retry = defaultRetry
 	}
 	if e.RetryRefused == nil {
-		e.RetryRefused = DefaultRetryRefused()
+		e.RetryRefused = defaultRetryRefused
 	}
 	if e.Batch.Max > 1 {
 		e.Order = OrderEndpoint

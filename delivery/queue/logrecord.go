@@ -63,7 +63,7 @@ type attemptLog struct {
 }
 
 func (l *attemptLog) reset() {
-	const keep = 1 << 20
+	const keep = 64 << 10
 	if cap(l.lines) > keep {
 		l.lines = nil
 	}

@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,20 +51,14 @@ return {#ids, resumed}`)
 // Hasten gives every event that has failed one more attempt now, those that
 // block their key (on_exhausted: block) too, and returns how many there were.
 func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
-	n, _, err := q.hasten(ctx, endpoint, 1)
-	return n, annotate(err, "hasten events of endpoint %q", endpoint)
-}
-
-func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (n int, resumed bool, err error) {
-	reply, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, always).Int64Slice()
-	if err != nil {
-		return 0, false, err
-	}
-	n, resumed = int(reply[0]), reply[1] == 1
-	if n > 0 || resumed {
+	reply, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, 1).Int64Slice()
+	if err == nil && reply[0] > 0 {
 		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
 	}
-	return n, resumed, err
+	if err != nil {
+		return 0, annotate(err, "hasten events of endpoint %q", endpoint)
+	}
+	return int(reply[0]), nil
 }
 
 // Resume resumes an endpoint that was paused automatically or has events that
@@ -70,8 +66,30 @@ func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (n int,
 // more attempt, and the endpoint the whole of PauseAfter. It reports whether
 // there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
-	n, resumed, err := q.hasten(ctx, endpoint, 0)
-	return resumed || n > 0, annotate(err, "resume endpoint %q", endpoint)
+	resumed, err := q.ResumeAll(ctx, []string{endpoint})
+	return len(resumed) > 0, err
+}
+
+// ResumeAll is Resume for many endpoints, in a round trip for some hundred of them. It returns those of which there was
+// anything to resume, also beside an error, which is the first: the others are resumed all the same.
+func (q *Queue) ResumeAll(ctx context.Context, endpoints []string) (resumed []string, err error) {
+	for some := range slices.Chunk(endpoints, leaseGroupMost) {
+		calls := make([]scriptCall, len(some))
+		for i, name := range some {
+			calls[i] = scriptCall{hastenScript, []string{q.keys.due(name), q.keys.state(name)}, []any{0}}
+		}
+		for i, reply := range q.runScripts(ctx, calls) {
+			did, failed := reply.Int64Slice()
+			err = cmp.Or(err, annotate(failed, "resume endpoint %q", some[i]))
+			if failed == nil && did[0]+did[1] > 0 {
+				resumed = append(resumed, some[i])
+			}
+		}
+	}
+	if len(resumed) > 0 {
+		err = cmp.Or(err, annotate(q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(), "wake the other processes"))
+	}
+	return resumed, err
 }
 
 // Health is what Redis keeps of how an endpoint fares, beside why it is paused:

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency (with latency-500, latency-1000 and latency-3000), cost, cost-logged, floor, changes, backfill, backfill-latency, timers, timers-due, tails, outage")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency (with latency-500, latency-1000 and latency-3000), cost, cost-logged, floor, changes, backfill, backfill-latency, timers, timers-due, tails, outage, scale (with scale-file and scale-stored)")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -82,8 +82,10 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"timers-due", l.timersDue},
 		{"tails", l.tails},
 		{"outage", l.outage},
+		{"scale-file", l.scaleFile},
+		{"scale-stored", l.scaleStored},
 	} {
-		if only != "" && only != m.name && (only != "latency" || !strings.HasPrefix(m.name, "latency-")) {
+		if several := only == "latency" || only == "scale"; only != "" && only != m.name && !(several && strings.HasPrefix(m.name, only+"-")) {
 			continue
 		}
 		_, _ = fmt.Fprintf(os.Stderr, "measuring %s ...\n", m.name)

@@ -73,6 +73,7 @@ func delegatedRules() string {
 // lab is the machinery around the command: servers, directory, versions.
 type lab struct {
 	gancho, profile               string
+	database                      string // that the next bridge reads
 	rules, extra                  string // of the next bridge; extra are top-level sections
 	postgres                      *testservers.Postgres
 	redis                         *testservers.Redis
@@ -84,7 +85,7 @@ type lab struct {
 }
 
 func newLab(gancho, profile string) (_ *lab, err error) {
-	l := &lab{profile: profile, rules: plainRules, sessions: 1}
+	l := &lab{profile: profile, database: database, rules: plainRules, sessions: 1}
 	if l.gancho, err = filepath.Abs(gancho); err != nil {
 		return nil, err
 	}
@@ -314,7 +315,7 @@ func (p *process) stop() error {
 // configure writes the command's files and returns the path of gancho.yaml.
 func (l *lab) configure(slot, endpoints string) (string, error) {
 	config := fmt.Sprintf("source:\n  dsn: %s\n  slot: %s\n  publication: %s\nqueue:\n  redis: %s\nhttp:\n  listen: 127.0.0.1:0\nrules: [rules.yaml]\n%sendpoints:\n%s",
-		l.postgres.DSN(database), slot, publication, l.redis.URL(), l.extra, endpoints)
+		l.postgres.DSN(l.database), slot, publication, l.redis.URL(), l.extra, endpoints)
 	path := filepath.Join(l.dir, "gancho.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return "", err

@@ -21,6 +21,8 @@ type tally struct {
 	First, Last time.Time
 	// P50, P99 and Longest are from the commit, as the event states it, to the arrival.
 	P50, P99, Longest time.Duration
+	// Gap is the longest time between two arrivals.
+	Gap time.Duration
 }
 
 // counting is the receiver's state.
@@ -90,6 +92,8 @@ func (c *counting) take(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	if c.tally.Count == 0 {
 		c.tally.First = arrived
+	} else {
+		c.tally.Gap = max(c.tally.Gap, arrived.Sub(c.tally.Last))
 	}
 	c.tally.Count++
 	c.tally.Last = arrived

@@ -166,6 +166,25 @@ func (f *fleet) resume(ctx context.Context, name string) (resumed bool, hastened
 	return resumed, hastened, err
 }
 
+// resumeAll is resume for many endpoints, without the hastening of what failed in those that go on.
+func (f *fleet) resumeAll(ctx context.Context, names []string) (resumed []string, err error) {
+	var mu sync.Mutex
+	err = f.everywhere(ctx, func(m *member, q *queue.Queue) error {
+		some, err := q.ResumeAll(ctx, names)
+		mu.Lock()
+		defer mu.Unlock()
+		resumed = append(resumed, some...)
+		if len(some) > 0 {
+			f.mu.Lock()
+			m.due = time.Now() // there is something to deliver
+			f.mu.Unlock()
+		}
+		return err
+	})
+	signal(f.wake)
+	return resumed, err
+}
+
 // timeOrNil is nil for the zero time.
 func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"gancho/delivery/endpoint"
 )
@@ -75,23 +76,23 @@ func (b *bridge) define(ctx context.Context, d *Definitions) error {
 // automatically (410, on_exhausted): whoever reloads says that they are fixed.
 // Stored ones are activated one by one.
 func (b *bridge) resume(ctx context.Context) error {
-	var errs []error
-	for _, e := range b.roster.fromFile() {
-		if e.State != endpoint.Active {
-			continue
+	var names []string
+	file := b.roster.fromFile()
+	for i := range file {
+		if file[i].State == endpoint.Active {
+			names = append(names, file[i].Name)
 		}
-		resumed, err := b.queue.Resume(ctx, e.Name)
-		if b.fleet != nil && err == nil {
-			var also bool
-			also, _, err = b.fleet.resume(ctx, e.Name)
-			resumed = resumed || also
-		}
-		if resumed {
-			b.Log.Info().Str("endpoint", e.Name).Msg("endpoint resumed")
-		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	resumed, err := b.queue.ResumeAll(ctx, names)
+	if b.fleet != nil {
+		also, failed := b.fleet.resumeAll(ctx, names)
+		resumed, err = append(resumed, also...), errors.Join(err, failed)
+	}
+	slices.Sort(resumed)
+	for _, name := range slices.Compact(resumed) {
+		b.Log.Info().Str("endpoint", name).Msg("endpoint resumed")
+	}
+	return err
 }
 
 // reportOrphans logs queued events whose endpoint is not configured.

@@ -34,7 +34,8 @@ func TestDirectory(t *testing.T) {
 	}
 	d := s.Directory()
 	var before []state.Endpoint
-	same := func(what string) {
+	// same compares, and returns how many endpoints were read and decrypted for it: those that were not have the document of before.
+	same := func(what string) (read int) {
 		t.Helper()
 		want := must[[]state.Endpoint](t)(s.EndpointsOf(ctx, ""))
 		got := must[[]state.Endpoint](t)(d.Endpoints(ctx))
@@ -44,16 +45,26 @@ func TestDirectory(t *testing.T) {
 		if len(before) > 0 && len(got) > 0 && len(before) == len(got) && &before[0] == &got[0] {
 			t.Errorf("%s: nothing was read", what)
 		}
+		for i := range got {
+			if !slices.ContainsFunc(before, func(e state.Endpoint) bool { return &e.Document[0] == &got[i].Document[0] }) {
+				read++
+			}
+		}
 		before = got
+		return read
 	}
 	for _, name := range []string{"a-b", "ab", "a_c", "a0"} {
 		add(name)
 	}
-	same("at first")
+	if n := same("at first"); n != 4 {
+		t.Errorf("%d endpoints were read at first, want 4", n)
+	}
 	one := must[state.Endpoint](t)(s.Endpoint(ctx, "ab"))
 	one.Document = []byte(`{"url":"https://example.com/b"}`)
 	must[state.Endpoint](t)(s.UpdateEndpoint(ctx, "teste", one))
-	same("after an edit")
+	if n := same("after an edit"); n != 1 {
+		t.Errorf("%d endpoints were read after an edit of one", n)
+	}
 	must[state.Endpoint](t)(s.SetEndpointState(ctx, "teste", "a0", endpoint.Paused))
 	same("paused")
 	must[state.Endpoint](t)(s.RotateSecret(ctx, "teste", "a_c", endpoint.GenerateSecret(), time.Hour))

@@ -13,9 +13,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxNodes bounds a file's size after its aliases are followed: far above any
+// maxAliased bounds the values that a file's aliases stand for: far above any
 // hand-written file, far below what would hurt.
-const maxNodes = 200_000
+const maxAliased = 200_000
 
 // MaxErrors is how many mistakes are reported together: more help nobody, and a
 // document of somebody else's could have one for every few bytes.
@@ -73,7 +73,7 @@ func parse(d *Document, src []byte) *Document {
 		d.syntax(err)
 	}
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 && len(d.errors) == 0 {
-		if nodes := 0; d.bounded(doc.Content[0], nil, &nodes) {
+		if aliased := 0; d.bounded(doc.Content[0], nil, false, &aliased) {
 			d.root = doc.Content[0]
 			if d.sql {
 				d.joinBroken(d.root)
@@ -176,10 +176,14 @@ func (d *Document) hint(text string) string {
 }
 
 // bounded reports whether the tree below n is finite and of reasonable size
-// when its aliases are followed.
-func (d *Document) bounded(n *yaml.Node, path []*yaml.Node, nodes *int) bool {
-	if *nodes++; *nodes > maxNodes {
-		d.Add("use fewer aliases", "the file has more than %d values once its aliases are followed", maxNodes)
+// when its aliases are followed. What is written out is as large as its file, which may list ten thousand endpoints; only
+// what aliases stand for is counted.
+func (d *Document) bounded(n *yaml.Node, path []*yaml.Node, within bool, aliased *int) bool {
+	if within {
+		*aliased++
+	}
+	if *aliased > maxAliased {
+		d.Add("use fewer aliases", "the file has more than %d values once its aliases are followed", maxAliased)
 		return false
 	}
 	if n.Kind == yaml.AliasNode {
@@ -187,13 +191,13 @@ func (d *Document) bounded(n *yaml.Node, path []*yaml.Node, nodes *int) bool {
 			d.errorAt(n.Line, n.Column, "", "the alias *%s contains itself", n.Value)
 			return false
 		}
-		return d.bounded(n.Alias, path, nodes)
+		return d.bounded(n.Alias, path, true, aliased)
 	}
 	if len(n.Content) > 0 {
 		path = append(path, n)
 	}
 	for _, c := range n.Content {
-		if !d.bounded(c, path, nodes) {
+		if !d.bounded(c, path, within, aliased) {
 			return false
 		}
 	}

@@ -49,6 +49,18 @@ func TestMistakesAreBounded(t *testing.T) {
 	}
 }
 
+// A file may list thousands of endpoints: only what aliases repeat is bounded.
+func TestLargeFilesAreRead(t *testing.T) {
+	t.Parallel()
+	const items = 60_000
+	large := "common: &common [1, 2, 3]\nlist:\n" + strings.Repeat("- {a: 1, b: 2}\n", items)
+	for src, mistakes := range map[string]int{large: 0, large + "again:\n" + strings.Repeat("- *common\n", items): 1} {
+		if got := strictyaml.Parse("a.yaml", []byte(src), nil).Errors(); len(got) != mistakes {
+			t.Errorf("a file of %d bytes: %v, want %d mistakes", len(src), got, mistakes)
+		}
+	}
+}
+
 // Ten times as many mistakes take ten times as long, and not a hundred times.
 func TestMistakesAreLinear(t *testing.T) {
 	fastest := func(n int) time.Duration {
