@@ -31,6 +31,8 @@ type PostgresOptions struct {
 	Settings map[string]string
 	// Arguments are those of the server program.
 	Arguments []string
+	// shared: it is the one server of a test binary.
+	shared bool
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -73,12 +75,12 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 			return nil, err
 		}
 	}
-	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", p.data(), "-U", "postgres", "-A", "trust",
-		"-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
-	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
-	initdb.Dir = p.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	initialize := p.initialize
+	if o.shared {
+		initialize = p.initializeCopied
+	}
+	if err := initialize(); err != nil {
+		return nil, err
 	}
 	if err := p.configure(o.Settings); err != nil {
 		return nil, err
@@ -326,7 +328,7 @@ func Main(m *testing.M, server **Postgres) int {
 	}
 	// PostgreSQL 14 sends empty transactions, too: autovacuum's would come
 	// between a test's own.
-	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}})
+	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}, shared: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
