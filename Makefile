@@ -59,7 +59,7 @@ test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run 
 WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m
 
 # These packages have many other tests: of them only those.
-WHOLEOF     := cmd/gancho internal/console
+WHOLEOF     := cmd/gancho internal/console internal/api
 WHOLETESTS  := awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
 
 .PHONY: test-whole
