@@ -16,7 +16,9 @@ ROUNDS      ?= 2000
 ROOMY       := GOGC=400
 # Nothing is found by: the DWARF of tests, which the linker drops; vetting in every test, as make lint vets; the second for
 # which the race detector holds each process that ends, beyond a tenth.
-RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags=all=-dwarf=false
+# Inlining is a third of the compiler's work and, with the race detector, hardly any of the tests': only Go's own packages have it.
+# Tests wait for servers, too: one package more than there are processors.
+RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags='all=-dwarf=false -l' -gcflags=std=-dwarf=false -p $(shell expr 1 + $$(nproc 2>/dev/null || echo 2))
 # Pinned, so that the same tree gets the same findings everywhere.
 LINTVERSION := v2.15.0
 # Outside the tree, so that a clean checkout does not compile it again.
@@ -56,13 +58,14 @@ test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run 
 
 WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m
 
-# Two packages have many other tests: of them only those.
-WHOLETESTS  := awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' cmd/gancho/*_test.go internal/console/*_test.go
+# These packages have many other tests: of them only those.
+WHOLEOF     := cmd/gancho internal/console internal/api
+WHOLETESTS  := awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
 
 .PHONY: test-whole
 test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, a bridge under load
-	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxE './(cmd/gancho|internal/console)')
-	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) ./cmd/gancho ./internal/console
+	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxF $(WHOLEOF:%=-e ./%))
+	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) $(WHOLEOF:%=./%)
 
 .PHONY: test-examples
 test-examples: ## Send to the receivers of examples in all six languages (installs Java and Mono)

@@ -112,6 +112,7 @@ func TestClusterFailover(t *testing.T) {
 
 // Masters without replicas die and come back on their files.
 func TestClusterRestarts(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w, c := clusterWorld(t, 0, loadTable)
 	w.rules = loadRules

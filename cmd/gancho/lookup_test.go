@@ -206,6 +206,7 @@ rules:
 // what was parked is sent once it is granted and redriven. Nothing is lost. A rule that never
 // ran is refused at the start.
 func TestRevokedOverKills(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, `
 create table clientes (id int primary key, nome text not null);

@@ -58,6 +58,7 @@ func TestStateDatabaseAway(t *testing.T) {
 // TestKillWhileRecording kills the bridge again and again: each delivery that
 // was acknowledged is in the log once, and each kept event once.
 func TestKillWhileRecording(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	random := seeded(t)
 	s := newStateful(t, pg, nil, loadTable)

@@ -12,6 +12,7 @@ import (
 // TestScheduleKilled: the bridge is killed again and again in the middle of a run, and Redis once. Each row is queued, and
 // none twice; meanwhile nothing in the source is held.
 func TestScheduleKilled(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows, kills = 45_000, 3
 	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, empresa_id int)",
