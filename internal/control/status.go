@@ -108,9 +108,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		v.Expiring, err = s.expiring(ctx)
 		note("queue", err)
-		v.Rules, err = s.ruleRates(ctx, v.Time)
-		note("queue", err)
-		v.Timers, err = s.timers(ctx)
+		v.Rules, v.Timers, err = s.sums(ctx, v.Time)
 		note("queue", err)
 		if v.Parked, err = s.Queue.ParkedCount(ctx); err == nil {
 			var also int64
