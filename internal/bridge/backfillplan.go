@@ -188,7 +188,7 @@ func (p *planning) add(v map[string]any) error {
 // planBackfill plans a backfill by the rules of this process.
 func (b *bridge) planBackfill(ctx context.Context, f state.Filter, show bool) (control.BackfillPlan, error) {
 	u := b.inUse()
-	if u == nil || !b.follows() {
+	if u == nil || b.member == nil && !b.capturing() { // the job of one of several sources has it read
 		return control.BackfillPlan{}, &control.ElsewhereError{Slot: b.Source.Slot}
 	}
 	conn, err := cdc.Connect(ctx, b.Source.DSN)

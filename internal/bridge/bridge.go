@@ -239,6 +239,8 @@ func newBridge(o Options, d *Definitions) *bridge {
 	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
 	if o.Sources != nil {
 		b.fleet = newFleet(b, captures)
+	} else {
+		b.metrics.registry.MustRegister(oneSource{})
 	}
 	return b
 }

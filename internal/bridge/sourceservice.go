@@ -4,13 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/mapping"
 )
+
+// oneSource is the metric of how many sources there are, of several, in a process with one: none, so that what watches it has a value.
+type oneSource struct{}
+
+// Describe implements prometheus.Collector.
+func (oneSource) Describe(out chan<- *prometheus.Desc) { out <- sourceStates }
+
+// Collect implements prometheus.Collector.
+func (oneSource) Collect(out chan<- prometheus.Metric) {
+	for _, state := range []string{control.SourceStreaming, control.SourceVisited, control.SourceRefused, control.SourceMissing} {
+		out <- prometheus.MustNewConstMetric(sourceStates, prometheus.GaugeValue, 0, state)
+	}
+}
 
 // eachSource calls a function with what people do with each source, several at once; it fails until it is known which sources there are.
 func (f *fleet) eachSource(ctx context.Context, do func(*control.Service) error) error {
@@ -181,5 +195,5 @@ func (b *bridge) follows() bool {
 	f := b.member.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.captures && b.member.problem == nil && !b.member.gone && time.Since(b.member.visited) < 2*f.o.VisitEvery
+	return f.captures && b.member.problem == nil && !b.member.gone
 }

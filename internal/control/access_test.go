@@ -129,7 +129,9 @@ func operations() map[string]operation {
 		}},
 		"Of": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			o := g.Options
-			o.OfSource = func(_ context.Context, name string, do func(*control.Service) error) (bool, error) { return name == "1", do(g.Service) }
+			o.OfSource = func(_ context.Context, name string, do func(*control.Service) error) (bool, error) {
+				return name == "1", do(g.Service)
+			}
 			return control.New(o).Of(ctx, a, "1", func(*control.Service) error { return nil })
 		}},
 		"Installation": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Installation(ctx, a)) }},

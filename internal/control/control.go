@@ -216,7 +216,9 @@ type MemoryView struct {
 type StatusView struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
-	Slot    *cdc.Slot `json:"slot,omitempty"`
+	// Source is the one of several that it is of, which is read from time to time; empty: there is one, or it is of all.
+	Source string    `json:"source,omitempty"`
+	Slot   *cdc.Slot `json:"slot,omitempty"`
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.
 	WALBudget int64 `json:"wal_budget,omitempty"`
 	// Hazards are what makes statements of the application fail, or rows of tables
