@@ -139,6 +139,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	counts := metrics()
 	counts.build(o.Version, o.Revision)
+	if o.Sources == nil {
+		counts.registry.MustRegister(oneSource{})
+	}
 	supervised := &supervision{service: o.Service}
 	defer supervised.begin(ctx)()
 	traces := newTraces(&o, counts)
@@ -239,8 +242,6 @@ func newBridge(o Options, d *Definitions) *bridge {
 	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
 	if o.Sources != nil {
 		b.fleet = newFleet(b, captures)
-	} else {
-		b.metrics.registry.MustRegister(oneSource{})
 	}
 	return b
 }
