@@ -75,11 +75,11 @@ func (f *sessionFlags) client() (*remote.Client, error) {
 			return nil, err
 		}
 	}
-	return newClient(address, token)
+	return newClient(address, token, f.source)
 }
 
-func newClient(address, token string) (*remote.Client, error) {
-	client, err := remote.New(remote.Options{Address: address, Token: token, Version: version})
+func newClient(address, token, source string) (*remote.Client, error) {
+	client, err := remote.New(remote.Options{Address: address, Token: token, Source: source, Version: version})
 	if errors.Is(err, remote.ErrToken) {
 		err = usageError{err}
 	}
@@ -91,9 +91,6 @@ func givenToken() string { return strings.TrimSpace(os.Getenv(tokenVariable)) }
 
 // connectAPI is connect to a bridge's API.
 func (f *sessionFlags) connectAPI(cmd *cobra.Command) (*session, error) {
-	if f.source != "" {
-		return nil, usageError{errors.New("--api and --source exclude each other; keep one")}
-	}
 	if cmd.Flags().Changed("config") {
 		return nil, usageError{errors.New("--api and --config exclude each other; keep one")}
 	}
@@ -101,7 +98,7 @@ func (f *sessionFlags) connectAPI(cmd *cobra.Command) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{operations: client, cmd: cmd, json: f.json, closers: []func(){client.Close}}
+	s := &session{operations: client, source: f.source, cmd: cmd, json: f.json, closers: []func(){client.Close}}
 	v, err := client.Installation(cmd.Context(), control.Actor{})
 	if err == nil {
 		s.file, s.keepEvents = v.File, time.Duration(v.KeepEvents)*time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/internal/language"
@@ -46,7 +47,11 @@ func (s *session) diffBackfill(ctx context.Context, f state.Filter) error {
 	}
 	notes := []string{s.kept() + "; what was sent before, or still waits, counts as not sent"}
 	if f.Where == "" {
-		err = s.local.Store.EachLast(ctx, state.Filter{Events: events, Tenant: f.Tenant}, rows.Last)
+		err = s.local.Store.EachLast(ctx, state.Filter{Events: events, Tenant: f.Tenant}, func(m *webhook.Message) {
+			if s.config.SourceName == "" || control.SourceOf(m.Tenant) == s.config.SourceName {
+				rows.Last(m)
+			}
+		})
 	} else {
 		notes = append(notes, "what is gone was not looked for: that needs all rows, without --where")
 	}

@@ -30,7 +30,7 @@ activated.`)
 			long: `Activate an endpoint that is paused or inactive, or that was suspended automatically
 (an answer 410, days of failures, on_exhausted: pause). Events that block their key
 (on_exhausted: block) get one more attempt.`,
-			result: "is active", needs: withStore | withBacklog, change: operations.Activate,
+			result: "is active", needs: withStore | withQueues, change: operations.Activate,
 		}.command(&f),
 		stateChange{
 			use: "pause", short: "Keep an endpoint's events in its queue until it is activated",
@@ -107,7 +107,7 @@ func newEndpointsListCommand(f *sessionFlags) *cobra.Command {
 		Use: "list", Short: "List the endpoints with their states and backlogs", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := endpointColumns(time.Now())
-			all.needs = withStore | withBacklog
+			all.needs = withStore | withQueues
 			all.open = func(s *session) (pageReader[control.EndpointView], error) {
 				all.none = "there are no endpoints; add one with gancho endpoints add, or write it into " + s.file
 				return whole((*session).endpoints)(s)
@@ -187,7 +187,7 @@ func setting(e *control.EndpointView, key string) string {
 func newEndpointsShowCommand(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show an endpoint's settings, keys and state", Args: oneName("endpoint"),
-		RunE: f.onEndpoint(withStore|withBacklog, func(ctx context.Context, s *session, name string) error {
+		RunE: f.onEndpoint(withStore|withQueues, func(ctx context.Context, s *session, name string) error {
 			e, err := s.Endpoint(ctx, s.actor, name)
 			switch {
 			case err != nil:
@@ -382,7 +382,7 @@ func newEndpointsRemoveCommand(f *sessionFlags) *cobra.Command {
 		Long: `Remove an endpoint and its secrets. Its queue is kept, unless --drop-queue: then the
 running bridge deletes it. Dead letters and the delivery log stay in any case.`,
 		Args: oneName("endpoint"),
-		RunE: f.onEndpoint(withStore|withBacklog, func(ctx context.Context, s *session, name string) error {
+		RunE: f.onEndpoint(withStore|withQueues, func(ctx context.Context, s *session, name string) error {
 			r, err := s.Remove(ctx, s.actor, name, drop)
 			if err != nil {
 				return err

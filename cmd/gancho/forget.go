@@ -46,7 +46,7 @@ to be typed to confirm; elsewhere --yes is needed. Erase the person at the sourc
 				return usageError{errors.New("erasing cannot be undone; add --yes, or count first with --dry-run")}
 			}
 			r.Tenant = &tenant
-			return f.run(cmd, withStore|withBacklog, func(ctx context.Context, s *session) error {
+			return f.run(cmd, withStore|withQueues, func(ctx context.Context, s *session) error {
 				if !r.DryRun && !yes {
 					if ok, err := s.confirmForget(ctx, r); !ok || err != nil {
 						return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -25,6 +26,8 @@ type listed[T any] struct {
 	heading []string
 	row     func(*T) []string
 	none    string // is printed for an empty list
+	// source is the one of several that an item is of; "": there is one. Nil: items have none.
+	source func(*T) string
 }
 
 // pageReader returns up to n items from a cursor on.
@@ -110,11 +113,16 @@ func (l *listed[T]) write(s *session, p *pageFlags, page control.Page[T], first 
 	}
 	// Each page has its own column widths: common ones would wait for the last row.
 	t := newTable(s.cmd.OutOrStdout())
+	heading, row := l.heading, l.row
+	if l.source != nil && len(page.Items) > 0 && l.source(&page.Items[0]) != "" {
+		heading = slices.Insert(slices.Clone(heading), 0, "SOURCE")
+		row = func(item *T) []string { return slices.Insert(l.row(item), 0, l.source(item)) }
+	}
 	if first {
-		t.row(headings(speech(s.cmd), l.heading...)...)
+		t.row(headings(speech(s.cmd), heading...)...)
 	}
 	for i := range page.Items {
-		t.row(cells(speech(s.cmd), l.heading, l.row(&page.Items[i]))...)
+		t.row(cells(speech(s.cmd), heading, row(&page.Items[i]))...)
 	}
 	return t.end()
 }

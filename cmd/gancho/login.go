@@ -34,7 +34,7 @@ A token is sent over https only, or to this machine.`,
 			if err != nil {
 				return err
 			}
-			client, err := newClient(address, token)
+			client, err := newClient(address, token, "")
 			if err != nil {
 				return err
 			}

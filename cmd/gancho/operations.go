@@ -43,7 +43,7 @@ type operations interface {
 	DropDead(ctx context.Context, a control.Actor, f state.Filter, all bool) (int64, error)
 	CreateRedrive(ctx context.Context, a control.Actor, r state.Job, all bool) ([]state.Job, error)
 
-	Parked(ctx context.Context, a control.Actor, f state.Filter, cursor string, limit int) (control.Page[queue.ParkedChange], error)
+	Parked(ctx context.Context, a control.Actor, f state.Filter, cursor string, limit int) (control.Page[control.Parked], error)
 	ParkedGroups(context.Context, control.Actor, state.Filter) ([]control.ParkedGroup, error)
 	ParkedChange(ctx context.Context, a control.Actor, id string) (control.ParkedDetail, error)
 	CountParked(context.Context, control.Actor, state.Filter) (int64, error)

@@ -98,7 +98,7 @@ func newParkedGroupsCommand(f *sessionFlags) *cobra.Command {
 	var choice parkedFlags
 	var page pageFlags
 	groups := listed[control.ParkedGroup]{
-		needs: withQueue,
+		needs: withQueues,
 		open: func(s *session) (pageReader[control.ParkedGroup], error) {
 			filter, err := choice.filter(s)
 			return func(ctx context.Context, _ string, _ int) (control.Page[control.ParkedGroup], error) {
@@ -112,7 +112,8 @@ func newParkedGroupsCommand(f *sessionFlags) *cobra.Command {
 				strconv.FormatInt(g.Count, 10), strconv.FormatInt(g.Redrivable, 10), clock(g.Oldest), clock(g.Newest), g.Table, orDash(g.Event), g.Rule, g.Reason, g.Sample.ID.String(),
 			}
 		},
-		none: "no change is parked",
+		none:   "no change is parked",
+		source: func(g *control.ParkedGroup) string { return g.Source },
 	}
 	cmd := &cobra.Command{
 		Use: "groups", Short: "Count parked changes by rule and reason", Args: noArguments,
@@ -124,15 +125,16 @@ func newParkedGroupsCommand(f *sessionFlags) *cobra.Command {
 }
 
 // parkedChanges lists those that the flags choose.
-func parkedChanges(flags func(*session) (state.Filter, error)) *listed[queue.ParkedChange] {
-	return &listed[queue.ParkedChange]{
-		needs:   withQueue,
+func parkedChanges(flags func(*session) (state.Filter, error)) *listed[control.Parked] {
+	return &listed[control.Parked]{
+		needs:   withQueues,
 		open:    filtered(flags, operations.Parked),
 		heading: []string{"POSITION", "TIME", "TABLE", "ON", "EVENT", "RULE", "REASON", "REDRIVE"},
-		row: func(p *queue.ParkedChange) []string {
-			return []string{p.ID.String(), clock(p.Time), p.Table, p.Operation, orDash(p.Type), p.Rule, p.Reason, redrivable(p)}
+		row: func(p *control.Parked) []string {
+			return []string{p.ID.String(), clock(p.Time), p.Table, p.Operation, orDash(p.Type), p.Rule, p.Reason, redrivable(&p.ParkedChange)}
 		},
-		none: "no change is parked",
+		none:   "no change is parked",
+		source: func(p *control.Parked) string { return p.Source },
 	}
 }
 
@@ -170,6 +172,9 @@ redrive and is not shown.`,
 
 func (s *session) showParked(p *control.ParkedDetail) error {
 	row, end := s.facts()
+	if p.Source != "" {
+		row("source", p.Source)
+	}
 	row("position", p.ID.String())
 	row("webhook-id", orDash(p.WebhookID))
 	row("event", orDash(p.Type))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (f *proveFlags) prove(cmd *cobra.Command) error {
 			return usageError{fmt.Errorf("%s: %q is not a position; write it as in the log, such as 0/16B3740", p.flag, p.text)}
 		}
 	}
-	return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) (err error) {
+	return f.run(cmd, withStore|withQueues, func(ctx context.Context, s *session) (err error) {
 		zone := s.zone
 		if span.From, span.To, err = f.spanFlags.read(zone); err != nil {
 			return err
@@ -109,15 +110,21 @@ func (s *session) proveText(v *control.ProveView, zone *time.Location) error {
 	}
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	out := s.cmd.OutOrStdout()
-	rules := newTable(out, headings(speech(s.cmd), "RULE", "SEEN", "MATCHED", "FILTERED", "COLLAPSED", "PARKED", "REPEATED", "BACKFILL")...)
-	endpoints := newTable(out, headings(speech(s.cmd), "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "SUPERSEDED", "DEAD", "WAITING", "DROPPED")...)
+	sourced := func(source string, cells ...string) []string { // of several sources with which
+		if v.Rules[0].Source != "" {
+			return slices.Insert(cells, 0, source)
+		}
+		return cells
+	}
+	rules := newTable(out, headings(speech(s.cmd), sourced("SOURCE", "RULE", "SEEN", "MATCHED", "FILTERED", "COLLAPSED", "PARKED", "REPEATED", "BACKFILL")...)...)
+	endpoints := newTable(out, headings(speech(s.cmd), sourced("SOURCE", "RULE", "ENDPOINT", "APPENDED", "DELIVERED", "SUPERSEDED", "DEAD", "WAITING", "DROPPED")...)...)
 	given := 0
 	for i := range v.Rules {
 		r := &v.Rules[i]
-		rules.row(r.Rule, n(r.Seen), n(r.Matched), n(r.Filtered), n(r.Collapsed), n(r.Parked), n(r.Repeated), n(r.Backfill))
+		rules.row(sourced(r.Source, r.Rule, n(r.Seen), n(r.Matched), n(r.Filtered), n(r.Collapsed), n(r.Parked), n(r.Repeated), n(r.Backfill))...)
 		for _, e := range r.Endpoints {
 			given++
-			endpoints.row(r.Rule, e.Endpoint, n(e.Appended), n(e.Delivered), n(e.Superseded), n(e.Dead), n(e.Waiting), n(e.Dropped))
+			endpoints.row(sourced(r.Source, r.Rule, e.Endpoint, n(e.Appended), n(e.Delivered), n(e.Superseded), n(e.Dead), n(e.Waiting), n(e.Dropped))...)
 		}
 	}
 	if err := rules.end(); err != nil {

@@ -55,7 +55,14 @@ would be parked.`,
 			if err != nil {
 				return err
 			}
-			return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) error {
+			needs := withStore | withQueue
+			if r.rules == "" { // what is kept is kept of all sources together
+				if f.source != "" {
+					return usageError{errors.New("--source is for --rules; without, choose events with --tenant")}
+				}
+				needs = withStore | withQueues
+			}
+			return f.run(cmd, needs, func(ctx context.Context, s *session) error {
 				chosen, err := r.filter(s)
 				if err != nil {
 					return err
@@ -180,7 +187,7 @@ func (s *session) mapAgain(ctx context.Context, c *config.Config, f state.Filter
 		return nil, err
 	}
 	defer r.close(ctx)
-	report, without, err := control.CompareKept(ctx, s.local.Store, r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options}, f, differs)
+	report, without, err := control.CompareKept(ctx, s.local.Store, r.rules, simulate.Options{LookupDSN: s.lookupDSN(), Source: r.options, Name: s.config.SourceName}, f, differs)
 	if lost := new(state.KeyError); errors.As(err, &lost) {
 		return nil, fmt.Errorf("%w; if the key was removed from state.key, add it again behind the first one until the events have expired", err)
 	}

@@ -164,7 +164,7 @@ func (f *runFlags) options(stderr io.Writer) (*bridge.Options, error) {
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Mails:             mails,
-		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config, "") },
+		Doctor:            func(ctx context.Context, source string) (doctor.Report, error) { return examine(ctx, f.config, source) },
 		Load: func() (*bridge.Definitions, error) {
 			// Not c: at a reload the file has changed.
 			c, err := config.Load(f.config, variable)

@@ -86,12 +86,12 @@ func (f *sessionFlags) registerFile(cmd *cobra.Command) {
 type parts uint8
 
 const (
-	withStore   parts = 1 << iota // PostgreSQL, where there is a state.key
-	withQueue                     // Redis
-	withSender                    // to send a test
-	withSlot                      // to read the slot at the source
-	withRules                     // to read rows by the rules
-	withBacklog                   // Redis, of all sources where there are several
+	withStore  parts = 1 << iota // PostgreSQL, where there is a state.key
+	withQueue                    // Redis
+	withSender                   // to send a test
+	withSlot                     // to read the slot at the source
+	withRules                    // to read rows by the rules
+	withQueues                   // Redis, of all sources where there are several
 )
 
 // session is what a command works with.
@@ -102,6 +102,7 @@ type session struct {
 	local  *control.Service
 	config *config.Config
 	place
+	source  string // the one of several that it is about; "": all, or there is one
 	cmd     *cobra.Command
 	json    bool
 	closers []func()
@@ -124,7 +125,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (*session, error
 			return nil, err
 		}
 	}
-	if needs&withBacklog != 0 {
+	if needs&withQueues != 0 {
 		needs |= withQueue
 	}
 	return f.open(cmd, c, needs)
@@ -132,7 +133,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (*session, error
 
 // open connects to what a command needs, with a configuration of one source; of several, where it needs none of them.
 func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (_ *session, err error) {
-	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, place: placeOf(c), cmd: cmd, json: f.json}
+	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, place: placeOf(c), source: c.SourceName, cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -143,10 +144,10 @@ func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (
 		Unlogged: c.State.On() && c.State.KeepLog == 0,
 		Zone:     c.Source.Location,
 		Console:  consoleURL(&c.Console), SourceSlot: c.Source.Slot,
-		Quotas:       quotas(&c.Quotas),
-		OneOfSources: c.SourceName != "",
-		File:         func() []endpoint.Endpoint { return c.Endpoints },
-		Catalogue:    func() []mapping.EventType { return nil },
+		Quotas:     quotas(&c.Quotas),
+		SourceName: c.SourceName,
+		File:       func() []endpoint.Endpoint { return c.Endpoints },
+		Catalogue:  func() []mapping.EventType { return nil },
 	}
 	if c.Sources != nil || c.SourceName != "" {
 		o.Sources = func(context.Context) ([]control.Source, error) { return nil, nil } // there are several
@@ -161,7 +162,7 @@ func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (
 			return nil, err
 		}
 	}
-	if needs&withBacklog != 0 && c.Sources != nil {
+	if needs&withQueues != 0 && c.Sources != nil {
 		s.overSources(&o)
 	}
 	if needs&withSender != 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 // eachQueue calls a function with the queue of each source of a configuration with several, several at once. The error has all of theirs.
-func eachQueue(ctx context.Context, c *config.Config, do func(source string, q *queue.Queue) error) error {
+func eachQueue(ctx context.Context, c *config.Config, do func(d config.Database, q *queue.Queue) error) error {
 	all, err := listSources(ctx, c)
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func eachQueue(ctx context.Context, c *config.Config, do func(source string, q *
 		defer s.close()
 		q, err := s.connectQueue(ctx, nil)
 		if err == nil {
-			err = do(d.Name, q)
+			err = do(d, q)
 		}
 		return err
 	}
@@ -38,8 +38,16 @@ func eachQueue(ctx context.Context, c *config.Config, do func(source string, q *
 
 // overSources lets operations on an endpoint count, and change, what the queues of all sources have of it.
 func (s *session) overSources(o *control.Options) {
-	o.EachSource = func(ctx context.Context, do func(source string, q *queue.Queue) error) error {
-		return eachQueue(ctx, s.config, do)
+	house := *o
+	o.EachSource = func(ctx context.Context, do func(*control.Service) error) error {
+		return eachQueue(ctx, s.config, func(d config.Database, q *queue.Queue) error {
+			one := house
+			one.Queue, one.SourceName, one.SourceSlot = q, d.Name, d.Slot
+			if one.Store != nil {
+				one.Store = one.Store.Of(one.SourceSlot)
+			}
+			return do(control.New(one))
+		})
 	}
 	var mu sync.Mutex
 	o.AddStats = func(ctx context.Context, to []queue.Stats) {
@@ -47,7 +55,7 @@ func (s *session) overSources(o *control.Options) {
 		for i := range to {
 			names[i] = to[i].Endpoint
 		}
-		s.unread = eachQueue(ctx, s.config, func(_ string, q *queue.Queue) error {
+		s.unread = eachQueue(ctx, s.config, func(_ config.Database, q *queue.Queue) error {
 			stats, err := q.Stats(ctx, names)
 			mu.Lock()
 			defer mu.Unlock()
@@ -58,7 +66,7 @@ func (s *session) overSources(o *control.Options) {
 		})
 	}
 	o.ResumeSources = func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error) {
-		err = eachQueue(ctx, s.config, func(_ string, q *queue.Queue) error {
+		err = eachQueue(ctx, s.config, func(_ config.Database, q *queue.Queue) error {
 			did, err := q.Resume(ctx, endpoint)
 			if err != nil {
 				return err
@@ -78,7 +86,7 @@ type parkedOfSources struct{ config *config.Config }
 
 func (p parkedOfSources) RekeyParked(ctx context.Context, reseal func(*queue.ParkedChange) (bool, error)) (total int64, err error) {
 	var mu sync.Mutex // reseal is for one at a time
-	err = eachQueue(ctx, p.config, func(_ string, q *queue.Queue) error {
+	err = eachQueue(ctx, p.config, func(_ config.Database, q *queue.Queue) error {
 		mu.Lock()
 		defer mu.Unlock()
 		n, err := q.RekeyParked(ctx, reseal)

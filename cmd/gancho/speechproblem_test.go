@@ -14,7 +14,7 @@ import (
 )
 
 // problemMakers are the functions that make mistakes of requests and of settings, with the places of the hint and of the message's format.
-var problemMakers = map[string][2]int{"invalid": {1, 2}, "add": {1, 2}, "badChoice": {1, 2}, "mistakef": {0, 1}, "Errorf": {0, 1}, "Add": {0, 1}, "wrong": {0, 1}}
+var problemMakers = map[string][2]int{"invalid": {1, 2}, "add": {1, 2}, "badChoice": {1, 2}, "mistakef": {0, 1}, "Errorf": {0, 1}, "Add": {0, 1}, "wrong": {0, 1}, "wrongSource": {0, 1}}
 
 // unsaid are messages that reach no page: those of files, and what a person does not type into one.
 var unsaid = []string{

@@ -158,8 +158,11 @@ func (s *session) statusText(v control.StatusView) error {
 		row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
 	} else {
 		reads := "not read by any process"
-		if v.Slot.Active {
+		switch {
+		case v.Slot.Active:
 			reads = "read"
+		case v.Source != "":
+			reads = "read from time to time"
 		}
 		row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, doctor.Bytes(v.Slot.UnconfirmedBytes), doctor.Bytes(v.Slot.HeldBytes), v.Slot.WALStatus))
 	}

@@ -172,7 +172,7 @@ func (s *session) sourcesText(v control.SourcesView) error {
 
 // sourcesOfBridge is a table of the sources of the bridge that is asked, if it has several.
 func (s *session) sourcesOfBridge() error {
-	if s.local != nil {
+	if s.local != nil || s.source != "" {
 		return nil
 	}
 	v, err := s.SourcesNow(s.cmd.Context(), s.actor)

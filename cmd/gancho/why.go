@@ -46,7 +46,10 @@ made from the configuration's state database, valid for this question alone.
 
 With --row the row is also read as it is now, and each part of each rule's when is shown
 with what it is for it: true, false or null, and the values that it names; personal ones
-are hidden. That needs a token of an operator, and is written to the audit log.`,
+are hidden. That needs a token of an operator, and is written to the audit log.
+
+Of many databases all are asked, and each change is told with its source; --source asks
+one, which --row needs.`,
 		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url https://webhooks.example.com:8620 --table itens_pedido --key 15,2",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -88,9 +91,6 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 			return err
 		}
 		defer s.close()
-		if s.config.Sources != nil || s.config.SourceName != "" {
-			return errors.New("gancho why does not know many databases yet; see gancho deliveries, and gancho parked list --source NAME")
-		}
 		if at == "" {
 			if certificate, err = certificateHere(&s.config.HTTP); err != nil {
 				return err
@@ -114,7 +114,7 @@ func (f *whyFlags) ask(cmd *cobra.Command) error {
 		defer func() { _ = here.RevokeToken(context.WithoutCancel(ctx), s.actor, t.Name) }() // it expires anyway
 		token = t.Text
 	}
-	client, err := remote.New(remote.Options{Address: at, Token: token, Version: version, Certificate: certificate})
+	client, err := remote.New(remote.Options{Address: at, Token: token, Source: f.source, Version: version, Certificate: certificate})
 	if err != nil {
 		return usageError{fmt.Errorf("%s: %w", from, err)}
 	}

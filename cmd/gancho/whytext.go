@@ -37,6 +37,9 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	if !v.Capturing {
 		w.line(0, "The process does not capture at the moment: of what was changed since it lost the slot it knows nothing.")
 	}
+	if len(v.SourcesUnread) > 0 {
+		w.line(0, "Nothing is known of these sources, which this process has not read: %s", names(v.SourcesUnread))
+	}
 	if v.QueueUnread {
 		w.line(0, "Redis is unreachable: until when timers wait, and why changes are parked, is missing.")
 	}
@@ -66,7 +69,7 @@ func (w *whyWriter) schedules() {
 // schedule says when a query with rows of the table runs, and what was sent of this one.
 func (w *whyWriter) schedule(s *control.WhySchedule) {
 	w.line(0, "")
-	w.line(0, "%s (%s): %s", s.Event, s.Rule, w.said("makes its events of a query, "+s.Schedule+", and not of changes"))
+	w.line(0, "%s%s (%s): %s", sourcePrefix(s.Source), s.Event, s.Rule, w.said("makes its events of a query, "+s.Schedule+", and not of changes"))
 	if s.Last != nil {
 		w.line(1, "the last run was that of %s: rows %d, events %d", clock(s.Last.Scheduled), s.Last.Rows, s.Last.Events)
 	}
@@ -83,6 +86,14 @@ func (w *whyWriter) schedule(s *control.WhySchedule) {
 	case w.view.Key != "":
 		w.line(1, "the delivery log has no event of it with this key: no run has had the row, or the rule's key is another column")
 	}
+}
+
+// sourcePrefix begins a line about one of several sources.
+func sourcePrefix(source string) string {
+	if source == "" {
+		return ""
+	}
+	return source + ": "
 }
 
 type whyWriter struct {
@@ -124,7 +135,7 @@ func (w *whyWriter) change(c *control.WhyChange) {
 	case c.Net:
 		what = c.Op + ", what the transaction has made of the row"
 	}
-	w.line(0, "%s  %s  %s", clock(c.Time), c.Position, w.said(what))
+	w.line(0, "%s%s  %s  %s", sourcePrefix(c.Source), clock(c.Time), c.Position, w.said(what))
 	if len(c.Rules) == 0 {
 		w.line(1, "%s: %s", w.said("no rule is for "+c.Op), w.rules())
 	}

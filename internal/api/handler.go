@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,12 +124,13 @@ type route struct {
 // call is a request on its way through its route.
 type call struct {
 	*Handler
-	ctx   context.Context //nolint:containedctx // a call is one request and lives as long
-	http  *http.Request
-	w     http.ResponseWriter
-	actor control.Actor
-	query *query
-	body  []byte
+	control *control.Service // the Handler's, or that of the source that the request names
+	ctx     context.Context  //nolint:containedctx // a call is one request and lives as long
+	http    *http.Request
+	w       http.ResponseWriter
+	actor   control.Actor
+	query   *query
+	body    []byte
 	// drained: the whole body was read.
 	drained bool
 	leave   func() // called when the answer is written
@@ -178,7 +180,7 @@ func (h *Handler) serve(rt *route) http.Handler {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
-		c := &call{Handler: h, ctx: ctx, http: r, w: w, leave: func() {}}
+		c := &call{Handler: h, control: h.control, ctx: ctx, http: r, w: w, leave: func() {}}
 		defer func() { c.leave() }()
 		a, err := c.run(w, rt)
 		// What has no connection (a test's recorder) has no deadline.
@@ -233,7 +235,31 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		defer func() { c.pause() }()
 		c.ctx = state.WithTurns(c.ctx, c.turn)
 	}
-	return rt.handle(c)
+	return c.atSource(rt)
+}
+
+// sourceParameter chooses one of several sources.
+const sourceParameter = "source"
+
+// atSource calls the route, at the source that the request names.
+func (c *call) atSource(rt *route) (a answer, err error) {
+	name := c.query.text(sourceParameter)
+	if name == "" {
+		return rt.handle(c)
+	}
+	err = c.control.Of(c.ctx, c.actor, name, func(of *control.Service) (err error) {
+		c.control = of
+		a, err = rt.handle(c)
+		return err
+	})
+	return a, err
+}
+
+// TakesSource reports whether a request of a method and a path, as in openapi.yaml, may name one of several sources.
+func TakesSource(method, path string) bool {
+	return slices.ContainsFunc(routes(), func(r route) bool {
+		return r.method == method && r.path == path && slices.Contains(r.query, sourceParameter)
+	})
 }
 
 // carry sets resume and pause: while the request is carried out, it has one of the slots of

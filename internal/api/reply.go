@@ -272,7 +272,7 @@ func (c *call) failure(err error) *problem {
 func (c *call) mistakesOf(e *control.InvalidError) []control.Problem {
 	all := slices.Clone(e.Problems)
 	for i := range all {
-		if c.http.Method == http.MethodGet {
+		if c.http.Method == http.MethodGet && all[i].Pointer != "" {
 			all[i].Pointer, all[i].Parameter = "", strings.TrimPrefix(all[i].Pointer, "/")
 		}
 	}

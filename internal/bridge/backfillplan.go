@@ -187,7 +187,8 @@ func (p *planning) add(v map[string]any) error {
 
 // planBackfill plans a backfill by the rules of this process.
 func (b *bridge) planBackfill(ctx context.Context, f state.Filter, show bool) (control.BackfillPlan, error) {
-	if b.capture == nil || !b.capturing() {
+	u := b.inUse()
+	if u == nil || b.member == nil && !b.capturing() { // the job of one of several sources has it read
 		return control.BackfillPlan{}, &control.ElsewhereError{Slot: b.Source.Slot}
 	}
 	conn, err := cdc.Connect(ctx, b.Source.DSN)
@@ -195,7 +196,7 @@ func (b *bridge) planBackfill(ctx context.Context, f state.Filter, show bool) (c
 		return control.BackfillPlan{}, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	lookup := b.capture.newLookup()
+	lookup := b.newLookup(u.identity)
 	defer lookup.Close(context.WithoutCancel(ctx))
-	return PlanBackfill(ctx, b.Source, conn, b.capture.bound.Load(), lookup, &f, show)
+	return PlanBackfill(ctx, b.Source, conn, u.rules, lookup, &f, show)
 }

@@ -103,8 +103,8 @@ type Options struct {
 	// ConsoleURL is where people reach the console, such as https://webhooks.example.com; empty:
 	// what they are told has no link.
 	ConsoleURL string
-	// Doctor looks at everything that Gancho stands on, for the API. Nil: the API has none.
-	Doctor func(ctx context.Context) (doctor.Report, error)
+	// Doctor looks at everything that Gancho stands on, for the API; of several sources at all ("") or one. Nil: the API has none.
+	Doctor func(ctx context.Context, source string) (doctor.Report, error)
 	// Service is the service manager that has started the process; nil: none has. The caller closes it.
 	Service *systemd.Notifier
 	// Load reads the definitions: once at the start, and at every Reload.
@@ -139,6 +139,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	counts := metrics()
 	counts.build(o.Version, o.Revision)
+	if o.Sources == nil {
+		counts.registry.MustRegister(oneSource{})
+	}
 	supervised := &supervision{service: o.Service}
 	defer supervised.begin(ctx)()
 	traces := newTraces(&o, counts)

@@ -45,7 +45,9 @@ type capture struct {
 	identity cdc.Identity
 	// verdicts are what became of the newest changes.
 	verdicts *verdicts
-	reads    *reads
+	// whole: the verdicts are those of the visit before, and nothing is missing in between. The stream's begin uses it up.
+	whole bool
+	reads *reads
 	// takes and restart are reads' message and recorded until capture ends.
 	takes   func(*cdc.Transaction, cdc.Message) error
 	restart func() ([]uint32, error)

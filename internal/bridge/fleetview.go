@@ -72,17 +72,6 @@ func (f *fleet) everywhere(ctx context.Context, do func(m *member, q *queue.Queu
 	return errors.Join(group.Wait(), errors.Join(errs...))
 }
 
-// eachSource is everywhere for the API; it fails until it is known which sources there are.
-func (f *fleet) eachSource(ctx context.Context, do func(source string, q *queue.Queue) error) error {
-	f.mu.Lock()
-	listed := f.listed
-	f.mu.Unlock()
-	if !listed {
-		return errUnlisted
-	}
-	return f.everywhere(ctx, func(m *member, q *queue.Queue) error { return do(m.Name, q) })
-}
-
 // errUnlisted is why nothing is done with all sources yet.
 var errUnlisted = errors.New("starting: waiting for the list of the sources")
 

@@ -58,8 +58,9 @@ type member struct {
 	told      told
 	known     *knownSource // nil: everything is to be prepared
 	compared  compared
+	recalled  *recollection
 	hasJobs   bool
-	accept    bool // Options.AcceptSource, for the first of those that there are at the start
+	accept    atomic.Bool // Options.AcceptSource, for the first of those that there are at the start
 	epoch     uint16
 	confirmed cdc.LSN // durable, in that epoch
 }
@@ -87,8 +88,9 @@ func newMember(f *fleet, s Source, database string, of *server) *member {
 	m := &member{
 		Source: s, fleet: f, database: database, server: of, Log: f.Log.With().Str("source", s.Name).Logger(),
 		grants: make(chan *grant, 1), needs: make(chan struct{}, 1), warned: warned{backlogs: map[string]bool{}},
-		written: -1, accept: f.AcceptSource && !f.listed, forget: func() {},
+		written: -1, forget: func() {},
 	}
+	m.accept.Store(f.AcceptSource && !f.listed)
 	return m
 }
 

@@ -95,7 +95,7 @@ func (m *member) half() *bridge {
 	f := m.fleet
 	o := f.Options
 	o.Source.DSN, o.Source.Slot, o.LookupDSN, o.Queue.Prefix = m.DSN, m.Slot, m.LookupDSN, m.QueuePrefix
-	o.Capture, o.AcceptSource, o.Log = f.captures, m.accept, m.Log.Level(max(zerolog.WarnLevel, m.Log.GetLevel())) // a line per visit would be thousands
+	o.Capture, o.AcceptSource, o.Log = f.captures, m.accept.Load(), m.Log.Level(max(zerolog.WarnLevel, m.Log.GetLevel())) // a line per visit would be thousands
 	o.Source.Log = o.Log
 	b := newHalf(o, f.house)
 	b.member, b.metrics, b.gauge = m, m.metrics, m.server.watch.Gauge(m.Slot)

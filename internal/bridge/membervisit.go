@@ -232,7 +232,7 @@ func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error
 		}
 		return nil, err
 	}
-	m.accept = false
+	m.accept.Store(false)
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
 	if epoch := half.queue.Claimed().Epoch; epoch != m.epoch {

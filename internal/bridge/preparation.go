@@ -68,7 +68,15 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if b.State != nil && b.State.KeepChanges {
 		options = append(options, mapping.WithEventChanges())
 	}
-	c.verdicts = newVerdicts(verdictsKept, readsKept)
+	if b.member == nil {
+		c.verdicts = newVerdicts(verdictsKept, readsKept)
+	} else {
+		id, err := b.queue.SourceID()
+		if err != nil {
+			return nil, err
+		}
+		c.verdicts, c.whole = b.member.remember(rules, i, id, epoch, source.ConfirmedFlush)
+	}
 	c.verdicts.use(rules)
 	c.verdicts.offer(b.endpointsNow())
 	watching := observers{b.queue.Tally()}
@@ -96,7 +104,7 @@ func (c *capture) sourceNow(ctx context.Context, known *knownSource) (*cdc.Sourc
 
 // newLookup returns a reader of what rules look up, for one goroutine.
 func (c *capture) newLookup() *mapping.Source {
-	return mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(c.identity)
+	return c.bridge.newLookup(c.identity)
 }
 
 // number gives the rules the numbers that they have kept since they were first seen:

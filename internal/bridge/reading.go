@@ -133,7 +133,10 @@ func (c *capture) Reset() error {
 	c.tables.forget.Store(true)
 	signal(c.jobsChanged) // those of parked changes
 	c.tables.check()
-	c.verdicts.began(time.Now())
+	if !c.whole {
+		c.verdicts.began(time.Now())
+	}
+	c.whole = false
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })

@@ -13,11 +13,12 @@ import (
 
 // recentChanges are the newest changes that the rule at a place ("": any) has looked at.
 func (b *bridge) recentChanges(rule string, n int) (control.RecentChanges, error) {
-	if b.capture == nil || !b.capture.verdicts.hasBegun() {
-		return control.RecentChanges{}, &control.ElsewhereError{Slot: b.Source.Slot}
+	u, err := b.remembered()
+	if err != nil {
+		return control.RecentChanges{}, err
 	}
-	out, err := b.capture.verdicts.recent(rule, n, b.queue.WebhookID)
-	out.Capturing = b.capturing()
+	out, err := u.verdicts.recent(rule, n, u.webhookID)
+	out.Capturing = b.follows()
 	return out, err
 }
 

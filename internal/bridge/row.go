@@ -42,19 +42,19 @@ func (b *bridge) draftTest(ctx context.Context, q control.WhyQuestion) (file []b
 // withRow calls read with the rules that are in use, and a connection to the source for one row of the table. A key that is none is a mistake of
 // the question.
 func (b *bridge) withRow(ctx context.Context, q control.WhyQuestion, read func(context.Context, *mapping.Ruleset, *mapping.Source, cdc.Name) error) error {
-	if b.capture == nil {
+	u := b.inUse()
+	if u == nil {
 		return &control.ElsewhereError{Slot: b.Source.Slot}
 	}
-	rules := b.capture.bound.Load()
-	table, _, err := tableOf(rules.Texts(), q.Table)
+	table, _, err := tableOf(u.rules.Texts(), q.Table)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	source := b.capture.newLookup()
+	source := b.newLookup(u.identity)
 	defer source.Close(ctx)
-	err = read(ctx, rules, source, table)
+	err = read(ctx, u.rules, source, table)
 	if errors.Is(err, mapping.ErrKey) {
 		err = &control.InvalidError{Problems: []control.Problem{{Pointer: "/key", Message: err.Error(), Hint: "write the row's primary key, several columns joined by commas"}}}
 	}
@@ -63,14 +63,14 @@ func (b *bridge) withRow(ctx context.Context, q control.WhyQuestion, read func(c
 
 // rowTimers are the timers that a row has.
 func (b *bridge) rowTimers(ctx context.Context, q control.WhyQuestion) ([]queue.PendingTimer, error) {
-	if b.capture == nil {
+	u := b.inUse()
+	if u == nil {
 		return nil, nil
 	}
-	bound := b.capture.bound.Load()
-	table, _, err := tableOf(bound.Texts(), q.Table)
+	table, _, err := tableOf(u.rules.Texts(), q.Table)
 	if err != nil {
 		return nil, err
 	}
-	rules, key := bound.TimersOf(table, q.Key)
+	rules, key := u.rules.TimersOf(table, q.Key)
 	return b.queue.RowTimers(ctx, rules, key)
 }

@@ -22,12 +22,12 @@ const trialTime = 20 * time.Second
 func (b *bridge) rulesInUse() control.RulesInUse {
 	rules := b.definitionsNow().Rules
 	out := control.RulesInUse{Sources: rules.Sources(), Files: rules.Files()}
-	if b.capture == nil {
+	u := b.inUse()
+	if u == nil {
 		return out
 	}
-	bound := b.capture.bound.Load()
-	out.Texts = bound.Texts()
-	out.Seen, out.Since = b.capture.verdicts.tally()
+	out.Texts = u.rules.Texts()
+	out.Seen, out.Since = u.verdicts.tally()
 	out.Try = func(ctx context.Context, t simulate.Trial) (*simulate.Report, error) { return b.try(ctx, rules, t) }
 	out.With = func(ctx context.Context, texts map[string][]byte, do func(context.Context, *mapping.Ruleset, simulate.Options) error) error {
 		return b.with(ctx, rules, texts, do)
@@ -69,7 +69,7 @@ func (b *bridge) trial(ctx context.Context, late control.Problem, run func(conte
 	defer cancel()
 	source := b.Source
 	source.Slot, source.Log = "gancho_simulate_"+strings.ToLower(rand.Text()[:12]), zerolog.Nop()
-	err := run(limited, simulate.Options{Source: source, LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow()})
+	err := run(limited, simulate.Options{Source: source, Name: b.sourceName(), LookupDSN: b.LookupDSN, TransactionMemory: b.TransactionMemory, Endpoints: b.endpointsNow()})
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = &control.InvalidError{Problems: []control.Problem{{Pointer: late.Pointer, Hint: late.Hint, Message: fmt.Sprintf("it took more than %d seconds", int(trialTime.Seconds()))}}}
 	}

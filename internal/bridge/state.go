@@ -12,6 +12,7 @@ import (
 	"gancho/internal/api"
 	"gancho/internal/contract"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 	"gancho/migrations"
@@ -108,11 +109,15 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 
 // service is what people do with the bridge, for one with a state that has started.
 func (b *bridge) service() *control.Service {
+	store := b.apiStore
+	if b.member != nil {
+		store = store.Of(b.member.Slot)
+	}
 	o := control.Options{
 		Directory: b.directory,
 		Console:   b.consoleAt, Screens: b.screens(),
 		Unlogged: b.State.KeepLog == 0, Zone: b.Location, ConfigFile: b.ConfigFile, KeepEvents: b.State.KeepEvents,
-		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Store: store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Contract:  b.contract, RulesInUse: b.rulesInUse,
 		Tag:      func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },
@@ -120,7 +125,6 @@ func (b *bridge) service() *control.Service {
 		Slot:     b.gauge.Measure, SourceSlot: b.Source.Slot, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, Recent: b.recentChanges, RowTimers: b.rowTimers, JudgeRow: b.judgeRow, DraftTestOf: b.draftTest, Backfill: b.planBackfill,
-		Examine: b.Doctor,
 		Capture: func(context.Context) error {
 			switch {
 			case b.refused != nil:
@@ -131,19 +135,28 @@ func (b *bridge) service() *control.Service {
 			return b.capture.trouble()
 		},
 	}
-	if f := b.fleet; f != nil { // what is one source's is asked of the sources
+	if b.Doctor != nil {
+		o.Examine = func(ctx context.Context) (doctor.Report, error) { return b.Doctor(ctx, o.SourceName) }
+	}
+	switch f := b.fleet; {
+	case f == nil:
+	case b.member != nil:
+		o.SourceName, o.Sources = b.sourceName(), f.sources
+		o.Capture = func(context.Context) error { return b.member.trouble() }
+	default: // what is one source's is asked of the sources
 		o.Slot, o.Hazards, o.Capture = nil, nil, func(context.Context) error { return f.ready() }
-		o.Sources, o.AddStats, o.ResumeSources, o.EachSource = f.sources, f.addStats, f.resume, f.eachSource
+		o.Sources, o.AddStats, o.ResumeSources, o.EachSource, o.OfSource = f.sources, f.addStats, f.resume, f.eachSource, f.ofSource
 	}
 	return control.New(o)
 }
 
 // contract describes the events of the rules that capture has; none when this process does not capture.
 func (b *bridge) contract() []contract.Event {
-	if b.capture == nil {
+	u := b.inUse()
+	if u == nil {
 		return nil
 	}
-	return contract.Events(b.definitionsNow().Rules.EventTypes(), b.capture.bound.Load().Payloads())
+	return contract.Events(b.definitionsNow().Rules.EventTypes(), u.rules.Payloads())
 }
 
 // api is the handler of /api/v1.

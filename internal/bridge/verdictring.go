@@ -9,6 +9,8 @@ import (
 const (
 	// chunkRecords is how many records are allocated at once, when they are needed.
 	chunkRecords = 1 << 10
+	// memberChunk is that of one of several sources, of which most have few.
+	memberChunk = 1 << 7
 	// recordVerdicts is how many verdicts are in a record; what has more takes several.
 	recordVerdicts = 4
 )
@@ -32,24 +34,25 @@ const (
 
 // verdictRing has the newest records. Its owner has the lock.
 type verdictRing struct {
-	kept   uint64 // how many records are, a multiple of chunkRecords
+	kept   uint64 // how many records are, a multiple of chunk
+	chunk  uint64 // how many records are allocated at once
 	chunks [][]verdictRecord
 	next   uint64 // how many records there have been
 	// made is the time of the newest commit whose record had to make room, in microseconds.
 	made int64
 }
 
-func newVerdictRing(kept uint64) verdictRing {
-	return verdictRing{kept: kept, chunks: make([][]verdictRecord, kept/chunkRecords)}
+func newVerdictRing(chunk, kept uint64) verdictRing {
+	return verdictRing{kept: kept, chunk: chunk, chunks: make([][]verdictRecord, kept/chunk)}
 }
 
 func (g *verdictRing) add(r *verdictRecord) {
 	at := g.next % g.kept
-	chunk := &g.chunks[at/chunkRecords]
+	chunk := &g.chunks[at/g.chunk]
 	if *chunk == nil {
-		*chunk = make([]verdictRecord, chunkRecords)
+		*chunk = make([]verdictRecord, g.chunk)
 	}
-	slot := &(*chunk)[at%chunkRecords]
+	slot := &(*chunk)[at%g.chunk]
 	if g.next >= g.kept {
 		g.made = max(g.made, slot.micros)
 	}
@@ -68,7 +71,7 @@ func (g *verdictRing) madeRoom() time.Time {
 // each calls yield with every record of a ring that is kept by now, the oldest first. Capture
 // waits until one chunk is copied, and for no call of yield.
 func (v *verdicts) each(g *verdictRing, yield func(*verdictRecord)) {
-	piece := make([]verdictRecord, 0, chunkRecords)
+	piece := make([]verdictRecord, 0, g.chunk)
 	v.mu.Lock()
 	last := g.next
 	v.mu.Unlock()
@@ -77,11 +80,11 @@ func (v *verdicts) each(g *verdictRing, yield func(*verdictRecord)) {
 		if g.next > g.kept {
 			seq = max(seq, g.next-g.kept)
 		}
-		end := min(last, (seq/chunkRecords+1)*chunkRecords)
+		end := min(last, (seq/g.chunk+1)*g.chunk)
 		piece = piece[:0]
 		if seq < end {
-			at := seq % chunkRecords
-			piece = append(piece, g.chunks[seq%g.kept/chunkRecords][at:at+end-seq]...)
+			at := seq % g.chunk
+			piece = append(piece, g.chunks[seq%g.kept/g.chunk][at:at+end-seq]...)
 		}
 		v.mu.Unlock()
 		seq = max(seq, end)

@@ -27,7 +27,8 @@ const (
 // read, without any of their values: rows are found by a hash of their primary keys, whose
 // seed this process has made up. Observe is the capture's; all else is safe from any goroutine.
 type verdicts struct {
-	seed maphash.Seed
+	seed   maphash.Seed
+	source string // of several, which: endpoints that do not take it are not among those that events are offered to
 
 	mu sync.Mutex
 	// A backfill reads millions of rows, which must not push out what was changed.
@@ -43,9 +44,12 @@ type verdicts struct {
 }
 
 // newVerdicts has room for so many records of each kind, multiples of chunkRecords.
-func newVerdicts(changes, reads uint64) *verdicts {
+func newVerdicts(changes, reads uint64) *verdicts { return newVerdictsOf(chunkRecords, changes, reads) }
+
+// newVerdictsOf has room for so many records of each kind, multiples of those of a chunk.
+func newVerdictsOf(chunk, changes, reads uint64) *verdicts {
 	return &verdicts{
-		seed: maphash.MakeSeed(), changes: newVerdictRing(changes), reads: newVerdictRing(reads),
+		seed: maphash.MakeSeed(), changes: newVerdictRing(chunk, changes), reads: newVerdictRing(chunk, reads),
 		settings: map[uint16]verdictSettings{0: {}}, rules: map[uint64]*verdictRules{0: {}}, rosters: map[uint64][]endpoint.Endpoint{0: nil},
 	}
 }
@@ -342,11 +346,12 @@ func (v *verdicts) offered(endpoints []endpoint.Endpoint, event string, tenant u
 
 // why answers what became of a row's changes.
 func (b *bridge) why(q control.WhyQuestion) (control.WhyView, error) {
-	if b.capture == nil || !b.capture.verdicts.hasBegun() {
-		return control.WhyView{}, &control.ElsewhereError{Slot: b.Source.Slot}
+	u, err := b.remembered()
+	if err != nil {
+		return control.WhyView{}, err
 	}
-	out, err := b.capture.verdicts.answer(q, b.queue.WebhookID)
-	out.Capturing = b.capturing()
+	out, err := u.verdicts.answer(q, u.webhookID)
+	out.Capturing = b.follows()
 	return out, err
 }
 

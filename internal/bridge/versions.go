@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/mapping"
 )
@@ -66,6 +67,9 @@ func (v *verdicts) use(rules *mapping.Ruleset) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.settings[v.version]
+	if before := v.rules[s.rules]; before != nil && before.Ruleset == rules { // of the visit before
+		return
+	}
 	s.rules++
 	v.rules[s.rules] = loaded
 	delete(v.rules, s.rules-rulesKept)
@@ -74,10 +78,11 @@ func (v *verdicts) use(rules *mapping.Ruleset) {
 
 // offer has what follows offered to these endpoints.
 func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
-	names := make([]endpoint.Endpoint, len(endpoints))
+	names := make([]endpoint.Endpoint, 0, len(endpoints))
 	for i := range endpoints {
-		e := &endpoints[i]
-		names[i] = endpoint.Endpoint{Name: e.Name, State: e.State, Events: e.Events, Tenants: e.Tenants}
+		if e := &endpoints[i]; v.source == "" || queue.TakesSource(e, v.source) {
+			names = append(names, endpoint.Endpoint{Name: e.Name, State: e.State, Events: e.Events, Tenants: e.Tenants})
+		}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

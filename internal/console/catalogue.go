@@ -13,7 +13,7 @@ import (
 )
 
 func catalogueScreen() screen {
-	return screen{name: "catalogue", path: "catalogue", role: state.Viewer, routes: []route{
+	return screen{name: "catalogue", path: "catalogue", role: state.Viewer, sources: true, chosen: true, routes: []route{
 		{pattern: "GET /catalogue", handle: (*visit).showCatalogue},
 		{pattern: "GET /catalogue/{event}", handle: (*visit).showEvent},
 		{pattern: "GET /catalogue/{event}/schema.json", handle: (*visit).downloadSchema},
@@ -35,6 +35,8 @@ type eventPage struct {
 	Operator       bool   // is shown the rules, which tenants have no use for
 	MayRules       bool   // may see them, too
 	More           int    // endpoints that are not shown
+	Source         string
+	Several        bool // there are several sources, and none of them is chosen
 }
 
 // eventEndpoints is how many endpoints of an event are shown.
@@ -67,7 +69,7 @@ func (v *visit) showEvent() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := eventPage{EventContract: found, Schema: indented(found.Schema), Sample: indented(found.Sample), Operator: v.actor.Tenant == ""}
+	p := eventPage{EventContract: found, Schema: indented(found.Schema), Sample: indented(found.Sample), Operator: v.actor.Tenant == "", Source: v.source, Several: v.source == "" && len(v.sources()) > 0}
 	p.MayRules = p.Operator && v.actor.Role.Covers(state.Operator)
 	if p.More = max(0, len(p.Endpoints)-eventEndpoints); p.More > 0 {
 		p.Endpoints = p.Endpoints[:eventEndpoints]

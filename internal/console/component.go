@@ -47,7 +47,7 @@ func (v *visit) form(values url.Values, err error, fields ...string) (f form, mi
 		p := &invalid.Problems[i]
 		at := ""
 		for _, name := range fields {
-			if p.Pointer == "/"+name || strings.HasPrefix(p.Pointer, "/"+name+"/") {
+			if p.Parameter == name || p.Pointer == "/"+name || strings.HasPrefix(p.Pointer, "/"+name+"/") {
 				at = name
 			}
 		}

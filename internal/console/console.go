@@ -78,7 +78,7 @@ type console struct {
 	origins *http.CrossOriginProtection
 	reason  Reason // "" unless it is unavailable
 	// examined is what was found when everything was looked at last.
-	examined examination
+	examined examinations
 }
 
 // Reason is why there are no pages.
@@ -232,5 +232,5 @@ func (c *console) serve(w http.ResponseWriter, r *http.Request, s *screen, rt *r
 			return
 		}
 	}
-	v.answer(rt.handle(v))
+	v.answer(v.atSource(s, rt))
 }

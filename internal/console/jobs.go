@@ -15,7 +15,7 @@ import (
 )
 
 func jobsScreen() screen {
-	return screen{name: "jobs", path: "jobs", role: state.Viewer, routes: []route{
+	return screen{name: "jobs", path: "jobs", role: state.Viewer, sources: true, routes: []route{
 		{pattern: "GET /jobs", handle: (*visit).showJobs},
 		{pattern: "GET /jobs/replay", role: state.Operator, handle: (*visit).showReplay},
 		{pattern: "POST /jobs/replay", role: state.Operator, handle: (*visit).replay},
@@ -34,6 +34,7 @@ type jobsPage struct {
 	// Backfills: the visitor may begin one.
 	Backfills bool
 	Form      form
+	Source    field                 // of a backfill, where there are several
 	Plan      *control.BackfillPlan // of a dry run
 }
 
@@ -51,7 +52,7 @@ type jobView struct {
 }
 
 // backfillFields are the fields of a backfill's form.
-var backfillFields = []string{"table", "events", "where", "endpoint", "tenant", "rate"}
+var backfillFields = []string{sourceField, "table", "events", "where", "endpoint", "tenant", "rate"}
 
 func (v *visit) jobs(f form) (p jobsPage, err error) {
 	if f.Values == nil {
@@ -63,6 +64,10 @@ func (v *visit) jobs(f form) (p jobsPage, err error) {
 	}
 	may := v.actor.Role.Covers(state.Operator)
 	p = jobsPage{Pager: v.pager(found.Next), May: may, Backfills: may && v.actor.Tenant == "", Form: f}
+	if p.Backfills {
+		p.Source = newField(f, sourceField, v.text("sources.source"))
+		p.Source.Options, p.Source.Required = v.sourceOptions(v.text("sources.choose"), p.Source.Value), true
+	}
 	for i := range found.Items {
 		p.Jobs = append(p.Jobs, v.job(&found.Items[i], time.Now()))
 	}
@@ -179,8 +184,6 @@ func (v *visit) backfill() (reply, error) {
 	}
 	var elsewhere *control.ElsewhereError
 	switch {
-	case errors.As(err, &elsewhere) && elsewhere.Run != "":
-		err = v.mistake("", v.text("error.apart", "command", elsewhere.Run))
 	case errors.As(err, &elsewhere):
 		err = v.mistake("", v.text("jobs.elsewhere"))
 	case errors.Is(err, state.ErrConflict):

@@ -89,10 +89,12 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"between":  func(from, to time.Time) string { return took(l, webhook.Milliseconds(to.Sub(from))) },
 		"number64": func(n int) string { return l.Number(int64(n)) },
 		"list":     func(items ...string) []string { return items },
+		"join":     func(items []string) string { return strings.Join(items, ", ") },
 		"first":    func(items []string) string { return cmp.Or(append(slices.Clone(items), "")...) },
 		"last":     func(items []state.Attempt) state.Attempt { return items[len(items)-1] },
 		"verdict":  func(is string) badge { return verdictBadge(l, is) },
 		"judged":   func(result string) badge { return judgedBadge(l, result) },
+		"source":   func(state string) badge { return sourceBadge(l, state) },
 		"runner":   func(w cdc.Who) string { return runner(l, w) },
 		"date":     func(t time.Time) string { return l.Date(t) },
 	}

@@ -1,20 +1,18 @@
 package console
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
-	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
 func pendingScreen() screen {
-	return screen{name: "pending", path: "pending", role: state.Viewer, routes: []route{
+	return screen{name: "pending", path: "pending", role: state.Viewer, sources: true, chosen: true, routes: []route{
 		{pattern: "GET /pending", handle: (*visit).showPending},
 		{pattern: "GET /pending/dead", handle: (*visit).showDeadGroup},
 		{pattern: "POST /pending/dead", role: state.Operator, handle: (*visit).actOnDead},
@@ -30,9 +28,7 @@ type pendingPage struct {
 	Dead    []state.DeadGroup
 	Parked  []control.ParkedGroup
 	Parking bool // the visitor sees parked changes, which are no tenant's
-	// Apart: they are kept of each of several sources apart, and not shown here. ApartParked is how many there were.
-	Apart       bool
-	ApartParked int64
+	Several bool // they are of several sources
 }
 
 func (v *visit) showPending() (_ reply, err error) {
@@ -41,18 +37,10 @@ func (v *visit) showPending() (_ reply, err error) {
 		return reply{}, err
 	}
 	if p.Parking {
-		p.Parked, err = v.Control.ParkedGroups(v.ctx(), v.actor, state.Filter{})
-		if _, apart := errors.AsType[*control.ElsewhereError](err); apart {
-			p.Apart = true
-			var now control.SourcesView
-			now, err = v.Control.SourcesNow(v.ctx(), v.actor)
-			for i := range now.Sources {
-				p.ApartParked += now.Sources[i].Parked
-			}
-		}
-		if err != nil {
+		if p.Parked, err = v.Control.ParkedGroups(v.ctx(), v.actor, state.Filter{}); err != nil {
 			return reply{}, err
 		}
+		p.Several = slices.ContainsFunc(p.Parked, func(g control.ParkedGroup) bool { return g.Source != "" })
 	}
 	return page("pending", p)
 }
@@ -64,7 +52,7 @@ type pendingGroup struct {
 	Chosen []fact
 	Count  int64
 	Dead   control.Page[state.DeadLetter]
-	Parked control.Page[queue.ParkedChange]
+	Parked control.Page[control.Parked]
 	Pager  pager
 	Form   form
 	// Redrive and Drop: the visitor may. Unkept is how many of them cannot be redriven, of those that are shown.
@@ -143,7 +131,10 @@ func (v *visit) pendingGroup(kind string, g url.Values, f form) pendingGroup {
 		f.Values = url.Values{}
 	}
 	p := pendingGroup{Kind: kind, Group: g, Form: f, Redrive: v.actor.Role.Covers(state.Operator), Drop: v.actor.Role.Covers(state.Admin)}
-	for _, name := range []string{"endpoint", "event", "class", "status", "rule", "reason"} {
+	if v.source != "" && kind == "parked" {
+		g.Set(sourceField, v.source)
+	}
+	for _, name := range []string{sourceField, "endpoint", "event", "class", "status", "rule", "reason"} {
 		text := g.Get(name)
 		switch {
 		case text == "" || name == "status" && text == "0":
@@ -305,7 +296,8 @@ func (v *visit) showParked() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := pendingOne{Title: v.text("pending.one_parked"), Group: root + "pending/parked?" + queryOf("event", d.Type, "rule", d.Rule, "reason", d.Reason)}
+	p := pendingOne{Title: v.text("pending.one_parked"), Group: root + "pending/parked?" + v.query("event", d.Type, "rule", d.Rule, "reason", d.Reason)}
+	p.add(v.text("sources.source"), d.Source)
 	p.add(v.text("pending.position"), d.ParkedChange.ID.String())
 	rule, err := v.ruleFact(d.Rule)
 	if err != nil {
@@ -333,7 +325,7 @@ func (v *visit) ruleFact(place string) (fact, error) {
 	}
 	rules, err := v.Control.Rules(v.ctx(), v.actor)
 	if slices.ContainsFunc(rules, func(r control.RuleView) bool { return r.Rule == place }) {
-		f.Path = root + "rules/rule?" + queryOf("at", place)
+		f.Path = root + "rules/rule?" + v.query("at", place)
 	}
 	return f, err
 }

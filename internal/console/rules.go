@@ -16,7 +16,7 @@ import (
 )
 
 func rulesScreen() screen {
-	return screen{name: "rules", path: "rules", role: state.Operator, operators: true, routes: []route{
+	return screen{name: "rules", path: "rules", role: state.Operator, operators: true, sources: true, chosen: true, routes: []route{
 		{pattern: "GET /rules", handle: (*visit).showRules},
 		{pattern: "GET /rules/rule", handle: (*visit).showRule},
 		{pattern: "POST /rules/why", handle: (*visit).explain},
@@ -31,6 +31,9 @@ type rulesPage struct {
 	Recent []control.RecentChange
 	Why    form
 	Table  field // of the question: a choice among the tables of the rules
+	Source string
+	// Several: there are several sources, and none of them is chosen.
+	Several bool
 }
 
 // rulePage is one rule.
@@ -41,6 +44,8 @@ type rulePage struct {
 	// Why asks what became of a row; Try edits a copy of the rule's file, for those who may.
 	Why, Try form
 	MayTry   bool
+	Source   string
+	Several  bool             // there are several sources, and none of them is chosen
 	Report   *simulate.Report // nil: nothing has been tried
 }
 
@@ -82,7 +87,7 @@ func (v *visit) rules(why form) (*rulesPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &rulesPage{Rules: rules, Why: why}
+	p := &rulesPage{Rules: rules, Why: why, Source: v.source, Several: v.source == "" && len(v.sources()) > 0}
 	if p.Recent, err = v.recent(""); err != nil {
 		return nil, err
 	}
@@ -110,7 +115,7 @@ func (v *visit) rule(place string) (*rulePage, error) {
 	if i < 0 {
 		return nil, state.ErrNotFound
 	}
-	p := &rulePage{RuleView: rules[i], MayTry: v.actor.Role.Covers(state.Admin) && rules[i].Identity != nil, Why: form{Values: url.Values{"table": {rules[i].Table}}}}
+	p := &rulePage{RuleView: rules[i], Source: v.source, Several: v.source == "" && len(v.sources()) > 0, MayTry: v.actor.Role.Covers(state.Admin) && rules[i].Identity != nil, Why: form{Values: url.Values{"table": {rules[i].Table}}}}
 	if p.Recent, err = v.recent(place); err != nil {
 		return nil, err
 	}
@@ -156,7 +161,7 @@ func (v *visit) explain() (reply, error) {
 		return refused("rules", p)
 	}
 	slices.Reverse(view.Changes) // the newest first
-	return page("why", whyPage{view, p.Why, p.Table})
+	return page("why", whyPage{view, p.Why, p.Table, v.source})
 }
 
 // downloadTest has the browser save a row as a test of the rules.
@@ -180,8 +185,9 @@ func (v *visit) downloadTest() (reply, error) {
 // whyPage is what became of a row, with the question.
 type whyPage struct {
 	control.WhyView
-	Why   form
-	Table field
+	Why    form
+	Table  field
+	Source string
 }
 
 // simulate tries the edited copy of a file, which stays in the form.

@@ -20,7 +20,9 @@ type screen struct {
 	// role is what it needs; operators' screens do not exist for a tenant.
 	role      state.Role
 	operators bool
-	routes    []route
+	// sources: what it shows is of one of several sources, where one is named; chosen: above its pages.
+	sources, chosen bool
+	routes          []route
 }
 
 // route is a page of a screen, or what is done there.

@@ -14,7 +14,7 @@ import (
 )
 
 func sourceScreen() screen {
-	return screen{name: "source", path: "source", role: state.Operator, operators: true, routes: []route{
+	return screen{name: "source", path: "source", role: state.Operator, operators: true, sources: true, chosen: true, routes: []route{
 		{pattern: "GET /source", handle: (*visit).showSource},
 		{pattern: "POST /source/examine", handle: (*visit).examineSource},
 	}}
@@ -29,6 +29,25 @@ type examination struct {
 
 	mu     sync.Mutex
 	report *doctor.Report // guarded by mu; nil: nobody has looked yet
+}
+
+// examinations are those of all sources (""), and of each of several.
+type examinations struct {
+	mu sync.Mutex
+	of map[string]*examination // guarded by mu
+}
+
+// at is that of a source that there is.
+func (x *examinations) at(source string) *examination {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.of == nil {
+		x.of = map[string]*examination{}
+	}
+	if x.of[source] == nil {
+		x.of[source] = &examination{}
+	}
+	return x.of[source]
 }
 
 func (x *examination) last() *doctor.Report {
@@ -58,8 +77,10 @@ func (x *examination) run(look func() (doctor.Report, error)) error {
 // sourcePage is the slot, and what was found when everything was looked at last: what has to be done first.
 type sourcePage struct {
 	Status   control.StatusView
-	Budget   int64          // percent of the WAL budget that is held
-	Report   *doctor.Report // nil: nobody has looked yet
+	Source   string
+	Sources  []control.Source // all of several, when none of them is chosen
+	Budget   int64            // percent of the WAL budget that is held
+	Report   *doctor.Report   // nil: nobody has looked yet
 	Open     []sourceFinding
 	Snoozed  []sourceFinding
 	Skipped  []sourceFinding
@@ -90,12 +111,19 @@ func (v *visit) showSource() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	p := sourcePage{Status: status, Report: v.examined.last()}
+	p := sourcePage{Status: status, Source: v.source, Report: v.examined.at(v.source).last()}
 	if status.Slot != nil && status.WALBudget > 0 {
 		p.Budget = int64(float64(status.Slot.HeldBytes) / float64(status.WALBudget) * 100)
 	}
 	if p.Report != nil {
 		p.sort()
+	}
+	if v.source == "" {
+		now, err := v.Control.SourcesNow(v.ctx(), v.actor)
+		if err != nil {
+			return reply{}, err
+		}
+		p.Sources = now.Sources
 	}
 	return page("source", &p)
 }
@@ -119,7 +147,7 @@ func (p *sourcePage) sort() {
 }
 
 func (v *visit) examineSource() (reply, error) {
-	err := v.examined.run(func() (doctor.Report, error) {
+	err := v.examined.at(v.source).run(func() (doctor.Report, error) {
 		ctx, cancel := context.WithTimeout(v.ctx(), examineTime)
 		defer cancel()
 		return v.Control.Doctor(ctx, v.actor)
@@ -127,7 +155,11 @@ func (v *visit) examineSource() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return goTo("source", "source_examined")
+	r, err := goTo("source", "source_examined")
+	if v.source != "" {
+		r.location += "&" + queryOf(sourceField, v.source)
+	}
+	return r, err
 }
 
 // runner says who must run a statement.

@@ -18,6 +18,9 @@ import (
 // visit is one request, with who makes it and how the console looks for them.
 type visit struct {
 	*console
+	// Control is the console's, or that of the source that the visitor has chosen, by its name; "": of all, or there is one.
+	Control  *control.Service
+	source   string
 	w        http.ResponseWriter
 	http     *http.Request
 	screen   *screen // nil: of none
@@ -46,7 +49,7 @@ const (
 type wholeKey struct{}
 
 func (c *console) visit(w http.ResponseWriter, r *http.Request) *visit {
-	v := &visit{console: c, w: w, http: r, whole: r.Context(), release: func() {}}
+	v := &visit{console: c, Control: c.Control, w: w, http: r, whole: r.Context(), release: func() {}}
 	if whole, ok := r.Context().Value(wholeKey{}).(context.Context); ok {
 		v.whole = whole
 	}
@@ -130,8 +133,6 @@ func (v *visit) answer(r reply, err error) {
 		v.fail(http.StatusNotFound, "error.missing")
 	case errors.Is(err, state.ErrConflict):
 		v.fail(http.StatusConflict, "error.conflict")
-	case errors.As(err, &elsewhere) && elsewhere.Run != "":
-		v.fail(http.StatusMisdirectedRequest, "error.apart", "command", elsewhere.Run)
 	case errors.As(err, &elsewhere):
 		v.fail(http.StatusMisdirectedRequest, "error.elsewhere")
 	case errors.As(err, &forbidden):
@@ -201,6 +202,9 @@ type frame struct {
 	// Languages and Themes are what the visitor may change to.
 	Languages []language.Code
 	Themes    []string
+	// Sources are the choice among several, and Kept what the address has beside it; nil: there is none.
+	Sources []option
+	Kept    []fact
 }
 
 type navItem struct {
@@ -220,6 +224,7 @@ func (v *visit) frame(template string, data any) frame {
 	if !f.SignedIn {
 		return f
 	}
+	f.Sources, f.Kept = v.choice()
 	f.Who = v.actor.Name
 	if v.actor.Tenant != "" {
 		f.Who = v.tenantName(v.actor.Tenant) + " · " + f.Who

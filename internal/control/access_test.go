@@ -127,6 +127,13 @@ func operations() map[string]operation {
 		"ResendMissing": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.ResendMissing(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}, func(string) bool { return false }))
 		}},
+		"Of": {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			o := g.Options
+			o.OfSource = func(_ context.Context, name string, do func(*control.Service) error) (bool, error) {
+				return name == "1", do(g.Service)
+			}
+			return control.New(o).Of(ctx, a, "1", func(*control.Service) error { return nil })
+		}},
 		"Installation": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Installation(ctx, a)) }},
 		"Prove": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Prove(ctx, a, queue.TallySpan{From: time.Now().Add(-time.Hour), To: time.Now()}))
@@ -745,7 +752,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "SourcesNow", "Prove", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedGroups", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "SourcesNow", "Prove", "Of", "Installation", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		case "SourceStatus", "EventContract", "Rules", "RuleFile", "RecentChanges":
 			continue

@@ -52,7 +52,7 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 	if err := s.mayBackfill(a); err != nil {
 		return BackfillView{}, err
 	}
-	if err := s.apart(runBackfill); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return BackfillView{}, err
 	}
 	if s.Backfill == nil {

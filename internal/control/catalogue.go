@@ -35,8 +35,23 @@ type EventTaker struct {
 }
 
 // EventContract describes the event of a name: state.ErrNotFound when no rule makes it. A tenant is told of no
-// endpoints but its own. Needs Viewer.
-func (s *Service) EventContract(ctx context.Context, a Actor, name string) (EventContract, error) {
+// endpoints but its own; of several sources it is that of its own. Needs Viewer.
+func (s *Service) EventContract(ctx context.Context, a Actor, name string) (out EventContract, err error) {
+	own := a.source()
+	if s.OfSource == nil || own == "" {
+		return s.eventContract(ctx, a, name)
+	}
+	known, err := s.OfSource(ctx, own, func(of *Service) (err error) {
+		out, err = of.eventContract(ctx, a, name)
+		return err
+	})
+	if !known && err == nil {
+		return s.eventContract(ctx, a, name) // of which it is not known how its columns are
+	}
+	return out, err
+}
+
+func (s *Service) eventContract(ctx context.Context, a Actor, name string) (EventContract, error) {
 	types, err := s.EventTypes(ctx, a)
 	if err != nil {
 		return EventContract{}, err

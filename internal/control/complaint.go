@@ -67,7 +67,7 @@ func (v *StatusView) Complaints() []Complaint {
 	if len(v.Hazards) > 0 {
 		add(Hazardous, "", strings.Join(v.Hazards, "\n"))
 	}
-	if v.Slot != nil && !v.Slot.Active {
+	if v.Slot != nil && !v.Slot.Active && v.Source == "" {
 		add(SlotUnread, "", "")
 	}
 	if m := v.Memory; m != nil && m.Max > 0 && float64(m.Used) > nearlyFull*float64(m.Max) {

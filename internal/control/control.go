@@ -80,12 +80,13 @@ type Options struct {
 	// has failed. Nil: the Queue is the only one.
 	AddStats      func(ctx context.Context, to []queue.Stats)
 	ResumeSources func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error)
-	// EachSource calls a function with the queue of each of several sources, several at once; its error has all of theirs. The Queue is that
-	// of what is no source's then. Nil: there is one source, or it is one of them that is worked on.
-	EachSource func(ctx context.Context, do func(source string, q *queue.Queue) error) error
-	// OneOfSources: the Queue is that of one of several sources. Of those nothing is in the Store's overflow, which
-	// knows endpoints by their names alone: what it has is another queue's.
-	OneOfSources bool
+	// EachSource calls a function with the Service of each of several sources, several at once; its error has all of theirs. OfSource does with that of one,
+	// and reports whether there is one of the name. The Queue is that of what is no source's then. Nil: there is one source, or it is one of several
+	// that is worked on, SourceName: of those nothing is in the Store's overflow, which knows endpoints by their names alone: what it
+	// has is another queue's.
+	EachSource func(ctx context.Context, do func(of *Service) error) error
+	OfSource   func(ctx context.Context, name string, do func(of *Service) error) (known bool, err error)
+	SourceName string
 	// SourceSlot is its name, by which the state knows the source.
 	SourceSlot string
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.
@@ -121,6 +122,7 @@ type Service struct {
 	tails  tails
 	rates  rates
 	glance glance
+	summed summed
 }
 
 // New returns a Service.
@@ -214,7 +216,9 @@ type MemoryView struct {
 type StatusView struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
-	Slot    *cdc.Slot `json:"slot,omitempty"`
+	// Source is the one of several that it is of, which is read from time to time; empty: there is one, or it is of all.
+	Source string    `json:"source,omitempty"`
+	Slot   *cdc.Slot `json:"slot,omitempty"`
 	// WALBudget is how much WAL the source may hold for the slot, in bytes; 0: there is no budget.
 	WALBudget int64 `json:"wal_budget,omitempty"`
 	// Hazards are what makes statements of the application fail, or rows of tables

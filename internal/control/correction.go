@@ -88,12 +88,15 @@ func (s *Service) CreateCorrections(ctx context.Context, a Actor, r state.Job, c
 }
 
 // CompareKept compares the kept events that a filter chooses, by time and tenant, with what rules make of the changes that are kept
-// beside them, and returns how many had none. differs gets what is changed or new, as it is to be sent; its error ends it. *state.KeyError.
+// beside them, and returns how many had none; of several sources those of the one that o names. differs gets what is changed or new, as it is to be sent; its error ends it. *state.KeyError.
 func CompareKept(ctx context.Context, store *state.Store, rules *mapping.Ruleset, o simulate.Options, f state.Filter, differs func(*webhook.Message) error) (report *simulate.SentReport, without int64, err error) {
 	sent := simulate.NewSent(rules, o)
 	defer sent.Close(context.WithoutCancel(ctx))
 	changes := sent.Changes(f.Tenant, differs)
 	err = store.EachKept(ctx, f, func(m *webhook.Message) error {
+		if o.Name != "" && SourceOf(m.Tenant) != o.Name {
+			return nil
+		}
 		if m.Change == nil && !simulate.SentAgain(m.ID) {
 			without++
 			return nil
@@ -139,11 +142,11 @@ func (s *Service) CreateCorrection(ctx context.Context, a Actor, c Correction) (
 		return view, state.ErrNotFound
 	}
 	if s.RulesInUse == nil {
-		return view, s.elsewhere(runReplay)
+		return view, s.elsewhere(ctx)
 	}
 	with := s.RulesInUse().With
 	if with == nil {
-		return view, s.elsewhere(runReplay)
+		return view, s.elsewhere(ctx)
 	}
 	if err := c.check(); err != nil {
 		return view, err

@@ -20,13 +20,13 @@ func (s *Service) DraftTest(ctx context.Context, a Actor, q WhyQuestion) ([]byte
 	if err := q.check(a); err != nil {
 		return nil, err
 	}
-	if err := s.apart(runSimulate); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return nil, err
 	}
 	if s.DraftTestOf == nil {
 		return nil, &ElsewhereError{}
 	}
-	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + q.Table + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
+	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + s.inSource(q.Table) + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
 	if err := s.Store.RecordRead(ctx, read); err != nil {
 		return nil, err
 	}

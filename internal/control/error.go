@@ -80,6 +80,8 @@ func (e *InvalidError) Error() string {
 			fmt.Fprintf(&b, "%s:%d:%d: ", e.Origin, p.Line, p.Column)
 		case p.Pointer != "":
 			fmt.Fprintf(&b, "%s: ", strings.ReplaceAll(strings.TrimPrefix(p.Pointer, "/"), "/", "."))
+		case p.Parameter != "":
+			b.WriteString(p.Parameter + ": ")
 		}
 		lines[i] = b.String() + p.Text()
 	}

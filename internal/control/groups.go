@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"gancho/delivery/queue"
@@ -37,6 +38,7 @@ func (s *Service) DeadGroups(ctx context.Context, a Actor, f state.Filter) ([]st
 
 // ParkedGroup are parked changes of a rule for the same reason.
 type ParkedGroup struct {
+	Source string `json:"source,omitempty"` // of several, which
 	Event  string `json:"event,omitempty"`
 	Rule   string `json:"rule"`
 	Table  string `json:"table"`
@@ -51,27 +53,37 @@ type ParkedGroup struct {
 	Sample queue.ParkedChange `json:"sample"`
 }
 
-// ParkedGroups groups the parked changes that the filter chooses by rule and reason, with
+// ParkedGroups groups the parked changes that the filter chooses by rule and reason, and source, with
 // one of each: up to a hundred groups, the largest first. It reads all of them, without
 // their rows. Needs Viewer.
 func (s *Service) ParkedGroups(ctx context.Context, a Actor, f state.Filter) ([]ParkedGroup, error) {
 	if err := a.mayParked(state.Viewer); err != nil {
 		return nil, err
 	}
-	if err := s.apart(runParked); err != nil {
-		return nil, err
-	}
 	filter, err := parkedFilter(f)
 	if err != nil {
 		return nil, err
 	}
+	out := []ParkedGroup{}
+	err = gather(ctx, s, func(of *Service) ([]ParkedGroup, error) { return of.parkedGroups(ctx, filter) }, func(some []ParkedGroup) { out = append(out, some...) })
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b ParkedGroup) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Source, b.Source), a.Sample.ID.Compare(b.Sample.ID))
+	})
+	return out[:min(len(out), maxGroups)], nil
+}
+
+// parkedGroups are those of one source, in no order.
+func (s *Service) parkedGroups(ctx context.Context, filter queue.ParkedFilter) ([]ParkedGroup, error) {
 	type sort struct{ event, rule, table, reason string }
 	groups := map[sort]*ParkedGroup{}
-	err = s.Queue.EachParked(ctx, filter, func(p *queue.ParkedChange) {
+	err := s.Queue.EachParked(ctx, filter, func(p *queue.ParkedChange) {
 		k := sort{p.Type, p.Rule, p.Table, p.Reason}
 		g := groups[k]
 		if g == nil {
-			g = &ParkedGroup{Event: p.Type, Rule: p.Rule, Table: p.Table, Reason: p.Reason, Oldest: p.Time, Newest: p.Time, Sample: *p}
+			g = &ParkedGroup{Source: s.SourceName, Event: p.Type, Rule: p.Rule, Table: p.Table, Reason: p.Reason, Oldest: p.Time, Newest: p.Time, Sample: *p}
 			groups[k] = g
 		}
 		g.Count++
@@ -89,8 +101,5 @@ func (s *Service) ParkedGroups(ctx context.Context, a Actor, f state.Filter) ([]
 	for _, g := range groups {
 		out = append(out, *g)
 	}
-	slices.SortFunc(out, func(a, b ParkedGroup) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), a.Sample.ID.Compare(b.Sample.ID))
-	})
-	return out[:min(len(out), maxGroups)], nil
+	return out, nil
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"gancho/delivery/queue"
 	"gancho/internal/state"
@@ -43,14 +45,17 @@ func parkedFilter(f state.Filter) (queue.ParkedFilter, error) {
 	return p, nil
 }
 
+// Parked is a parked change in a list.
+type Parked struct {
+	Source string `json:"source,omitempty"` // of several, which: in another one there may be a change at the same position
+	queue.ParkedChange
+}
+
 // Parked lists the parked changes that the filter chooses, of which no event could be
-// made, in commit order and without their rows. Needs Viewer.
-func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[queue.ParkedChange], error) {
-	none := Page[queue.ParkedChange]{Items: []queue.ParkedChange{}}
+// made, in commit order and without their rows; of several sources, one source after the other. Needs Viewer.
+func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[Parked], error) {
+	none := Page[Parked]{Items: []Parked{}}
 	if err := a.mayParked(state.Viewer); err != nil {
-		return none, err
-	}
-	if err := s.apart(runParked); err != nil {
 		return none, err
 	}
 	n, err := pageSize(limit)
@@ -61,22 +66,56 @@ func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor st
 	if err != nil {
 		return none, err
 	}
+	from, position, several := strings.Cut(cursor, sourceSeparator)
+	if !several {
+		from, position = "", cursor
+	}
 	var after queue.ID
 	if cursor != "" {
-		if after, err = queue.ParseID(cursor); err != nil {
+		if after, err = queue.ParseID(position); err != nil || several != (s.EachSource != nil) {
 			return none, badCursor()
 		}
 	}
-	rows, err := s.Queue.Parked(ctx, filter, after, n+1)
+	var rows []Parked
+	err = gather(ctx, s, func(of *Service) ([]Parked, error) {
+		switch {
+		case s.EachSource == nil || of.SourceName == from:
+			return of.parkedAfter(ctx, filter, after, n+1)
+		case of.SourceName < from:
+			return nil, nil
+		}
+		return of.parkedAfter(ctx, filter, queue.ID{}, n+1)
+	}, func(some []Parked) { // no more is held than the page has
+		rows = append(rows, some...)
+		slices.SortStableFunc(rows, func(a, b Parked) int { return strings.Compare(a.Source, b.Source) })
+		rows = rows[:min(len(rows), n+1)]
+	})
 	if err != nil {
 		return none, err
 	}
-	return cut(rows, n, func(p *queue.ParkedChange) string { return p.ID.String() }), nil
+	return cut(rows, n, func(p *Parked) string {
+		if s.EachSource == nil {
+			return p.ID.String()
+		}
+		return p.Source + sourceSeparator + p.ID.String()
+	}), nil
+}
+
+// sourceSeparator is between a source and a position in a cursor; neither has it.
+const sourceSeparator = "~"
+
+func (s *Service) parkedAfter(ctx context.Context, f queue.ParkedFilter, after queue.ID, n int) ([]Parked, error) {
+	rows, err := s.Queue.Parked(ctx, f, after, n)
+	out := make([]Parked, len(rows))
+	for i := range rows {
+		out[i] = Parked{s.SourceName, rows[i]}
+	}
+	return out, err
 }
 
 // ParkedDetail is a parked change with its row.
 type ParkedDetail struct {
-	queue.ParkedChange
+	Parked
 	// Row has the columns that the rule names, without those that it only masks and those
 	// of privacy.deny, as it was when the change was parked: {"new": {...}, "old": {...}}.
 	Row json.RawMessage `json:"row,omitempty"`
@@ -90,7 +129,7 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 	if err := a.mayParked(state.Viewer); err != nil {
 		return ParkedDetail{}, err
 	}
-	if err := s.apart(runParked); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return ParkedDetail{}, err
 	}
 	at, err := queue.ParseID(id)
@@ -104,7 +143,7 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 	if len(rows) == 0 {
 		return ParkedDetail{}, state.ErrNotFound
 	}
-	d := ParkedDetail{ParkedChange: rows[0], Row: jsonOf(rows[0].Row)}
+	d := ParkedDetail{Parked: Parked{s.SourceName, rows[0]}, Row: jsonOf(rows[0].Row)}
 	switch {
 	case len(d.Change) == 0:
 	case s.Store == nil:
@@ -118,7 +157,7 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 		d.Row = jsonOf(row.Row)
 	}
 	if len(d.Row) > 0 && s.Store != nil {
-		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + d.ID.String()}); err != nil {
+		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + s.inSource(d.ID.String())}); err != nil {
 			return ParkedDetail{}, err
 		}
 	}
@@ -130,7 +169,7 @@ func (s *Service) CountParked(ctx context.Context, a Actor, f state.Filter) (int
 	if err := a.mayParked(state.Viewer); err != nil {
 		return 0, err
 	}
-	if err := s.apart(runParked); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return 0, err
 	}
 	filter, err := parkedFilter(f)
@@ -148,7 +187,7 @@ func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all b
 	if err := a.mayParked(state.Operator); err != nil {
 		return nil, err
 	}
-	if err := s.apart(runRedrive); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return nil, err
 	}
 	if s.Store == nil {
@@ -177,7 +216,7 @@ func (s *Service) DropParked(ctx context.Context, a Actor, f state.Filter, all b
 	if err := a.mayParked(state.Admin); err != nil {
 		return 0, err
 	}
-	if err := s.apart(runDrop); err != nil {
+	if err := s.whichSource(ctx); err != nil {
 		return 0, err
 	}
 	if err := checkChoice(f, all); err != nil {

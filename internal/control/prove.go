@@ -32,6 +32,7 @@ type ProveView struct {
 
 // ProveRule is what a rule made of changes: seen + repeated = matched + filtered + collapsed + parked.
 type ProveRule struct {
+	Source    string          `json:"source,omitempty"` // of several, which
 	Rule      string          `json:"rule"`
 	Event     string          `json:"event"`
 	Seen      int64           `json:"seen"`
@@ -63,7 +64,7 @@ const (
 )
 
 // Prove counts what became of the changes of a span: without a beginning that is today, or, where an end or positions are given, all
-// that is kept; without an end all up to now. It is for nobody who may see one tenant only: state.ErrNotFound. Needs Viewer.
+// that is kept; without an end all up to now. Of several sources it counts each. It is for nobody who may see one tenant only: state.ErrNotFound. Needs Viewer.
 func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (ProveView, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return ProveView{}, err
@@ -71,14 +72,35 @@ func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (Pro
 	if a.Tenant != "" || s.Queue == nil {
 		return ProveView{}, state.ErrNotFound
 	}
-	if err := s.apart(runProve); err != nil {
-		return ProveView{}, err
-	}
 	s.completeSpan(&span, time.Now())
 	if !span.From.Before(span.To) {
 		return ProveView{}, invalid("/from", "give an earlier one", "the span ends before it begins")
 	}
 	span.From, span.To = span.From.Truncate(queue.TallyInterval), span.To.Add(queue.TallyInterval-1).Truncate(queue.TallyInterval)
+	v := ProveView{From: span.From.UTC(), To: span.To.UTC(), Rules: []ProveRule{}, Differences: []string{}}
+	return v, gather(ctx, s, func(of *Service) (ProveView, error) { return of.proveCalm(ctx, span) }, func(one ProveView) {
+		if s.EachSource == nil {
+			v = one
+			return
+		}
+		v.add(&one)
+	})
+}
+
+// add adds what was counted of a source, of which its rules have the name.
+func (v *ProveView) add(one *ProveView) {
+	if one.Since.After(v.Since) { // since then all are counted
+		v.Since = one.Since
+	}
+	v.Rules = append(v.Rules, one.Rules...)
+	slices.SortStableFunc(v.Rules, func(a, b ProveRule) int { return strings.Compare(a.Source, b.Source) })
+	v.Differences = append(v.Differences, one.Differences...)
+	slices.Sort(v.Differences)
+	v.Moving = v.Moving || one.Moving
+}
+
+// proveCalm counts a source, again while events are in motion.
+func (s *Service) proveCalm(ctx context.Context, span queue.TallySpan) (ProveView, error) {
 	var before *ProveView
 	for began := time.Now(); ; {
 		v, uncounted, err := s.prove(ctx, span)
@@ -151,7 +173,7 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 		}
 	}
 	heads := map[string]queue.Head{}
-	if s.Store != nil && !s.OneOfSources {
+	if s.Store != nil && s.SourceName == "" {
 		if heads, err = s.Store.Overflow().Heads(ctx); err != nil {
 			return v, 0, err
 		}
@@ -167,7 +189,15 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 	if tallies.Counted != 0 {
 		v.Counted = tallies.Counted.String()
 	}
-	v.Differences = append(v.Differences, p.differences(v.Rules)...)
+	for _, text := range p.differences(v.Rules) {
+		if s.SourceName != "" {
+			text = "source " + s.SourceName + ": " + text
+		}
+		v.Differences = append(v.Differences, text)
+	}
+	for i := range v.Rules {
+		v.Rules[i].Source = s.SourceName
+	}
 	return v, uncounted, nil
 }
 

@@ -146,11 +146,11 @@ func (s *Service) Simulate(ctx context.Context, a Actor, r Simulation) (*simulat
 		return nil, state.ErrNotFound
 	}
 	if s.RulesInUse == nil {
-		return nil, s.elsewhere(runSimulate)
+		return nil, s.elsewhere(ctx)
 	}
 	now := s.RulesInUse()
 	if now.Try == nil {
-		return nil, s.elsewhere(runSimulate)
+		return nil, s.elsewhere(ctx)
 	}
 	var wrong problems
 	table, err := cdc.ParseName(r.Table)

@@ -3,12 +3,15 @@ package control
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"gancho/delivery/queue"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 )
 
 // The states of a source of several.
@@ -37,6 +40,14 @@ type Source struct {
 	Backlog int64 `json:"backlog"`
 	// Parked is how many changes are parked, as it was counted when the source was read last.
 	Parked int64 `json:"parked"`
+}
+
+// Held is HeldBytes; 0 where it is not known.
+func (s *Source) Held() int64 {
+	if s.HeldBytes == nil {
+		return 0
+	}
+	return *s.HeldBytes
 }
 
 // SourcesView is the sources of a process; none: it reads one, which is not one of several.
@@ -68,18 +79,114 @@ func (s *Service) SourcesNow(ctx context.Context, a Actor) (SourcesView, error) 
 	return view, nil
 }
 
-// apart returns an *ElsewhereError where this process reads several sources, for what is kept for each of them apart: the Queue has none
-// of it, which would look as if there were none. run is the command that answers for one of them.
-func (s *Service) apart(run string) error {
+// Of calls a function with the Service of the one of several sources that the actor names. For a tenant those of others do not exist: the error is
+// state.ErrNotFound then. Needs Viewer.
+func (s *Service) Of(ctx context.Context, a Actor, source string, do func(*Service) error) error {
+	if err := a.may(state.Viewer); err != nil {
+		return err
+	}
+	if s.OfSource == nil {
+		return wrongSource("leave it out", "there is one source only")
+	}
+	if own := a.source(); own != "" && own != source {
+		return state.ErrNotFound
+	}
+	known, err := s.OfSource(ctx, source, do)
+	switch {
+	case known || err != nil:
+		return err
+	case a.Tenant != "":
+		return state.ErrNotFound
+	}
+	names, err := s.sourceNames(ctx)
+	if err != nil {
+		return err
+	}
+	if closest := strictyaml.Closest(source, names); closest != "" {
+		return wrongSource(fmt.Sprintf("did you mean %q?", closest), "there is no source %q", source)
+	}
+	return wrongSource(fmt.Sprintf("there are %d, such as %s", len(names), someSources(names)), "there is no source %q", source)
+}
+
+// SourceOf is the one of several sources whose tenant it is.
+func SourceOf(tenant string) string {
+	name, _, _ := strings.Cut(tenant, "/")
+	return name
+}
+
+// source is the one of several whose tenant the actor's is; empty: it sees all.
+func (a Actor) source() string { return SourceOf(a.Tenant) }
+
+// namedSources are how many sources an error names.
+const namedSources = 5
+
+// whichSource returns an *InvalidError where this process reads several sources, for what is of one of them alone.
+func (s *Service) whichSource(ctx context.Context) error {
 	if s.EachSource == nil {
 		return nil
 	}
-	return &ElsewhereError{Run: run}
+	names, err := s.sourceNames(ctx)
+	if err != nil {
+		return err
+	}
+	return wrongSource("name one", "it is not said of which source; there are %d, such as %s", len(names), someSources(names))
 }
 
-// elsewhere returns an *ElsewhereError; where this process reads several sources it names the command that answers for one of them.
-func (s *Service) elsewhere(run string) error {
-	return cmp.Or(s.apart(run), error(&ElsewhereError{}))
+func someSources(names []string) string {
+	return strings.Join(names[:min(len(names), namedSources)], ", ")
+}
+
+func wrongSource(hint, format string, args ...any) error {
+	return &InvalidError{Problems: []Problem{{Parameter: "source", Message: fmt.Sprintf(format, args...), Hint: hint}}}
+}
+
+// sourceNames are those of the sources, sorted.
+func (s *Service) sourceNames(ctx context.Context) ([]string, error) {
+	all, err := s.Sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Name
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// inSource is the name of something in the audit log that there may be in several sources.
+func (s *Service) inSource(name string) string {
+	if s.SourceName == "" {
+		return name
+	}
+	return s.SourceName + "/" + name
+}
+
+// elsewhere is the error of what only a process that captures can do: which source is meant, where this one has several.
+func (s *Service) elsewhere(ctx context.Context) error {
+	return cmp.Or(s.whichSource(ctx), error(&ElsewhereError{}))
+}
+
+// gather calls a function with the Service of each source, or with this one where there is one source, and adds what it returns, one after the other.
+func gather[T any](ctx context.Context, s *Service, read func(*Service) (T, error), add func(T)) error {
+	if s.EachSource == nil {
+		found, err := read(s)
+		if err == nil {
+			add(found)
+		}
+		return err
+	}
+	var turn sync.Mutex
+	return s.EachSource(ctx, func(of *Service) error {
+		found, err := read(of)
+		if err != nil {
+			return fmt.Errorf("source %s: %w", of.SourceName, err)
+		}
+		turn.Lock()
+		defer turn.Unlock()
+		add(found)
+		return nil
+	})
 }
 
 // everyQueue calls a function with the Queue, and with those of all sources, one after the other. It ends with the error of the
@@ -89,10 +196,10 @@ func (s *Service) everyQueue(ctx context.Context, do func(source string, q *queu
 		return err
 	}
 	var turn sync.Mutex
-	return s.EachSource(ctx, func(source string, q *queue.Queue) error {
+	return s.EachSource(ctx, func(of *Service) error {
 		turn.Lock()
 		defer turn.Unlock()
-		return do(source, q)
+		return do(of.SourceName, of.Queue)
 	})
 }
 
@@ -107,19 +214,6 @@ func (s *Service) parkedOfSources(ctx context.Context) (n int64, err error) {
 	}
 	return n, err
 }
-
-// Commands that answer for one of several sources.
-const (
-	runParked   = "gancho parked list --source NAME"
-	runRedrive  = "gancho parked redrive --source NAME"
-	runDrop     = "gancho parked drop --source NAME"
-	runProve    = "gancho prove --source NAME"
-	runRecover  = "gancho recover --list --source NAME"
-	runBackfill = "gancho backfill --source NAME"
-	runReplay   = "gancho replay --source NAME"
-	runSimulate = "gancho simulate --source NAME"
-	runWhy      = "gancho deliveries, and gancho parked list --source NAME"
-)
 
 // queueStats returns what the queues hold of endpoints, of all sources.
 func (s *Service) queueStats(ctx context.Context, endpoints []string) ([]queue.Stats, error) {

@@ -71,7 +71,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return StatusView{}, err
 	}
-	v := StatusView{Version: s.Version, Time: time.Now().UTC(), Errors: map[string]string{}}
+	v := StatusView{Version: s.Version, Source: s.SourceName, Time: time.Now().UTC(), Errors: map[string]string{}}
 	note := func(part string, err error) bool {
 		switch {
 		case err != nil && a.Tenant != "":
@@ -108,9 +108,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		v.Expiring, err = s.expiring(ctx)
 		note("queue", err)
-		v.Rules, err = s.ruleRates(ctx, v.Time)
-		note("queue", err)
-		v.Timers, err = s.timers(ctx)
+		v.Rules, v.Timers, err = s.sums(ctx, v.Time)
 		note("queue", err)
 		if v.Parked, err = s.Queue.ParkedCount(ctx); err == nil {
 			var also int64
@@ -193,7 +191,7 @@ func (s *Service) SourceStatus(ctx context.Context, a Actor) (StatusView, error)
 	if a.Tenant != "" {
 		return StatusView{}, state.ErrNotFound
 	}
-	v := StatusView{Version: s.Version, Time: time.Now().UTC(), Errors: map[string]string{}}
+	v := StatusView{Version: s.Version, Source: s.SourceName, Time: time.Now().UTC(), Errors: map[string]string{}}
 	s.addSource(ctx, &v, func(part string, err error) bool {
 		if err != nil {
 			v.Errors[part] = err.Error()

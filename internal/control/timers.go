@@ -38,9 +38,7 @@ func (s *Service) timers(ctx context.Context) ([]TimerView, error) {
 		}
 		out = append(out, TimerView{Rule: s.timerPlace(event, table, number), Event: event, Table: table, Pending: of.Pending, Next: of.Next, Failed: of.Failed})
 	}
-	slices.SortFunc(out, func(a, b TimerView) int {
-		return strings.Compare(a.Event+" "+a.Table+" "+a.Rule, b.Event+" "+b.Table+" "+b.Rule)
-	})
+	sortTimers(out)
 	return out, nil
 }
 

@@ -85,6 +85,8 @@ type WhyView struct {
 	RowUnread string                `json:"row_unread,omitempty"`
 	// QueueUnread: Redis does not answer, and until when timers wait, and why changes are parked, is missing.
 	QueueUnread bool `json:"queue_unread,omitempty"`
+	// SourcesUnread are those of several sources, of which this process remembers nothing: it has not read them.
+	SourcesUnread []string `json:"sources_unread,omitempty"`
 }
 
 // Queried reports whether queries of Schedules alone read the table: no rule is for its changes.
@@ -99,9 +101,10 @@ type WhyTableRule struct {
 
 // WhyChange is a change of the row, or what a transaction has made of it.
 type WhyChange struct {
-	Time     time.Time `json:"time"`     // of the commit
-	Position string    `json:"position"` // the commit's LSN
-	Ordinal  uint64    `json:"ordinal"`  // in the transaction
+	Source   string    `json:"source,omitempty"` // of several, which
+	Time     time.Time `json:"time"`             // of the commit
+	Position string    `json:"position"`         // the commit's LSN
+	Ordinal  uint64    `json:"ordinal"`          // in the transaction
 	Op       string    `json:"op"`
 	// Job is the backfill that has read the row, where Op is read.
 	Job int64 `json:"job,omitempty"`
@@ -154,15 +157,10 @@ type WhyEndpoint struct {
 // ElsewhereError reports what only the process that captures can answer.
 type ElsewhereError struct {
 	Slot string // that it reads; "": it is not known
-	// Run is the command that answers for one source, where this process reads several; "": it does not.
-	Run string
 }
 
 // Error says whom to ask.
 func (e *ElsewhereError) Error() string {
-	if e.Run != "" {
-		return "this process reads several sources, and this is known of each of them apart; run " + e.Run
-	}
 	which := "captures"
 	if e.Slot != "" {
 		which = "reads the slot " + e.Slot
@@ -172,7 +170,7 @@ func (e *ElsewhereError) Error() string {
 
 // Why returns what became of a row's changes, as far as the process that captures remembers
 // it. A tenant sees the rows of which it is known that they are its own, and no endpoints of
-// others. Needs Viewer; with the row, whose values it shows, Operator and no tenant, and it
+// others. Of several sources it is asked of all, of which a tenant's row can be in one only; a change and a row are asked of one. Needs Viewer; with the row, whose values it shows, Operator and no tenant, and it
 // is written to the audit log that the actor has read it.
 func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, error) {
 	needs := state.Viewer
@@ -185,15 +183,32 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	if err := q.check(a); err != nil {
 		return WhyView{}, err
 	}
-	if err := s.apart(runWhy); err != nil {
-		return WhyView{}, err
-	}
-	if s.Verdicts == nil {
-		return WhyView{}, &ElsewhereError{}
-	}
-	q.Tenant = nil
 	if a.Tenant != "" {
 		q.Tenant = &a.Tenant
+	} else {
+		q.Tenant = nil
+	}
+	own := a.source()
+	switch {
+	case s.EachSource == nil:
+		return s.whyHere(ctx, a, q)
+	case own != "":
+		var v WhyView
+		err := s.Of(ctx, a, own, func(of *Service) (err error) {
+			v, err = of.whyHere(ctx, a, q)
+			return err
+		})
+		return v, err
+	case q.Row || q.Change != "":
+		return WhyView{}, s.whichSource(ctx)
+	}
+	return s.whyEverywhere(ctx, a, q)
+}
+
+// whyHere is Why at one source.
+func (s *Service) whyHere(ctx context.Context, a Actor, q WhyQuestion) (WhyView, error) {
+	if s.Verdicts == nil {
+		return WhyView{}, &ElsewhereError{}
 	}
 	v, err := s.Verdicts(q)
 	if err == nil && q.Row {
@@ -209,6 +224,9 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 		err = s.addSchedules(ctx, a, &v)
 	}
 	v.endTimers()
+	for i := range v.Changes {
+		v.Changes[i].Source = s.SourceName
+	}
 	return v, err
 }
 
@@ -240,7 +258,7 @@ func (c *WhyChange) ID() string { return c.Position + "-" + strconv.FormatUint(c
 
 // RecentChanges lists the newest changes that a rule ("": any) has looked at, of any row, with what the rules made of them: limit of them, 0:
 // DefaultPage. They tell how rules work, so that they do not exist for a tenant. Needs Operator.
-func (s *Service) RecentChanges(_ context.Context, a Actor, rule string, limit int) (RecentChanges, error) {
+func (s *Service) RecentChanges(ctx context.Context, a Actor, rule string, limit int) (RecentChanges, error) {
 	if err := a.may(state.Operator); err != nil {
 		return RecentChanges{}, err
 	}
@@ -251,13 +269,21 @@ func (s *Service) RecentChanges(_ context.Context, a Actor, rule string, limit i
 	if err != nil {
 		return RecentChanges{}, err
 	}
-	if err := s.apart(runWhy); err != nil {
-		return RecentChanges{}, err
+	if s.EachSource != nil {
+		return s.recentEverywhere(ctx, rule, n)
 	}
+	return s.recentHere(rule, n)
+}
+
+func (s *Service) recentHere(rule string, n int) (RecentChanges, error) {
 	if s.Recent == nil {
 		return RecentChanges{}, &ElsewhereError{}
 	}
-	return s.Recent(rule, n)
+	found, err := s.Recent(rule, n)
+	for i := range found.Changes {
+		found.Changes[i].Source = s.SourceName
+	}
+	return found, err
 }
 
 // check reports what is missing of a question, or not for the actor.
@@ -292,7 +318,7 @@ func (s *Service) readRow(ctx context.Context, a Actor, q WhyQuestion, v *WhyVie
 		v.RowUnread = NoCondition
 		return nil
 	}
-	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + v.Table + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
+	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + s.inSource(v.Table) + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
 	if err := s.Store.RecordRead(ctx, read); err != nil {
 		return err
 	}
@@ -401,6 +427,7 @@ func (s *Service) addAttempts(ctx context.Context, a Actor, ids []string, rules 
 
 // WhySchedule is a rule with schedule whose query reads the row's table.
 type WhySchedule struct {
+	Source string `json:"source,omitempty"` // of several, which
 	ScheduleView
 	// Sent is the newest attempt that the delivery log has of an event of the rule whose key is the row's; nil: it has none. What a query has had is known
 	// by digests of the columns of once alone, so that nobody can tell whether the row was among its results.
@@ -421,12 +448,15 @@ func (s *Service) addSchedules(ctx context.Context, a Actor, v *WhyView) error {
 		if v.Key == "" {
 			continue // it was asked about a change
 		}
-		sent, err := s.Deliveries(ctx, a, state.Filter{Events: []string{w.Event}, Key: v.Key}, "", 1)
+		sent, err := s.Deliveries(ctx, a, state.Filter{Events: []string{w.Event}, Key: v.Key}, "", DefaultPage)
 		if err != nil {
 			return err
 		}
-		if len(sent.Items) > 0 {
-			w.Sent = &sent.Items[0]
+		own := func(at state.Attempt) bool {
+			return s.SourceName == "" || SourceOf(at.Tenant) == s.SourceName
+		}
+		if i := slices.IndexFunc(sent.Items, own); i >= 0 {
+			w.Sent = &sent.Items[i]
 		}
 	}
 	return nil

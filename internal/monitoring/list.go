@@ -50,6 +50,13 @@ func sourceList() []Watch {
 			Text: Text{"The source or the slot is not the one that was read before: changes may be missing. gancho recover --dry-run shows which.",
 				"A origem ou o slot não é o que se lia antes: podem faltar alterações. gancho recover --dry-run mostra quais."},
 		}}},
+		{Metric: "gancho_sources", Only: `state="refused"`, Group: Source, Title: Text{"Databases left out, of several", "Bancos deixados de fora, de vários"}, Alerts: []Alert{{
+			Name: "GanchoSourcesLeftOut", Condition: Condition{}, For: 10 * time.Minute, Severity: Critical, Runbook: held,
+			Title: Text{"Databases are not read", "Há bancos que não são lidos"},
+			Text: Text{"They do not fit the rules, or cannot be reached, and their slots hold WAL. gancho status and GET /api/v1/sources say which, and why.",
+				"Eles não servem para as regras, ou não são alcançados, e os slots deles guardam WAL. gancho status e GET /api/v1/sources dizem quais, e por quê."},
+		}}},
+		{Metric: "gancho_sources", Only: `state="streaming"`, Group: Source, Title: Text{"Databases streamed now, of several", "Bancos lidos agora, de vários"}},
 		{Metric: "gancho_changes_total", By: []string{"table", "op"}, Kind: Counter, Group: Source, Title: Text{"Changes read per second", "Alterações lidas por segundo"}},
 	}
 }

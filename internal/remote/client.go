@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"gancho/internal/api"
 	"gancho/internal/machine"
 	"gancho/internal/servercert"
 )
@@ -30,6 +32,8 @@ type Options struct {
 	// Address is the bridge's, such as https://webhooks.example.com:8622.
 	Address string
 	Token   string
+	// Source is the one of several that is asked about, where a request may name it; "": all, or there is one.
+	Source string
 	// Version is the command's, for the bridge's log.
 	Version string
 	// Certificate is the bridge's, in PEM, where it has to be this one under whatever name it is asked: that of http.tls of the
@@ -42,6 +46,7 @@ type Options struct {
 // Client asks one bridge. It is safe for concurrent use.
 type Client struct {
 	address, token, version string
+	source                  string
 	http                    http.Client
 }
 
@@ -69,7 +74,7 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	c := &Client{address: address, token: o.Token, version: o.Version}
+	c := &Client{address: address, token: o.Token, version: o.Version, source: o.Source}
 	c.http = http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
 }
@@ -183,6 +188,13 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 			return nil, err
 		}
 		body = bytes.NewReader(text)
+	}
+	if c.source != "" && api.TakesSource(r.method, r.path) {
+		r.query = maps.Clone(r.query)
+		if r.query == nil {
+			r.query = url.Values{}
+		}
+		r.query.Set("source", c.source)
 	}
 	out, err := http.NewRequestWithContext(ctx, r.method, c.address+r.target(), body)
 	if err != nil {

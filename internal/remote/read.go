@@ -169,8 +169,8 @@ func (c *Client) DeadLetter(ctx context.Context, _ control.Actor, id int64) (con
 }
 
 // Parked lists parked changes.
-func (c *Client) Parked(ctx context.Context, _ control.Actor, f state.Filter, cursor string, limit int) (control.Page[queue.ParkedChange], error) {
-	return paged[queue.ParkedChange](ctx, c, "parked", "/parked", parameters(f), cursor, limit)
+func (c *Client) Parked(ctx context.Context, _ control.Actor, f state.Filter, cursor string, limit int) (control.Page[control.Parked], error) {
+	return paged[control.Parked](ctx, c, "parked", "/parked", parameters(f), cursor, limit)
 }
 
 // ParkedGroups groups them.

@@ -16,6 +16,8 @@ type Options struct {
 	// Source is the database of live changes, and says how its text is encoded. Its slot's
 	// name is that of the temporary slot.
 	Source cdc.Options
+	// Name is the source's, of several, with which the tenants of its events begin; "": there is one.
+	Name string
 	// LookupDSN leads to where rules look things up, and existing rows are read.
 	LookupDSN string
 	// LagWarning is the WAL held for the temporary slot, in bytes, from which on it is

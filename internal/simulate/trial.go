@@ -68,6 +68,7 @@ func bindChecked(ctx context.Context, conn *pgx.Conn, rules *mapping.Rules, o *O
 	if err != nil {
 		return nil, err
 	}
+	bound.Of(o.Name)
 	lookup := mapping.NewSource(o.LookupDSN, o.Source.Encoding, o.Source.Log)
 	defer lookup.Close(context.WithoutCancel(ctx))
 	return bound, lookup.Check(ctx, bound)

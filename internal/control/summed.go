@@ -1,0 +1,96 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// summedFor is for how long the sums over several sources are shown: the queue of each is opened for them.
+const summedFor = 15 * time.Second
+
+// summed are the sums over several sources, as they were read last.
+type summed struct {
+	mu     sync.Mutex // held while they are read: the others wait for the same
+	read   time.Time
+	rules  []RuleRate
+	timers []TimerView
+}
+
+// sums are the rates of the rules and the pending timers, over all sources; of several as they were at most summedFor ago.
+func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerView, error) {
+	if s.EachSource == nil {
+		rules, err := s.ruleRates(ctx, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		timers, err := s.timers(ctx)
+		return rules, timers, err
+	}
+	m := &s.summed
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now.Sub(m.read) < summedFor {
+		return slices.Clone(m.rules), slices.Clone(m.timers), nil
+	}
+	rules, timers := map[string]*RuleRate{}, map[TimerView]*TimerView{}
+	type of struct {
+		rules  []RuleRate
+		timers []TimerView
+	}
+	err := gather(ctx, s, func(source *Service) (one of, err error) {
+		one.rules, one.timers, err = source.sums(ctx, now)
+		return one, err
+	}, func(one of) {
+		for i := range one.rules {
+			addRate(rules, &one.rules[i])
+		}
+		for i := range one.timers {
+			addTimers(timers, &one.timers[i])
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	m.read, m.rules, m.timers = now, nil, nil
+	for _, r := range rules {
+		m.rules = append(m.rules, *r)
+	}
+	for _, t := range timers {
+		m.timers = append(m.timers, *t)
+	}
+	slices.SortFunc(m.rules, func(a, b RuleRate) int { return strings.Compare(a.Rule, b.Rule) })
+	sortTimers(m.timers)
+	return slices.Clone(m.rules), slices.Clone(m.timers), nil
+}
+
+func addRate(to map[string]*RuleRate, r *RuleRate) {
+	sum := to[r.Rule]
+	if sum == nil {
+		sum = &RuleRate{Rule: r.Rule, Event: r.Event}
+		to[r.Rule] = sum
+	}
+	sum.Seen, sum.Matched, sum.Parked, sum.PerMinute = sum.Seen+r.Seen, sum.Matched+r.Matched, sum.Parked+r.Parked, sum.PerMinute+r.PerMinute
+}
+
+func addTimers(to map[TimerView]*TimerView, t *TimerView) {
+	key := TimerView{Rule: t.Rule, Event: t.Event, Table: t.Table}
+	sum := to[key]
+	if sum == nil {
+		sum = &key
+		to[key] = sum
+	}
+	if !t.Next.IsZero() && (sum.Next.IsZero() || t.Next.Before(sum.Next)) {
+		sum.Next = t.Next
+	}
+	sum.Pending, sum.Failed = sum.Pending+t.Pending, sum.Failed+t.Failed
+}
+
+func sortTimers(all []TimerView) {
+	slices.SortFunc(all, func(a, b TimerView) int {
+		return cmp.Or(strings.Compare(a.Event, b.Event), strings.Compare(a.Table, b.Table), strings.Compare(a.Rule, b.Rule))
+	})
+}
