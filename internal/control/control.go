@@ -83,8 +83,7 @@ type Options struct {
 	// EachSource calls a function with the queue of each of several sources, several at once; its error has all of theirs. The Queue is that
 	// of what is no source's then. Nil: there is one source, or it is one of them that is worked on.
 	EachSource func(ctx context.Context, do func(source string, q *queue.Queue) error) error
-	// OneOfSources: the Queue is that of one of several sources. Of those nothing is in the Store's overflow, which
-	// knows endpoints by their names alone: what it has is another queue's.
+	// OneOfSources: the Queue is that of one of several sources, each of which has a part of the Store's overflow to itself.
 	OneOfSources bool
 	// SourceSlot is its name, by which the state knows the source.
 	SourceSlot string
