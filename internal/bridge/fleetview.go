@@ -35,6 +35,13 @@ func (m *member) viewLocked() control.Source {
 	} else {
 		v.Problem = m.problem.Error()
 	}
+	unconfirmed := m.unconfirmed
+	if c := m.capture.Load(); c != nil {
+		unconfirmed = c.queue.Unconfirmed()
+	}
+	if m.problem == nil && unconfirmed != nil {
+		v.Problem = fmt.Sprintf("what is read is not confirmed, so that the server holds its WAL: %v", unconfirmed)
+	}
 	if held, there := m.server.held[m.Slot]; there {
 		v.HeldBytes = &held
 	}
@@ -101,6 +108,9 @@ func (m *member) withQueue(ctx context.Context, do func(m *member, q *queue.Queu
 	}
 	o := m.fleet.Queue
 	o.Prefix, o.Logger = m.QueuePrefix, m.Log
+	if m.fleet.State != nil {
+		o.Overflow = m.fleet.overflowStore.OverflowOf(m.Slot)
+	}
 	q, err := queue.Open(ctx, o)
 	if err != nil {
 		return fmt.Errorf("open the queue of source %s: %w", m.Name, err)
