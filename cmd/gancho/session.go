@@ -205,13 +205,16 @@ func (s *session) connectStore(ctx context.Context) (*state.Store, error) {
 	return store, nil
 }
 
-// connectQueue connects to Redis; what has moved from there is in the store, which may be nil. Of one of several sources nothing has, and
-// what the store has of endpoints by the same names is another queue's.
+// connectQueue connects to Redis; what has moved from there is in the store, which may be nil.
 func (s *session) connectQueue(ctx context.Context, store *state.Store) (*queue.Queue, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	o := queueOptions(&s.config.Queue)
 	o.Logger = zerolog.Nop()
-	if store != nil && s.config.SourceName == "" {
+	switch {
+	case store == nil:
+	case s.config.SourceName != "":
+		o.Overflow = store.OverflowOf(s.config.Source.Slot)
+	default:
 		o.Overflow = store.Overflow()
 	}
 	queue, err := queue.Open(ctx, o)

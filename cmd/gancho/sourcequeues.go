@@ -9,10 +9,12 @@ import (
 	"gancho/config"
 	"gancho/delivery/queue"
 	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
-// eachQueue calls a function with the queue of each source of a configuration with several, several at once. The error has all of theirs.
-func eachQueue(ctx context.Context, c *config.Config, do func(d config.Database, q *queue.Queue) error) error {
+// eachQueue calls a function with the queue of each source of a configuration with several, several at once; what has moved from
+// there is in the store, which may be nil. The error has all of theirs.
+func eachQueue(ctx context.Context, c *config.Config, store *state.Store, do func(d config.Database, q *queue.Queue) error) error {
 	all, err := listSources(ctx, c)
 	if err != nil {
 		return err
@@ -21,7 +23,7 @@ func eachQueue(ctx context.Context, c *config.Config, do func(d config.Database,
 	at := func(d config.Database) error {
 		s := &session{config: c.For(d)}
 		defer s.close()
-		q, err := s.connectQueue(ctx, nil)
+		q, err := s.connectQueue(ctx, store)
 		if err == nil {
 			err = do(d, q)
 		}
@@ -40,7 +42,7 @@ func eachQueue(ctx context.Context, c *config.Config, do func(d config.Database,
 func (s *session) overSources(o *control.Options) {
 	house := *o
 	o.EachSource = func(ctx context.Context, do func(*control.Service) error) error {
-		return eachQueue(ctx, s.config, func(d config.Database, q *queue.Queue) error {
+		return eachQueue(ctx, s.config, o.Store, func(d config.Database, q *queue.Queue) error {
 			one := house
 			one.Queue, one.SourceName, one.SourceSlot = q, d.Name, d.Slot
 			if one.Store != nil {
@@ -55,7 +57,7 @@ func (s *session) overSources(o *control.Options) {
 		for i := range to {
 			names[i] = to[i].Endpoint
 		}
-		s.unread = eachQueue(ctx, s.config, func(_ config.Database, q *queue.Queue) error {
+		s.unread = eachQueue(ctx, s.config, o.Store, func(_ config.Database, q *queue.Queue) error {
 			stats, err := q.Stats(ctx, names)
 			mu.Lock()
 			defer mu.Unlock()
@@ -66,7 +68,7 @@ func (s *session) overSources(o *control.Options) {
 		})
 	}
 	o.ResumeSources = func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error) {
-		err = eachQueue(ctx, s.config, func(_ config.Database, q *queue.Queue) error {
+		err = eachQueue(ctx, s.config, o.Store, func(_ config.Database, q *queue.Queue) error {
 			did, err := q.Resume(ctx, endpoint)
 			if err != nil {
 				return err
@@ -86,7 +88,7 @@ type parkedOfSources struct{ config *config.Config }
 
 func (p parkedOfSources) RekeyParked(ctx context.Context, reseal func(*queue.ParkedChange) (bool, error)) (total int64, err error) {
 	var mu sync.Mutex // reseal is for one at a time
-	err = eachQueue(ctx, p.config, func(_ config.Database, q *queue.Queue) error {
+	err = eachQueue(ctx, p.config, nil, func(_ config.Database, q *queue.Queue) error {
 		mu.Lock()
 		defer mu.Unlock()
 		n, err := q.RekeyParked(ctx, reseal)

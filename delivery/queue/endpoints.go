@@ -61,6 +61,7 @@ func (to *Stats) Add(s *Stats) {
 		return a
 	}
 	to.Backlog, to.Bytes, to.Replays = to.Backlog+s.Backlog, to.Bytes+s.Bytes, to.Replays+s.Replays
+	to.Overflowed, to.OverflowedBytes = to.Overflowed+s.Overflowed, to.OverflowedBytes+s.OverflowedBytes
 	to.Retrying, to.Blocked, to.Dead = to.Retrying+s.Retrying, to.Blocked+s.Blocked, to.Dead+s.Dead
 	to.LogEntries, to.LogRecords, to.LogLost = to.LogEntries+s.LogEntries, to.LogRecords+s.LogRecords, to.LogLost+s.LogLost
 	to.Oldest, to.Failing, to.Down = earliest(to.Oldest, s.Oldest), earliest(to.Failing, s.Failing), earliest(to.Down, s.Down)

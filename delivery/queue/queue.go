@@ -224,4 +224,4 @@ func (k keyspace) expiry() string    { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string   { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked
 func (k keyspace) leases() string    { return k.prefix + ":leases" }
 func (k keyspace) endpoints() string { return k.prefix + ":endpoints" }
-func (k keyspace) wake() string      { return k.prefix + ":wake" }
+func (k keyspace) wake() string      { return k.prefix + wakeSuffix }

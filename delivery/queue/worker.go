@@ -123,6 +123,9 @@ func (w *Worker) Briefly(ctx context.Context, d time.Duration) (context.Context,
 	return context.WithTimeout(ctx, max(d, time.Second))
 }
 
+// wakeSuffix ends the name of the channel on which processes wake each other.
+const wakeSuffix = ":wake"
+
 // WakeAll is what is published when owners should inspect everything; else it
 // is the names of endpoints that have new events, one per line.
 const WakeAll = ""

@@ -406,19 +406,30 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 	return waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
-		if b.State == nil || b.member != nil { // the positions of several sources are not told apart there
-			return queue.Open(ctx, o)
-		}
-		o.Overflow = b.overflowStore.Overflow()
+		o.Overflow = b.overflow()
 		q, err := queue.Open(ctx, o)
-		if err == nil {
+		if err == nil && o.Overflow != nil && (b.member == nil || !b.member.restored) {
 			err = q.RestoreOverflow(ctx)
 			if err != nil {
 				err = errors.Join(err, q.Close())
 			}
 		}
+		if err == nil && b.member != nil {
+			b.member.restored = true
+		}
 		return q, err
 	})
+}
+
+// overflow is where backlogs of the queue move; nil without a state database.
+func (b *bridge) overflow() queue.Overflow {
+	switch {
+	case b.State == nil:
+		return nil
+	case b.member != nil:
+		return b.overflowStore.OverflowOf(b.member.Slot)
+	}
+	return b.overflowStore.Overflow()
 }
 
 // patience is how long to wait between two attempts at what needs a server.

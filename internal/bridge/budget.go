@@ -86,7 +86,8 @@ func (b *bridge) judgeBudget(ctx context.Context, lag *cdc.Slot) error {
 		event.Str("slot", b.Source.Slot).Int64("held_bytes", lag.HeldBytes).Int64("budget_bytes", b.WALBudget).Msg(text)
 	}
 	// A process that stands by, or that may not capture because another one does, leaves that to it.
-	if mine := b.capturing() || b.refused != nil && !lag.Active; spent < 100 || !b.DropOverBudget || !mine {
+	refused := b.refused != nil || b.member != nil && b.capture == nil
+	if mine := b.capturing() || refused && !lag.Active; spent < 100 || !b.DropOverBudget || !mine {
 		return nil
 	}
 	over := &overBudgetError{lag.HeldBytes, b.WALBudget}

@@ -15,7 +15,6 @@ import (
 
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
-	"gancho/delivery/queue"
 )
 
 const (
@@ -31,8 +30,11 @@ const (
 	quietAfter = 30 * time.Second
 	// leastTurn is how long a source that is written to all the time is read at least before another one gets its place.
 	leastTurn = 2 * time.Second
-	// livelyAlike is for how long a source counts as one that is written to now: sessions report what they write once a second.
-	livelyAlike = 3 * time.Second
+	// leastJobTurn is that of one with a job, which begins where it was with each turn: half of the places that stay may have it.
+	leastJobTurn = 20 * time.Second
+	// livelyAlike is for how long a source counts as one that is written to now: sessions report what they write once a second. One that is for
+	// busyFrom without a pause is written to all the time.
+	livelyAlike, busyFrom = 3 * time.Second, 5 * time.Second
 	// visitParts: one in so many places is left to visits.
 	visitParts = 4
 )
@@ -46,6 +48,7 @@ type fleet struct {
 	captures bool          // this process reads its sources
 	wake     chan struct{} // capacity 1: somebody's place, or need of one, has changed
 	relist   chan struct{} // capacity 1: the sources are to be listed now
+	relisted chan struct{} // capacity 1: they are others
 	sessions sync.WaitGroup
 	unlisted complaint
 	governor *dispatch.Governor // of the endpoints, over all sources
@@ -57,6 +60,7 @@ type fleet struct {
 	stopped bool               // guarded by mu, as what follows
 	listed  bool               // the sources were, once
 	members map[string]*member // by their names
+	queues  map[string]*member // by the prefixes of their queues
 	servers map[string]*server // by their addresses
 	placed  int                // places that are taken
 	crowded bool               // some sources wait for a place
@@ -68,7 +72,7 @@ func newFleet(b *bridge, captures bool) *fleet {
 	o.Streams = cmp.Or(o.Streams, DefaultStreams)
 	o.VisitEvery = cmp.Or(o.VisitEvery, DefaultVisitEvery)
 	return &fleet{
-		bridge: b, o: o, captures: captures, wake: make(chan struct{}, 1), relist: make(chan struct{}, 1),
+		bridge: b, o: o, captures: captures, wake: make(chan struct{}, 1), relist: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
 		members: map[string]*member{}, servers: map[string]*server{},
 		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1), unclosed: map[string]bool{},
 		unlisted: complaint{log: b.Log, failed: "the sources cannot be listed; they stay as they were", again: "the sources are listed again"},
@@ -98,6 +102,12 @@ func (f *fleet) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.watchList(ctx) })
 	group.Go(func() error { return f.watchActivity(ctx) })
+	if f.Deliver {
+		group.Go(func() error {
+			f.bridge.queue.ListenTo(ctx, f.prefixes, f.relisted, f.woken)
+			return nil
+		})
+	}
 	if f.State != nil && f.captures {
 		group.Go(func() error { return f.watchJobs(ctx) })
 	}
@@ -193,8 +203,12 @@ func (f *fleet) list(ctx context.Context) error {
 	if !f.listed {
 		f.Log.Info().Int("sources", len(now)).Int("walsenders", f.o.Streams).Msg("sources taken up")
 	}
-	f.members, f.listed = now, true
+	f.members, f.listed, f.queues = now, true, make(map[string]*member, len(now))
+	for _, m := range now {
+		f.queues[m.QueuePrefix] = m
+	}
 	signal(f.wake)
+	signal(f.relisted)
 	return nil
 }
 
@@ -268,13 +282,24 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 	waiting, f.crowded = left, len(left) > 0
 	// Those that stay leave some places to visits.
 	quiet := func(m *member) time.Duration { return max(0, now.Sub(m.lively)-livelyAlike) }
-	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, and of others those that have stayed longest
-		return cmp.Or(cmp.Compare(quiet(b), quiet(a)), a.place.since.Compare(b.place.since))
+	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, then those that were just written to once, and of others those that have stayed longest
+		return cmp.Or(cmp.Compare(quiet(b), quiet(a)), cmp.Compare(min(a.busyLocked(), busyFrom), min(b.busyLocked(), busyFrom)), a.place.since.Compare(b.place.since))
 	})
 	stay := f.o.Streams - visits
-	for ; len(waiting) > 0 && lingering > stay && len(staying) > 0; staying = staying[1:] {
-		if m := staying[0]; now.Sub(m.place.since) >= leastTurn {
+	jobTurns := max(1, stay/2)
+	if len(waiting) == 0 {
+		return
+	}
+	for _, m := range staying {
+		if lingering <= stay {
+			return
+		}
+		turn, job := m.turnLocked(&jobTurns)
+		over := now.Sub(m.place.since) >= turn
+		if over {
 			m.releaseLocked()
+		}
+		if over || !job { // one whose turn will be over in a moment is waited for, rather than a busier one released
 			lingering--
 		}
 	}
@@ -381,41 +406,4 @@ func (f *fleet) open() []*bridge {
 		}
 	}
 	return all
-}
-
-// addStats adds what the queues of the sources hold to that of the house's; of those that are not open, what they held when they were.
-func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
-	names := make([]string, len(all))
-	for i := range all {
-		names[i] = all[i].Endpoint
-	}
-	open := f.open()
-	f.mu.Lock()
-	for _, m := range f.members {
-		if slices.ContainsFunc(open, func(b *bridge) bool { return b.member == m }) {
-			continue
-		}
-		for i := range m.stats {
-			if at := slices.Index(names, m.stats[i].Endpoint); at >= 0 {
-				all[at].Add(&m.stats[i])
-			}
-		}
-	}
-	f.mu.Unlock()
-	for _, b := range open {
-		b.member.using.RLock()
-		stats, err := b.queue.Stats(ctx, names)
-		b.member.using.RUnlock()
-		if err != nil {
-			continue // it is being closed, or Redis is unreachable, which others say
-		}
-		var backlog int64
-		for i := range stats {
-			all[i].Add(&stats[i])
-			backlog += stats[i].Backlog
-		}
-		f.mu.Lock()
-		b.member.backlog = backlog
-		f.mu.Unlock()
-	}
 }

@@ -2,27 +2,23 @@ package bridge_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/internal/testservers"
 )
 
 // BenchmarkFleet reports what 300 databases of one cluster cost, with 200 commits a second in 5 of them: the CPU of the
-// cluster with the bridge and without, that of the bridge and of Redis, all in percent of a core, the bridge's memory, the WAL that is held, and how
-// long events take of a database that is read and of one that is not. GANCHO_BENCH_FLEET is how many databases, and for how many seconds.
+// cluster with the bridge and without, that of the bridge and of Redis, all in percent of a core, how long it takes until all
+// databases are taken up, the bridge's memory until then and later, the most connections that it has, the WAL that is held, and
+// how long events take of a database that is read and of one that is not. GANCHO_BENCH_FLEET is how many databases, and for how many seconds.
 func BenchmarkFleet(b *testing.B) {
 	databases, seconds := 300, 60
 	if text := os.Getenv("GANCHO_BENCH_FLEET"); text != "" {
@@ -33,10 +29,6 @@ func BenchmarkFleet(b *testing.B) {
 	const hot, rate = 5, 200
 	s := newShops(b, databases)
 	s.where.Streams, s.where.VisitEvery = 0, 0 // as they are by default
-	places, err := json.Marshal(s.where)
-	if err != nil {
-		b.Fatal(err)
-	}
 	span := time.Duration(seconds) * time.Second
 	conns := s.dial(hot)
 	load := func() float64 {
@@ -45,20 +37,17 @@ func BenchmarkFleet(b *testing.B) {
 		return (treeCPU(b, s.pg.PID()) - before).Seconds() / span.Seconds() * 100
 	}
 	without := load()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestFleetProcess$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), fleetEnv+"="+string(places))
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	cmd := s.fleetProcess(os.Stderr)
 	defer func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}()
 	began := time.Now()
+	most := s.watchConnections()
 	s.awaitSlots(databases)
 	b.ReportMetric(time.Since(began).Seconds(), "s/taken-up")
+	b.ReportMetric(peak(b, cmd.Process.Pid), "MB/taken-up")
+	b.ReportMetric(float64(most()), "connections/taken-up")
 	s.commit(conns, rate, 70*time.Second) // every source has been visited since
 	bridge, redis := treeCPU(b, cmd.Process.Pid), treeCPU(b, s.redis.PID())
 	var cold sync.WaitGroup
@@ -69,10 +58,12 @@ func BenchmarkFleet(b *testing.B) {
 			s.exec(name, "insert into pedidos (empresa, cliente, n) values (1, -1, (extract(epoch from clock_timestamp()) * 1000)::bigint % 2000000000)")
 		}
 	})
+	most = s.watchConnections()
 	sessions := s.value("select sum(sessions)::bigint from pg_stat_database")
 	with := load()
 	cold.Wait()
 	b.ReportMetric(float64(s.value("select sum(sessions)::bigint from pg_stat_database")-sessions)/span.Seconds(), "sessions/s")
+	b.ReportMetric(float64(most()), "connections")
 	b.ReportMetric(without, "%cluster-alone")
 	b.ReportMetric(with-without, "%cluster-more")
 	b.ReportMetric((treeCPU(b, cmd.Process.Pid)-bridge).Seconds()/span.Seconds()*100, "%bridge")
@@ -104,6 +95,38 @@ func BenchmarkFleet(b *testing.B) {
 	b.ReportMetric(colds[len(colds)/2], "s/cold-p50")
 	b.ReportMetric(colds[len(colds)-1], "s/cold-longest")
 	b.ReportMetric(float64(len(colds)), "cold-events")
+}
+
+// watchConnections looks all the time how many connections the bridge has to the cluster; most ends that, and returns the most there were.
+func (s *shops) watchConnections() (most func() int) {
+	s.t.Helper()
+	conn, err := pgx.Connect(context.Background(), s.pg.DSN("postgres"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n, stop, ended := 0, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() { _ = conn.Close(context.Background()) }()
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			var now int
+			if err := conn.QueryRow(context.Background(), `select count(*) from pg_stat_activity where application_name = 'gancho'`).Scan(&now); err == nil {
+				n = max(n, now)
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		<-ended
+		return n
+	}
 }
 
 // dial connects to the first databases.

@@ -1,21 +1,17 @@
 package bridge_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +49,8 @@ type shops struct {
 
 	mu       sync.Mutex
 	received []received
+	arrived  map[string]int // how many different events of each source were received
+	ids      map[string]bool
 	refuse   func(r *received) int // an answer instead of 200; nil or 0: none
 	changed  chan struct{}         // closed and replaced when something was received
 }
@@ -66,9 +64,9 @@ type received struct {
 
 func newShops(t testing.TB, n int) *shops {
 	t.Helper()
-	s := &shops{t: t, changed: make(chan struct{})}
+	s := &shops{t: t, changed: make(chan struct{}), arrived: map[string]int{}, ids: map[string]bool{}}
 	var err error
-	if s.pg, err = testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"max_replication_slots": "400", "max_wal_senders": "20"}}); err != nil {
+	if s.pg, err = testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"max_replication_slots": "400", "max_wal_senders": "20", "max_connections": "100"}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.pg.Close)
@@ -86,7 +84,7 @@ func newShops(t testing.TB, n int) *shops {
 	if err := os.WriteFile(rules, []byte(fleetRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.where = fleetPlaces{DSN: s.pg.DSN("database_name"), Redis: s.redis.URL(), Receiver: s.receiver.URL, Rules: rules, Streams: 4, VisitEvery: 10 * time.Second}
+	s.where = fleetPlaces{DSN: s.pg.DSN("database_name") + "&application_name=gancho", Redis: s.redis.URL(), Receiver: s.receiver.URL, Rules: rules, Streams: 4, VisitEvery: 10 * time.Second}
 	s.options = s.where.options(zerolog.New(zerolog.TestWriter{T: t, Frame: 1}).Level(zerolog.InfoLevel))
 	return s
 }
@@ -178,6 +176,10 @@ func (s *shops) receive(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.received = append(s.received, e)
+	if source, _, _ := strings.Cut(e.Tenant, "/"); !s.ids[e.ID] {
+		s.ids[e.ID] = true
+		s.arrived[source]++
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -382,87 +384,4 @@ func TestFleetRetries(t *testing.T) {
 	s.exec(shop(0), "insert into pedidos (empresa, cliente, n) values (1, 1, 1)")
 	s.await("the event", 60*time.Second, func(all []received) bool { return count(all, shop(0)) == 1 })
 	s.check(map[string]int{shop(0): 1})
-}
-
-// fleetEnv has the places of the process of TestFleetKilled.
-const fleetEnv = "GANCHO_TEST_FLEET"
-
-// TestFleetProcess is no test: it is the process that TestFleetKilled kills.
-func TestFleetProcess(t *testing.T) {
-	text := os.Getenv(fleetEnv)
-	if text == "" {
-		t.Skip("it is the process of another test")
-	}
-	var places fleetPlaces
-	if err := json.Unmarshal([]byte(text), &places); err != nil {
-		t.Fatal(err)
-	}
-	if err := bridge.Run(t.Context(), places.options(zerolog.New(os.Stderr).Level(zerolog.WarnLevel))); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestFleetKilled: nothing is lost, and no key's order, however often the process and Redis are killed while sources are read and visited.
-func TestFleetKilled(t *testing.T) {
-	t.Parallel()
-	const databases, rounds = 6, 14
-	s := newShops(t, databases)
-	places, err := json.Marshal(s.where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	run := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestFleetProcess$")
-		cmd.Env = append(os.Environ(), fleetEnv+"="+string(places))
-		cmd.Stdout, cmd.Stderr = &log, &log
-		cmd.SysProcAttr = testservers.ChildAttr(syscall.SIGKILL, nil)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return cmd
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	process := run()
-	kill := func() {
-		_ = process.Process.Kill() // it may have ended
-		_ = process.Wait()
-	}
-	defer func() {
-		kill()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	}()
-	s.awaitSlots(databases)
-	want := map[string]int{}
-	for round := range rounds {
-		until := time.Now().Add(time.Duration(500+random.IntN(2500)) * time.Millisecond)
-		for n := 0; time.Now().Before(until); n++ {
-			i := random.IntN(databases)
-			if i > 1 && n%5 != 0 {
-				i %= 2
-			}
-			name := shop(i)
-			want[name]++
-			s.exec(name, fmt.Sprintf("insert into pedidos (empresa, cliente, n) values (1, %d, %d)", random.IntN(3), want[name]))
-		}
-		if round%4 == 3 {
-			s.redis.Kill()
-			if err := s.redis.Start(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		kill()
-		process = run()
-	}
-	s.await("all events", 2*time.Minute, func(all []received) bool {
-		for source, n := range want {
-			if count(all, source) < n {
-				return false
-			}
-		}
-		return true
-	})
-	s.check(want)
 }

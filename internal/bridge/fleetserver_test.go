@@ -24,6 +24,21 @@ func TestFleetPlaces(t *testing.T) {
 	}
 }
 
+// A source that is written to all the time keeps its place before one that was written to once, though that has just begun; and only where
+// there are more of them than may stay, each gives its place to others in turn.
+func TestFleetBusy(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		busy         int
+		held         time.Duration
+		ofBusy, kept int
+	}{{5, time.Minute, 5, 8}, {6, time.Minute, 6, 8}, {8, time.Minute, 6, 6}, {8, time.Second, 8, 8}} {
+		if ofBusy, kept := bridge.BusyKept(c.busy, c.held); ofBusy != c.ofBusy || kept != c.kept {
+			t.Errorf("%+v: %d and %d keep their places", c, ofBusy, kept)
+		}
+	}
+}
+
 // A visit is left out only when the server has just said that nothing was written.
 func TestFleetVisits(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,13 @@ func (m *member) viewLocked() control.Source {
 	} else {
 		v.Problem = m.problem.Error()
 	}
+	unconfirmed := m.unconfirmed
+	if c := m.capture.Load(); c != nil {
+		unconfirmed = c.queue.Unconfirmed()
+	}
+	if m.problem == nil && unconfirmed != nil {
+		v.Problem = fmt.Sprintf("what is read is not confirmed, so that the server holds its WAL: %v", unconfirmed)
+	}
 	if held, there := m.server.held[m.Slot]; there {
 		v.HeldBytes = &held
 	}
@@ -88,17 +95,29 @@ func (m *member) withQueue(ctx context.Context, do func(m *member, q *queue.Queu
 	if b != nil {
 		return do(m, b.queue)
 	}
-	o := m.fleet.Queue
-	o.Prefix, o.Logger = m.QueuePrefix, m.Log
-	q, err := queue.Open(ctx, o)
+	q, err := m.openQueue(ctx)
 	if err != nil {
-		return fmt.Errorf("open the queue of source %s: %w", m.Name, err)
+		return err
 	}
 	err = do(m, q)
 	if names, failed := q.Registered(ctx); failed == nil {
 		_, _ = m.readStats(ctx, q, names) // they are shown, and were changed perhaps
 	}
 	return errors.Join(err, q.Close())
+}
+
+// openQueue opens a queue beside that of the session.
+func (m *member) openQueue(ctx context.Context) (*queue.Queue, error) {
+	o := m.fleet.Queue
+	o.Prefix, o.Logger = m.QueuePrefix, m.Log
+	if m.fleet.State != nil {
+		o.Overflow = m.fleet.overflowStore.OverflowOf(m.Slot)
+	}
+	q, err := queue.Open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("open the queue of source %s: %w", m.Name, err)
+	}
+	return q, nil
 }
 
 // drop deletes the queues of an endpoint that is no more, of all sources; false: some of it is still to be stored, or delivered.

@@ -44,21 +44,29 @@ type member struct {
 	written int64              // as the server counted last; -1: not known
 	moved   time.Time          // since when something was written that was not read; zero: nothing was
 	lively  time.Time          // when something was written last
+	began   time.Time          // since when that was so without a pause
 	visited time.Time          // when it was read up to its end last
 	due     time.Time          // when a timer or a schedule of it is due; zero: none is
 	retry   time.Time          // it is not to be read before
+	broken  time.Time          // when its jobs were interrupted, because others needed its place; zero: they were not
 	problem error              // why it is not read; nil: it is
 	backlog int64
 	stats   []queue.Stats // of its queue, as they were read last
 	parked  int64
 	queued  time.Time // when an event of it was queued last
+	moving  time.Time // when events of it were to be moved to the state database last
 	warnAt  time.Time // when was logged that much WAL is held
+	// woken: other processes have something for its queue, which its session has not looked at since.
+	woken bool
+	// unconfirmed is why what was read was not confirmed when the last visit ended; nil: it was.
+	unconfirmed error
 
 	// What the last visit has left for the next one.
 	told      told
 	known     *knownSource // nil: everything is to be prepared
 	compared  compared
 	recalled  *recollection
+	restored  bool // Redis has the marks of what is of its backlogs in the state database; it belongs to the session
 	hasJobs   bool
 	accept    atomic.Bool // Options.AcceptSource, for the first of those that there are at the start
 	epoch     uint16
@@ -76,11 +84,13 @@ type grant struct {
 	ctx      context.Context //nolint:containedctx // of the right: its end is that of the reading
 	end      context.CancelFunc
 	since    time.Time
+	look     bool         // it is not to be read, but its queue looked at
 	target   cdc.LSN      // up to where it is to be read at least; 0: it is not known
 	moved    bool         // something was written that is to be read
 	ended    func() error // not nil: the process ends
 	reached  bool
 	ending   bool
+	working  bool // jobs were at work when it was taken
 	outdated bool // the rules have changed: it is to be read again immediately
 }
 
@@ -110,7 +120,7 @@ func (m *member) noteWrittenLocked(written map[string]int64, now time.Time) bool
 	if !moved {
 		return false
 	}
-	m.lively = now
+	m.noteLivelyLocked(now)
 	if m.moved.IsZero() {
 		m.moved = now
 	}
@@ -140,12 +150,37 @@ func (m *member) livelyLocked(now time.Time) bool {
 	return now.Sub(m.lively) < quietAfter || m.jobs.Load() > 0
 }
 
+// noteLivelyLocked notes that something was written.
+func (m *member) noteLivelyLocked(now time.Time) {
+	if now.Sub(m.lively) > livelyAlike {
+		m.began = now
+	}
+	m.lively = now
+}
+
+// busyLocked is for how long it has been written to without a pause.
+func (m *member) busyLocked() time.Duration { return m.lively.Sub(m.began) }
+
+// turnLocked is how long it keeps its place at least while others wait for one, and whether that is because of a job; jobTurns is how many of
+// these longer turns there are.
+func (m *member) turnLocked(jobTurns *int) (turn time.Duration, job bool) {
+	if m.jobs.Load() > 0 && *jobTurns > 0 {
+		*jobTurns--
+		return leastJobTurn, true
+	}
+	return leastTurn, false
+}
+
 // dueLocked reports whether it is to be read.
 func (m *member) dueLocked(now time.Time) bool {
 	switch {
-	case m.gone || m.closing || now.Before(m.retry):
+	case m.gone || m.closing:
 		return false
-	case !m.moved.IsZero() || m.visited.IsZero() || !m.due.IsZero() && !now.Before(m.due):
+	case m.woken && m.end == nil:
+		return true
+	case now.Before(m.retry):
+		return false
+	case !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
 		return true
 	case now.Sub(m.visited) < m.fleet.o.VisitEvery:
 		return false
@@ -163,6 +198,9 @@ func (m *member) needLocked(now time.Time) time.Time {
 	if !m.due.IsZero() && m.due.Before(now) {
 		visit = earlier(visit, m.due)
 	}
+	if !m.broken.IsZero() {
+		visit = earlier(visit, m.broken)
+	}
 	if m.moved.IsZero() {
 		return visit
 	}
@@ -171,12 +209,15 @@ func (m *member) needLocked(now time.Time) time.Time {
 
 // grantLocked gives a source a place.
 func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
-	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err}
+	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err, look: now.Before(m.retry)}
 	p.ctx, p.end = context.WithCancel(ctx)
-	m.place, m.moved, m.due = p, time.Time{}, time.Time{}
+	if m.place = p; !p.look {
+		m.moved, m.due, m.broken = time.Time{}, time.Time{}, time.Time{}
+	}
 	f.placed++
 	m.grants <- p // it has one at a time
 	if m.end == nil {
+		m.woken = false // the session looks when it begins
 		var session context.Context
 		session, m.end = context.WithCancel(ctx)
 		m.server.sessions++
@@ -186,7 +227,7 @@ func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
 
 // releaseLocked takes the place of a source from it, which ends as soon as what was read is appended.
 func (m *member) releaseLocked() {
-	m.place.ending = true
+	m.place.ending, m.place.working = true, m.jobs.Load() > 0
 	m.place.end()
 }
 
@@ -200,6 +241,9 @@ func (f *fleet) vacate(m *member, p *grant) {
 	}
 	m.place = nil
 	f.placed--
+	if p.working {
+		m.broken = time.Now()
+	}
 	switch {
 	case p.outdated:
 		m.visited = time.Time{}

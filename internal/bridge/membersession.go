@@ -142,6 +142,9 @@ func (m *member) turn(ctx context.Context, b *bridge) bool {
 		return ctx.Err() == nil
 	default:
 	}
+	m.fleet.mu.Lock()
+	m.woken = false
+	m.fleet.mu.Unlock()
 	waits, err := m.waits(ctx, b)
 	switch {
 	case ctx.Err() != nil:
@@ -163,11 +166,11 @@ func (m *member) turn(ctx context.Context, b *bridge) bool {
 	return true
 }
 
-// leave reports whether the session may end: it was not given a place meanwhile.
+// leave reports whether the session may end: it was not given a place, nor something to deliver, meanwhile.
 func (m *member) leave() bool {
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
-	m.closing = m.place == nil
+	m.closing = m.place == nil && !m.woken
 	return m.closing
 }
 
@@ -192,7 +195,9 @@ func (m *member) waits(ctx context.Context, b *bridge) (bool, error) {
 	for _, e := range b.endpointsNow() {
 		sent[e.Name] = e.State == endpoint.Active
 	}
-	waits := false
+	m.fleet.mu.Lock()
+	waits := time.Since(m.moving) < movingFor
+	m.fleet.mu.Unlock()
 	for i := range stats {
 		s := &stats[i]
 		if s.Backlog+s.Replays > s.Blocked && sent[s.Endpoint] && s.Reason == "" || b.State != nil && s.LogEntries+s.Dead > 0 {

@@ -18,6 +18,9 @@ import (
 func (m *member) visit(b *bridge, p *grant) {
 	f := m.fleet
 	defer f.vacate(m, p)
+	if p.look {
+		return
+	}
 	if !f.captures {
 		f.reach(m, p)
 		return
@@ -34,6 +37,31 @@ func (m *member) visit(b *bridge, p *grant) {
 		f.again(m)
 	default:
 		f.refuse(m, err)
+		m.judgeUnread(context.WithoutCancel(p.ctx), b)
+	}
+}
+
+// judgeUnread gives up the slot of a source that cannot be read when it holds more WAL than its server can bear. While it is read, that is
+// judged with the rest.
+func (m *member) judgeUnread(ctx context.Context, b *bridge) {
+	f := m.fleet
+	half := m.half()
+	half.queue = b.queue
+	f.mu.Lock()
+	half.Source.DSN = m.server.dsn // any database of the server can drop it, and its own may not let anybody in
+	f.mu.Unlock()
+	defer half.catalog.Close(ctx)
+	measuring, cancel := context.WithTimeout(ctx, measureTimeout)
+	lag, err := half.gauge.Measure(measuring)
+	cancel()
+	if err != nil {
+		return // there is none, or the look at the counters fails, too
+	}
+	m.told.to(half)
+	err = half.judgeBudget(ctx, &lag)
+	m.told.from(half)
+	if over, ok := errors.AsType[*overBudgetError](err); ok {
+		f.refuse(m, half.giveUp(ctx, over))
 	}
 }
 
@@ -123,6 +151,12 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 		m.parked = parked
 	}
 	m.confirmed = max(m.confirmed, c.reader.Confirmed())
+	if p.reached {
+		m.unconfirmed = nil
+		if c.reader.Confirmed() < c.stage.last() {
+			m.unconfirmed = cmp.Or(half.queue.Unconfirmed(), errUnconfirmed)
+		}
+	}
 	if compare && c.tables.compared.Load() {
 		m.compared.tables = time.Now()
 	}
@@ -224,8 +258,11 @@ func (m *member) retain(ctx context.Context, half *bridge) error {
 func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	m.compareConfirmed(opening, half)
-	c, err := half.openCapture(opening)
+	err := m.compareConfirmed(opening, half)
+	var c *capture
+	if err == nil {
+		c, err = half.openCapture(opening)
+	}
 	if err != nil {
 		if opening.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("the source, or what is needed to read it, did not answer within %s: %w", openTimeout, err)
@@ -246,25 +283,31 @@ func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error
 
 // compareConfirmed forgets what is known of the visits before when Redis does not have it any more: the record of a position is
 // as durable as what was queued up to it.
-func (m *member) compareConfirmed(ctx context.Context, half *bridge) {
+func (m *member) compareConfirmed(ctx context.Context, half *bridge) error {
 	f := m.fleet
 	f.mu.Lock()
 	confirmed, epoch := m.confirmed, m.epoch
 	f.mu.Unlock()
 	if confirmed == 0 {
-		return
+		return nil
 	}
 	reached, err := half.queue.Reached(ctx)
 	if err == nil && reached != nil && reached.Confirmed >= confirmed {
-		return
+		return nil
 	}
 	if err == nil && (reached == nil || reached.Epoch == epoch) {
 		m.Log.Error().Stringer("confirmed", confirmed).Str("slot", m.Slot).
 			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source may be lost; the source is read from where its slot stands; restore redis's data, or send those changes by hand")
 	}
+	if err == nil && half.State != nil { // what moved to the state database goes before what is queued from now on
+		if err := half.queue.RestoreOverflow(ctx); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m.confirmed, m.known = 0, nil
+	return nil
 }
 
 // noteQueued notes that events were queued, and has them delivered.
@@ -273,8 +316,11 @@ func (m *member) noteQueued() {
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
 	m.queued = time.Now()
-	m.lively = m.queued
+	m.noteLivelyLocked(m.queued)
 }
+
+// errUnconfirmed is why a source's positions are not confirmed of which Redis does not say why.
+var errUnconfirmed = errors.New("redis did not have it on its disk before the visit ended")
 
 // errNoStream ends a visit of a source whose stream does not begin.
 var errNoStream = errors.New("its stream did not begin")

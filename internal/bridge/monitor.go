@@ -106,13 +106,15 @@ func (b *bridge) measureQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var sources []memberStats
 	if b.fleet != nil {
-		b.fleet.addStats(ctx, all)
+		sources = b.fleet.stats(ctx, names)
+		addTo(all, sources)
 	}
 	if b.capture != nil {
 		_ = b.capture.stage.measureParked(ctx) // a Redis that cannot tell: the rows of this process alone count
 	}
-	b.measureExcesses(ctx, endpoints, all)
+	b.measureExcesses(ctx, endpoints, all, sources)
 	b.metrics.queues.set(endpoints, all, time.Now(), func(e *endpoint.Endpoint) bool { return len(b.excesses.over(e.Tenants)) > 0 })
 	return nil
 }

@@ -207,10 +207,7 @@ func (b *bridge) whoBlocks(err error) error {
 
 // kept says where the oldest events of such a backlog are.
 func (b *bridge) kept() string {
-	switch {
-	case b.fleet != nil:
-		return "in redis, because there are several sources"
-	case b.State == nil:
+	if b.State == nil {
 		return "in redis, because there is no state database"
 	}
 	return "in the state database"
@@ -218,17 +215,24 @@ func (b *bridge) kept() string {
 
 // measureExcesses compares what the queues hold with the quotas, and has what Redis is not to
 // hold be moved: by the couriers of this process, and, if it captures, of the others, which
-// do not know that Redis is full, nor how much was just appended.
-func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats) {
+// do not know that Redis is full, nor how much was just appended. What the statistics have of several sources is apart.
+func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats, sources []memberStats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
-	if b.State == nil || b.fleet != nil { // positions of several sources are not told apart there
+	if b.State == nil {
 		return
+	}
+	if b.fleet != nil { // the queue of the house has what is asked for on top alone, which stays
+		endpoints, stats = apart(endpoints, sources)
 	}
 	stuck := b.excesses.stuck.among(stats, time.Now())
 	keep := b.Quotas.Overflowing(endpoints, stats, full, func(name string) bool { return stuck[name] })
 	b.excesses.stuck.asked(stats, keep, time.Now())
 	b.excesses.moving.Store(len(keep) > 0)
+	if b.fleet != nil {
+		b.fleet.overflow(ctx, keep)
+		return
+	}
 	if b.dispatcher != nil {
 		b.dispatcher.Overflow(keep)
 		maps.DeleteFunc(keep, func(name string, _ int64) bool { return b.dispatcher.Owns(name) })

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -46,11 +45,9 @@ func (f *fleet) ofSource(ctx context.Context, name string, do func(*control.Serv
 	if m == nil {
 		return false, nil
 	}
-	o := f.Queue
-	o.Prefix, o.Logger = m.QueuePrefix, m.Log
-	q, err := queue.Open(ctx, o)
+	q, err := m.openQueue(ctx)
 	if err != nil {
-		return true, fmt.Errorf("open the queue of source %s: %w", name, err)
+		return true, err
 	}
 	return true, errors.Join(m.serve(q, do), q.Close())
 }

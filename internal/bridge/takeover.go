@@ -42,13 +42,16 @@ func (c *capture) drain(ctx context.Context) {
 	for c.reader.Confirmed() < c.stage.last() {
 		select {
 		case <-ctx.Done():
+			if !c.ends() {
+				return // the source is shown with it, and the next visit reads that again
+			}
 			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", c.stage.last()).
 				Msg("stopping before all that was read is durable; the next start reads it again")
 			return
 		case <-c.confirmed:
 		}
 	}
-	if c.advances != nil && !c.advances() {
+	if !c.ends() {
 		return // the next stream confirms it, which begins there
 	}
 	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
@@ -58,6 +61,9 @@ func (c *capture) drain(ctx context.Context) {
 		c.Log.Warn().Err(err).Msg("confirm the last position failed; the next start reads a little again")
 	}
 }
+
+// ends reports whether nobody in this process reads the source soon: not so when a visit ends.
+func (c *capture) ends() bool { return c.advances == nil || c.advances() }
 
 // standBy gives up what was read of the slot, which the source has given to another process:
 // it reads that again, and appends it. The reader then waits for the slot.

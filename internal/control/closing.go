@@ -103,7 +103,7 @@ func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name st
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	overflowed, err := store.OverflowFates(ctx, name, first, last)
+	overflowed, err := store.Overflow().Fates(ctx, name, first, last)
 	if err != nil {
 		return 0, 0, 0, err
 	}

@@ -173,8 +173,8 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 		}
 	}
 	heads := map[string]queue.Head{}
-	if s.Store != nil && s.SourceName == "" {
-		if heads, err = s.Store.Overflow().Heads(ctx); err != nil {
+	if s.Store != nil {
+		if heads, err = s.overflow().Heads(ctx); err != nil {
 			return v, 0, err
 		}
 	}
@@ -236,6 +236,14 @@ func (p *prover) of(rule queue.RuleKey, name string) *ProveEndpoint {
 	return p.events[at]
 }
 
+// overflow is where backlogs of the Queue move.
+func (s *Service) overflow() *state.Overflow {
+	if s.SourceName != "" {
+		return s.Store.OverflowOf(s.SourceSlot)
+	}
+	return s.Store.Overflow()
+}
+
 // proveEndpoint adds what became of an endpoint's events, and returns how many of those that wait are
 // of a transaction that is not counted yet. overflowed is the end of what waits in the state database.
 func (s *Service) proveEndpoint(ctx context.Context, p *prover, name string, intervals []int64, overflowed queue.ID) (uncounted int64, err error) {
@@ -245,7 +253,7 @@ func (s *Service) proveEndpoint(ctx context.Context, p *prover, name string, int
 	}
 	all := []map[queue.RuleKey]int64{waiting}
 	if s.Store != nil && !overflowed.IsZero() {
-		there, err := s.Store.OverflowWaiting(ctx, name)
+		there, err := s.overflow().Waiting(ctx, name)
 		if err != nil {
 			return 0, err
 		}
@@ -267,7 +275,7 @@ func (s *Service) proveEndpoint(ctx context.Context, p *prover, name string, int
 	}
 	p.addFates(name, fates)
 	if s.Store != nil {
-		if fates, err = s.Store.OverflowFates(ctx, name, intervals[0], intervals[len(intervals)-1]+1); err != nil {
+		if fates, err = s.overflow().Fates(ctx, name, intervals[0], intervals[len(intervals)-1]+1); err != nil {
 			return 0, err
 		}
 		p.addFates(name, fates)

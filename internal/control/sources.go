@@ -27,7 +27,7 @@ type Source struct {
 	Name  string `json:"name"`
 	Slot  string `json:"slot"`
 	State string `json:"state"`
-	// Problem is why it is refused, or what it waits for; empty: nothing is wrong.
+	// Problem is why it is refused, or why what is read is not confirmed; empty: nothing is wrong.
 	Problem string `json:"problem,omitempty"`
 	// HeldBytes is how much WAL the server holds for the slot, as it was measured last; null: it
 	// is not known.

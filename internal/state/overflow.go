@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,13 +18,39 @@ const (
 	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, tags, change, size"
 )
 
-// Overflow returns where the queue moves backlogs that are over their quota.
-func (s *Store) Overflow() *Overflow { return &Overflow{s} }
+// Overflow returns where the queue of an only source, or of none, moves backlogs that are over their quota.
+func (s *Store) Overflow() *Overflow { return &Overflow{store: s} }
+
+// OverflowOf returns that of one of several sources, by its slot: the queues of all have endpoints of the same names.
+func (s *Store) OverflowOf(slot string) *Overflow {
+	return &Overflow{s, s.text.encode(slot) + ofSource}
+}
+
+// ofSource stands, in the tables, between a source and the name of an endpoint, which cannot have it.
+const ofSource = "/"
 
 // Overflow is a queue.Overflow in the state database.
-type Overflow struct{ store *Store }
+type Overflow struct {
+	store  *Store
+	prefix string // of the endpoints' names in the tables: whose queue they are of
+}
 
 var _ queue.Overflow = (*Overflow)(nil)
+
+// row is an endpoint's name in the tables.
+func (o *Overflow) row(endpoint string) string { return o.prefix + o.store.text.encode(endpoint) }
+
+// endpoint is the endpoint of a name in the tables.
+func (o *Overflow) endpoint(row string) string { return decode(strings.TrimPrefix(row, o.prefix)) }
+
+// own adds the condition that rows are of this Overflow's queue.
+func (o *Overflow) own(w *where) {
+	if o.prefix == "" {
+		w.add(`strpos(endpoint, %s) = 0`, ofSource)
+		return
+	}
+	w.add(`starts_with(endpoint, %s)`, o.prefix)
+}
 
 // headColumns reads a head with the commit time of its first event.
 const headColumns = `position, events, bytes, (select committed from gancho.overflow o where o.endpoint = h.endpoint order by o.position limit 1)`
@@ -38,12 +65,14 @@ func scanHead(row pgx.CollectableRow) (h queue.Head, err error) {
 
 // Heads implements queue.Overflow.
 func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
-	all := map[string]queue.Head{}
-	_, err := collect(ctx, o.store, "read which backlogs have overflowed", `select endpoint, `+headColumns+` from gancho.overflow_heads h where events > 0`, nil,
+	all, w := map[string]queue.Head{}, &where{text: o.store.text}
+	w.add(`events > 0`)
+	o.own(w)
+	_, err := collect(ctx, o.store, "read which backlogs have overflowed", `select endpoint, `+headColumns+` from gancho.overflow_heads h`+w.sql(), w.args,
 		func(row pgx.CollectableRow) (struct{}, error) {
 			var name string
 			h, err := scanHead(leadingColumns{row, []any{&name}})
-			all[decode(name)] = h
+			all[o.endpoint(name)] = h
 			return struct{}{}, err
 		})
 	return all, err
@@ -51,7 +80,7 @@ func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
 
 // Take implements queue.Overflow.
 func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (h queue.Head, err error) {
-	name := o.store.text.encode(endpoint)
+	name := o.row(endpoint)
 	sql := `update gancho.overflow_heads h set claim = $2 where endpoint = $1 returning ` + headColumns
 	if begin { // the end of one that was left behind may be another epoch's
 		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint)
@@ -69,7 +98,7 @@ func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool,
 // End implements queue.Overflow.
 func (o *Overflow) End(ctx context.Context, endpoint, claim string) error {
 	return o.change(ctx, "end the overflow of an endpoint", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1 and claim = $2 and events = 0`, o.store.text.encode(endpoint), claim)
+		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1 and claim = $2 and events = 0`, o.row(endpoint), claim)
 		return err
 	})
 }
@@ -111,7 +140,7 @@ func (o *Overflow) lock(ctx context.Context, tx pgx.Tx, name, claim string) (end
 
 // Move implements queue.Overflow.
 func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(end queue.ID) ([]queue.Entry, error)) (h queue.Head, err error) {
-	s, name := o.store, o.store.text.encode(endpoint)
+	s, name := o.store, o.row(endpoint)
 	err = o.change(ctx, "move events to the state database", func(tx pgx.Tx) error {
 		end, there, err := o.lock(ctx, tx, name, claim)
 		if err == nil && !there {
@@ -153,7 +182,7 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
 			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
 		) page where before is null or before < $5 order by position`,
-		[]any{o.store.text.encode(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
+		[]any{o.row(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
 			m := &webhook.Message{}
 			var position, kept []byte
 			var source string
@@ -172,7 +201,7 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 
 // Acknowledge implements queue.Overflow.
 func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done, superseded []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
-	s, name := o.store, o.store.text.encode(endpoint)
+	s, name := o.store, o.row(endpoint)
 	delivered, passed := positionsOf(done), positionsOf(superseded)
 	err = o.change(ctx, "acknowledge overflowed events", func(tx pgx.Tx) error {
 		h = queue.Head{}
@@ -185,10 +214,10 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 			d, enc := &dead[i], s.text.encode
 			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
 			_, err := tx.Exec(ctx, `insert into gancho.dead_letters (`+deadColumns+`)
-				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12, tags
+				select $13, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12, tags
 				from gancho.overflow where endpoint = $1 and position = $2 on conflict `+replaceDead,
 				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.ID.Sequence()), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
-				enc(d.Class), enc(d.Error), []byte(d.Answer))
+				enc(d.Class), enc(d.Error), []byte(d.Answer), enc(endpoint))
 			if err != nil {
 				return err
 			}
@@ -243,7 +272,7 @@ func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, fate queue.Fa
 
 // Drop implements queue.Overflow.
 func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
-	name := o.store.text.encode(endpoint)
+	name := o.row(endpoint)
 	return o.store.write(ctx, "drop overflowed events", func(tx pgx.Tx) error {
 		_, err := deleteOverflowed(ctx, tx, name, queue.FateDropped, nil)
 		if err == nil {
@@ -256,19 +285,26 @@ func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
 // Forget implements queue.Overflow.
 func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool, each func(endpoint string, found []queue.ID) error) error {
 	s := o.store
-	w := s.overflowedOf(&of)
-	here := `endpoint <> all(` + w.param(s.text.encodeAll(of.Elsewhere)) + `::text[])`
-	names := `select distinct endpoint from ` + overflowTable + w.sql() + ` and ` + here
-	if remove { // one that moves events now has none of the subject yet
-		names += ` union select endpoint from gancho.overflow_heads where ` + here
+	elsewhere := make([]string, 0, len(of.Elsewhere)) // not nil, of which nothing is known
+	for _, name := range of.Elsewhere {
+		elsewhere = append(elsewhere, o.row(name))
 	}
-	endpoints, err := collect(ctx, s, "look for overflowed events of a key", names, w.args, pgx.RowTo[string])
+	w := s.overflowedOf(&of)
+	here := &where{text: s.text, args: w.args}
+	here.add(`endpoint <> all(%s::text[])`, elsewhere)
+	o.own(here)
+	w.conditions = append(w.conditions, here.conditions...)
+	names := `select distinct endpoint from ` + overflowTable + w.sql()
+	if remove { // one that moves events now has none of the subject yet
+		names += ` union select endpoint from gancho.overflow_heads` + here.sql()
+	}
+	endpoints, err := collect(ctx, s, "look for overflowed events of a key", names+` order by 1`, here.args, pgx.RowTo[string])
 	if err != nil {
 		return err
 	}
 	for _, name := range endpoints {
 		found, err := o.forgetIn(ctx, name, &of, remove)
-		if told := each(decode(name), found); err == nil {
+		if told := each(o.endpoint(name), found); err == nil {
 			err = told
 		}
 		if err != nil {

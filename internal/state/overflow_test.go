@@ -40,7 +40,7 @@ func TestOverflowIsDeliveredInOrder(t *testing.T) {
 		t.Errorf("%d of %d events have moved, %d rows; the oldest %s, before %s", s.Overflowed, s.Backlog, w.rows(), s.Oldest, before.Oldest)
 	}
 	var waiting int64
-	for _, n := range must[map[queue.RuleKey]int64](t)(w.store.OverflowWaiting(t.Context(), "a")) {
+	for _, n := range must[map[queue.RuleKey]int64](t)(w.store.Overflow().Waiting(t.Context(), "a")) {
 		waiting += n
 	}
 	if waiting != s.Overflowed {
@@ -141,6 +141,63 @@ func TestOverflowKeepsTheWholeEvent(t *testing.T) {
 		t.Fatalf("%d dead letters", len(dead))
 	}
 	same(t, "dead letter", want, dead[0].Message)
+}
+
+// Sources have endpoints of the same name, and events at the same positions: none sees what another has in the state database, and
+// dead letters have the endpoint's own name.
+func TestOverflowOfSources(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	all := entries(t, 4)
+	only, one, other := s.Overflow(), s.OverflowOf("gancho_1"), s.OverflowOf("gancho_10")
+	moveEntries(t, only, "a", "1", all[:1])
+	moveEntries(t, one, "a", "1", all[:2])
+	moveEntries(t, other, "a", "1", all)
+	left := func(only, one, other int) {
+		t.Helper()
+		for _, c := range []struct {
+			of   *state.Overflow
+			want int
+		}{{s.Overflow(), only}, {s.OverflowOf("gancho_1"), one}, {s.OverflowOf("gancho_10"), other}} {
+			heads := must[map[string]queue.Head](t)(c.of.Heads(t.Context()))
+			if n := int(heads["a"].Events); n != c.want || len(heads) > 1 {
+				t.Errorf("%d events in %v, want %d", n, heads, c.want)
+			}
+			waiting := 0
+			for _, n := range must[map[queue.RuleKey]int64](t)(c.of.Waiting(t.Context(), "a")) {
+				waiting += int(n)
+			}
+			if waiting != c.want {
+				t.Errorf("%d events wait, want %d", waiting, c.want)
+			}
+		}
+	}
+	left(1, 2, 4)
+	of := queue.Subject{Tenant: "acme", Key: "k0"}
+	for _, elsewhere := range [][]string{{"a"}, {"b"}} {
+		of.Elsewhere = elsewhere
+		forgotten := 0
+		check(t, one.Forget(t.Context(), of, true, func(endpoint string, found []queue.ID) error {
+			if endpoint != "a" {
+				t.Errorf("the endpoint is %q", endpoint)
+			}
+			forgotten += len(found)
+			return nil
+		}))
+		if want := map[string]int{"a": 0, "b": 1}[elsewhere[0]]; forgotten != want {
+			t.Errorf("%d events are forgotten, want %d", forgotten, want)
+		}
+	}
+	left(1, 1, 4)
+	died := queue.DeadResult{ID: all[1].ID, Reason: "refused"}
+	died.First, died.Last = time.UnixMicro(1).UTC(), time.UnixMicro(1).UTC()
+	must[queue.Head](t)(other.Acknowledge(t.Context(), "a", "1", nil, nil, []queue.DeadResult{died}))
+	if dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10)); len(dead) != 1 || dead[0].Endpoint != "a" {
+		t.Errorf("the dead letters are %v", dead)
+	}
+	left(1, 1, 3)
+	check(t, other.Drop(t.Context(), "a"))
+	left(1, 1, 0)
 }
 
 // ownQueue is a queue without a dispatcher whose events may overflow; own makes another
@@ -277,7 +334,7 @@ func TestOverflowCountsSuperseded(t *testing.T) {
 		t.Errorf("%d events are left", h.Events)
 	}
 	sums := map[queue.Fate]int64{}
-	for key, n := range must[map[queue.EventKey]int64](t)(s.OverflowFates(t.Context(), "a", 0, 1)) {
+	for key, n := range must[map[queue.EventKey]int64](t)(s.Overflow().Fates(t.Context(), "a", 0, 1)) {
 		sums[key.Fate] += n
 	}
 	same(t, "fates", map[queue.Fate]int64{queue.FateDelivered: 1, queue.FateSuperseded: 2}, sums)

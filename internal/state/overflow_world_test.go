@@ -306,7 +306,7 @@ func (w *overflowWorld) fates() map[queue.Fate]int64 {
 	w.t.Helper()
 	at := queuetest.Event(0, "").Time.Unix() / int64(queue.TallyInterval/time.Second)
 	here := must[map[queue.EventKey]int64](w.t)(w.q.Fates(w.t.Context(), "a", []int64{at}))
-	there := must[map[queue.EventKey]int64](w.t)(w.store.OverflowFates(w.t.Context(), "a", at, at+1))
+	there := must[map[queue.EventKey]int64](w.t)(w.store.Overflow().Fates(w.t.Context(), "a", at, at+1))
 	all := map[queue.Fate]int64{}
 	for _, counts := range []map[queue.EventKey]int64{here, there} {
 		for key, n := range counts {

@@ -9,13 +9,13 @@ import (
 	"gancho/delivery/queue"
 )
 
-// OverflowFates returns what became of the events that an endpoint was given in intervals of queue.TallyInterval
+// Fates returns what became of the events that an endpoint was given in intervals of queue.TallyInterval
 // from one to before another, as far as they had overflowed; the rest is counted in the queue.
-func (s *Store) OverflowFates(ctx context.Context, endpoint string, from, to int64) (map[queue.EventKey]int64, error) {
+func (o *Overflow) Fates(ctx context.Context, endpoint string, from, to int64) (map[queue.EventKey]int64, error) {
 	out := map[queue.EventKey]int64{}
-	_, err := collect(ctx, s, "read what was counted of overflowed events",
+	_, err := collect(ctx, o.store, "read what was counted of overflowed events",
 		`select "interval", epoch, rule, fate, n from gancho.overflow_tallies where endpoint = $1 and "interval" >= $2 and "interval" < $3`,
-		[]any{s.text.encode(endpoint), from, to}, func(row pgx.CollectableRow) (struct{}, error) {
+		[]any{o.row(endpoint), from, to}, func(row pgx.CollectableRow) (struct{}, error) {
 			var key queue.EventKey
 			var n int64
 			err := row.Scan(&key.Interval, &key.Epoch, &key.Rule, &key.Fate, &n)
@@ -25,12 +25,12 @@ func (s *Store) OverflowFates(ctx context.Context, endpoint string, from, to int
 	return out, err
 }
 
-// OverflowWaiting counts the overflowed events of an endpoint that wait.
-func (s *Store) OverflowWaiting(ctx context.Context, endpoint string) (map[queue.RuleKey]int64, error) {
+// Waiting counts the overflowed events of an endpoint that wait.
+func (o *Overflow) Waiting(ctx context.Context, endpoint string) (map[queue.RuleKey]int64, error) {
 	out := map[queue.RuleKey]int64{}
-	_, err := collect(ctx, s, "count overflowed events",
+	_, err := collect(ctx, o.store, "count overflowed events",
 		`select `+tallyOfPosition+`, count(*) from gancho.overflow where endpoint = $1 group by 1, 2, 3`,
-		[]any{s.text.encode(endpoint)}, func(row pgx.CollectableRow) (struct{}, error) {
+		[]any{o.row(endpoint)}, func(row pgx.CollectableRow) (struct{}, error) {
 			var key queue.RuleKey
 			var n int64
 			err := row.Scan(&key.Interval, &key.Epoch, &key.Rule, &n)

@@ -1,0 +1,168 @@
+package bridge
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+)
+
+// movingFor is how long a source's session is kept after it was asked to move events to the state database. Whoever measures the
+// backlogs asks each second.
+const movingFor = 10 * time.Second
+
+// memberStats is what the queue of a source holds.
+type memberStats struct {
+	of    *member
+	stats []queue.Stats
+}
+
+// stats returns what the queues of the sources hold of endpoints; of those that are not open, what they held when they were.
+func (f *fleet) stats(ctx context.Context, names []string) []memberStats {
+	open := f.open()
+	var all []memberStats
+	f.mu.Lock()
+	for _, m := range f.members {
+		if !slices.ContainsFunc(open, func(b *bridge) bool { return b.member == m }) {
+			all = append(all, memberStats{m, m.stats})
+		}
+	}
+	f.mu.Unlock()
+	for _, b := range open {
+		b.member.using.RLock()
+		stats, err := b.queue.Stats(ctx, names)
+		b.member.using.RUnlock()
+		if err != nil {
+			continue // it is being closed, or Redis is unreachable, which others say
+		}
+		all = append(all, memberStats{b.member, stats})
+		var backlog int64
+		for i := range stats {
+			backlog += stats[i].Backlog
+		}
+		f.mu.Lock()
+		b.member.backlog = backlog
+		f.mu.Unlock()
+	}
+	return all
+}
+
+// addTo adds what the queues of the sources hold to that of the house's.
+func addTo(all []queue.Stats, sources []memberStats) {
+	at := make(map[string]int, len(all))
+	for i := range all {
+		at[all[i].Endpoint] = i
+	}
+	for _, of := range sources {
+		for i := range of.stats {
+			if n, there := at[of.stats[i].Endpoint]; there {
+				all[n].Add(&of.stats[i])
+			}
+		}
+	}
+}
+
+// addStats adds what the queues of the sources hold to that of the house's.
+func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Endpoint
+	}
+	addTo(all, f.stats(ctx, names))
+}
+
+// ofSource stands between a source and an endpoint of which it has a queue.
+const ofSource = "/"
+
+// apart are the queues of the sources that hold something, each as that of an endpoint of its own.
+func apart(endpoints []endpoint.Endpoint, sources []memberStats) (each []endpoint.Endpoint, stats []queue.Stats) {
+	at := make(map[string]int, len(endpoints))
+	for i := range endpoints {
+		at[endpoints[i].Name] = i
+	}
+	for _, of := range sources {
+		for i := range of.stats {
+			s := of.stats[i]
+			n, there := at[s.Endpoint]
+			if !there || s.Backlog == 0 {
+				continue
+			}
+			s.Endpoint = of.of.Name + ofSource + s.Endpoint
+			each, stats = append(each, endpoints[n]), append(stats, s)
+		}
+	}
+	return each, stats
+}
+
+// overflow has the oldest events of the sources' queues be moved to the state database, until so many of each are left.
+func (f *fleet) overflow(ctx context.Context, keep map[string]int64) {
+	of := map[string]map[string]int64{}
+	for name, n := range keep {
+		source, endpoint, _ := strings.Cut(name, ofSource)
+		if of[source] == nil {
+			of[source] = map[string]int64{}
+		}
+		of[source][endpoint] = n
+	}
+	now := time.Now()
+	f.mu.Lock()
+	var asked []*member
+	for source := range of {
+		if m := f.members[source]; m != nil {
+			asked = append(asked, m)
+			if m.moving = now; m.end == nil && f.Deliver {
+				m.due = now // its session moves them
+			}
+		}
+	}
+	f.mu.Unlock()
+	if len(asked) == 0 {
+		return
+	}
+	signal(f.wake)
+	for _, m := range asked {
+		m.overflow(ctx, of[m.Name])
+	}
+}
+
+// overflow is that of the fleet for a source; where the session is to move them, and is not open yet, it is asked again then.
+func (m *member) overflow(ctx context.Context, keep map[string]int64) {
+	f := m.fleet
+	f.applying.Lock()
+	open := m.active != nil
+	if open && m.active.dispatcher != nil {
+		d := m.active.dispatcher
+		d.Overflow(keep)
+		maps.DeleteFunc(keep, func(name string, _ int64) bool { return d.Owns(name) })
+	}
+	f.applying.Unlock()
+	if f.captures && (open || !f.Deliver) && len(keep) > 0 {
+		// Others say that Redis is unreachable, and the next measurement asks again.
+		_ = m.withQueue(ctx, func(_ *member, q *queue.Queue) error { return q.AskOverflow(ctx, keep) })
+	}
+}
+
+// prefixes are those of the sources' queues.
+func (f *fleet) prefixes() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.queues))
+}
+
+// woken has the queue of a source be looked at: another process has appended to it, such as the one that reads the source.
+func (f *fleet) woken(prefix string) {
+	f.mu.Lock()
+	m := f.queues[prefix]
+	opens := m != nil && m.end == nil && !m.woken
+	if m != nil {
+		m.woken = true
+	}
+	f.mu.Unlock()
+	if opens {
+		signal(f.wake)
+	}
+}
