@@ -178,6 +178,9 @@ func (c *courier) resumeLocked(now time.Time) {
 	if c.lease.closing || c.activity == nil {
 		return
 	}
+	if c.withholdsLocked(now) {
+		c.lanes.dropEveryBody()
+	}
 	if due := c.lanes.releaseDue(now); !due.IsZero() {
 		c.alarm.set(due)
 	}

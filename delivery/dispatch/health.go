@@ -124,8 +124,16 @@ func (s *suspension) suspend(reason string, now time.Time) bool {
 	return true
 }
 
-// maxHold is the longest pause that a receiver may ask for.
-const maxHold = 24 * time.Hour
+const (
+	// maxHold is the longest pause that a receiver may ask for.
+	maxHold = 24 * time.Hour
+	// shortHold is a pause in which events stay in memory: limits of rate are over soon, and each event that is not in
+	// memory takes a call of Redis of its own.
+	shortHold = time.Minute
+)
+
+// readFrom is when reading goes on in a pause that the receiver asked for.
+func (s *suspension) readFrom() time.Time { return s.until.Add(-shortHold) }
 
 // hold keeps a pause that the receiver asked for; false: a longer one is kept already.
 func (s *suspension) hold(now, until time.Time) bool {
@@ -169,6 +177,12 @@ func (c *courier) standsStillLocked() bool {
 	return c.suspension.reason != "" || c.ep.State != endpoint.Active || c.breaker.open
 }
 
+// withholdsLocked reports whether the endpoint gets nothing now, and not soon, but for probes: then it keeps no bodies in
+// memory, which others need. They are fetched again when they are sent.
+func (c *courier) withholdsLocked(now time.Time) bool {
+	return c.standsStillLocked() || now.Before(c.suspension.readFrom())
+}
+
 // trackStandstillLocked is called whenever standsStillLocked may have changed.
 func (c *courier) trackStandstillLocked(now time.Time) {
 	c.health.trackStandstill(c.standsStillLocked(), now)
@@ -210,6 +224,9 @@ func (c *courier) holdLocked(now, until time.Time) {
 	}
 	c.writing.results.Hold(c.suspension.until)
 	c.log.Info().Str("endpoint", c.name).Time("until", c.suspension.until).Msg("endpoint asked for a pause: nothing is sent until then")
+	if c.withholdsLocked(now) {
+		c.lanes.dropEveryBody()
+	}
 }
 
 // The breaker's measures.

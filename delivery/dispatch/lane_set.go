@@ -238,7 +238,11 @@ func (s *laneSet) dropAllBodies(l *lane) {
 	l.bodies = nil
 }
 
+// dropEveryBody releases the bodies of all lanes; each is fetched again when it is sent.
 func (s *laneSet) dropEveryBody() {
+	if s.main.bodies+s.side.bodies == 0 {
+		return
+	}
 	for _, l := range s.lanes {
 		s.dropAllBodies(l)
 	}

@@ -216,12 +216,22 @@ func (c *courier) startReadingLocked(now time.Time) {
 	if c.reading.active || c.lease.closing || c.reading.loaded && c.readableLocked() == nil {
 		return
 	}
-	if now.Before(c.reading.retryAt) {
-		c.alarm.set(c.reading.retryAt)
+	if c.readsLaterLocked(now) {
 		return
 	}
 	c.reading.active = true
 	c.spawn(c.read)
+}
+
+// readsLaterLocked reports whether nothing may be read for some time, and has the courier resume then.
+func (c *courier) readsLaterLocked(now time.Time) bool {
+	for _, until := range [...]time.Time{c.suspension.readFrom(), c.reading.retryAt} {
+		if now.Before(until) {
+			c.alarm.set(until)
+			return true
+		}
+	}
+	return false
 }
 
 // read reads pages until there is nothing to read, no room, or an error.
@@ -248,7 +258,7 @@ func (c *courier) read(ctx context.Context) {
 	for {
 		c.reloadAfterRestartLocked()
 		f := c.readableLocked()
-		if f == nil {
+		if f == nil || c.readsLaterLocked(time.Now()) {
 			return
 		}
 		after, generation := c.reading.beginPage(f)
@@ -369,7 +379,7 @@ func (c *courier) offer(a *queue.Appended) {
 		return
 	}
 	c.activateLocked()
-	direct := !c.breaker.open && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
+	direct := !c.withholdsLocked(now) && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
 	if !direct {
 		c.expectMoreLocked(f, now)
 		return

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 )
 
@@ -78,6 +79,25 @@ func TestReadingRetries(t *testing.T) {
 	}
 	if wait := r.retryAt.Sub(now); wait < 100*time.Millisecond || wait > 150*time.Millisecond {
 		t.Errorf("the second retry after %s, want 100ms and up to half more", wait)
+	}
+}
+
+// However little memory is left, a stream of which nothing is in memory has room.
+func TestStreamsHaveRoomWhenMemoryIsUsedUp(t *testing.T) {
+	t.Parallel()
+	for name, ep := range map[string]*endpoint.Endpoint{
+		"one request": {Concurrency: 1}, "two requests": {Concurrency: 2}, "lists": {Concurrency: 1, Batch: endpoint.Batching{Max: 2}},
+	} {
+		c := &courier{
+			means: &means{o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, memory: &memory{}},
+			ep:    ep, reading: newReading(), activity: &activity{},
+		}
+		c.memory.hold(memoryWindows*DefaultWindowEvents, memoryWindows*DefaultWindowBytes)
+		for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
+			if events, bytes := c.budgetLocked(f); !c.roomLocked(f) || events < 1 || bytes < 1 {
+				t.Errorf("%s, side %t: room %t, for %d events of %d bytes", name, f.side, c.roomLocked(f), events, bytes)
+			}
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // resting runs a dispatcher whose endpoints rest very soon.
@@ -270,4 +272,90 @@ func TestMemoryOfLostEndpointsIsFree(t *testing.T) {
 	queuetest.Eventually(t, "its events to be in memory", func() bool { events, _ := d.Held(); return events == 100 })
 	d.Update(nil)
 	queuetest.Eventually(t, "none to be", func() bool { events, bytes := d.Held(); return events == 0 && bytes == 0 })
+}
+
+// An endpoint that gets nothing now leaves its part of the memory to others, and gets all of its events later.
+func TestMemoryOfEndpointsThatGetNothing(t *testing.T) {
+	t.Parallel()
+	const backlog, more = 100, 10
+	ep := endpoint.Endpoint{Name: "a", Concurrency: 2, Retry: ms(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)}
+	paused := ep
+	paused.State = endpoint.Paused
+	held := status(429)
+	held.RetryAfter = time.Hour
+	for name, c := range map[string]struct {
+		first         webhook.Outcome // what it answers until it goes on; none: nothing
+		others        bool            // another process delivers to it then
+		quiet, resume func(t *testing.T, d *dispatch.Dispatcher, q *queue.Queue, c *redis.Client)
+	}{
+		"paused": {
+			quiet: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue, _ *redis.Client) {
+				d.Update([]endpoint.Endpoint{paused})
+			},
+			resume: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue, _ *redis.Client) {
+				d.Update([]endpoint.Endpoint{ep})
+			},
+		},
+		"asked for a pause": {
+			first: held,
+			resume: func(t *testing.T, _ *dispatch.Dispatcher, q *queue.Queue, c *redis.Client) {
+				queuetest.Eventually(t, "the pause to be kept", func() bool {
+					s, err := queuetest.Stats(t.Context(), q, "a")
+					return err == nil && !s.Until.IsZero()
+				})
+				err := c.HSet(t.Context(), "gancho:{a}:state", "paused", "test").Err() // what is resumed has no other pause either
+				if _, failed := q.Resume(t.Context(), "a"); err != nil || failed != nil {
+					t.Error(err, failed)
+				}
+			},
+		},
+		"down, and found so by another process": {first: status(500), others: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := queuetest.StartRedis(t)
+			q := queuetest.Open(t, r, ep)
+			queuetest.AppendEvents(t, q, 0, backlog, 100, queuetest.KeyModulo(10))
+			sink := newReceiver()
+			back := make(chan struct{})
+			sink.answer = func(ctx context.Context, _ *endpoint.Endpoint, _ *webhook.Message, _ int) webhook.Outcome {
+				select {
+				case <-back:
+					return delivered()
+				default:
+				}
+				if c.first.Status != 0 {
+					return c.first
+				}
+				if !opened(ctx, back) {
+					return canceled()
+				}
+				return delivered()
+			}
+			d, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
+			sink.until(t, "a request", func(all []arrival) bool { return len(all) > 0 })
+			if c.others {
+				queuetest.Eventually(t, "the breaker to be open", func() bool {
+					return queuetest.Client(t, r).HGet(t.Context(), "gancho:{a}:state", "open").Val() > "0"
+				})
+				stop()
+				sent := len(sink.list())
+				d, _ = startDispatcher(t, q, sink, dispatch.Options{}, ep)
+				sink.until(t, "a probe", func(all []arrival) bool { return len(all) > sent })
+			}
+			if c.quiet != nil {
+				queuetest.Eventually(t, "all to be in memory", func() bool { events, _ := d.Held(); return events == backlog })
+				c.quiet(t, d, q, queuetest.Client(t, r))
+			}
+			nothing := func() bool { events, bytes := d.Held(); return events == 0 && bytes == 0 }
+			queuetest.Eventually(t, "nothing to be in memory", nothing)
+			queuetest.AppendEvents(t, q, backlog, backlog+more, more, queuetest.KeyModulo(10))
+			queuetest.Eventually(t, "nothing to be in memory when more has come", nothing)
+			close(back)
+			if c.resume != nil {
+				c.resume(t, d, q, queuetest.Client(t, r))
+			}
+			checkOrder(t, sink.distinct(t, backlog+more))
+		})
+	}
 }

@@ -20,8 +20,10 @@ const (
 	leastBytes    = 16 // a window has at least one part in so many of its bytes
 )
 
-// windowPerRequest is the least events in memory for each request in flight.
-const windowPerRequest = 4
+const (
+	windowPerRequest = 4 // the least events in memory for each request in flight
+	leastEvents      = 2 // of a stream: a page is read when there are less than half as many
+)
 
 // listedLocked is how many events the lists that are sent and read at a time have.
 func (c *courier) listedLocked() int {
@@ -37,8 +39,9 @@ func (c *courier) fullWindowLocked() (events, bytes int) {
 	return max(c.o.WindowEvents, windowPerRequest*c.ep.Concurrency, lists), c.o.WindowBytes + lists*messageOverhead
 }
 
-// windowLocked is how many bodies, and how many bytes of them, may be in memory of a stream now: never so few that
-// concurrency, or two lists, could not be reached. Lists keep all of their bytes, because what they wait for is the end of their room.
+// windowLocked is how many bodies, and how many bytes of them, may be in memory of a stream now: of the main
+// stream never so few that concurrency, or two lists, could not be reached, and of the side stream, which has a part of that, never so few
+// that it would not be read. Lists keep all of their bytes, because what they wait for is the end of their room.
 func (c *courier) windowLocked(f *feed) (events, bytes int) {
 	lists := c.listedLocked()
 	events, bytes = c.fullWindowLocked()
@@ -48,5 +51,5 @@ func (c *courier) windowLocked(f *feed) (events, bytes int) {
 		free = memoryWindows*c.o.WindowBytes - int(c.memory.bytes.Load())
 		bytes = min(bytes, max(free/memoryPart, c.o.WindowBytes/leastBytes))
 	}
-	return events / f.part, bytes / f.part
+	return max(events/f.part, leastEvents), bytes / f.part
 }
