@@ -23,8 +23,8 @@ type means struct {
 	cancelable func() (context.Context, context.CancelFunc)
 }
 
-// restAfter is long enough for Redis to have written the last acknowledgements to its disk, and to its
-// replicas: which events those were is forgotten then.
+// restAfter is long enough for Redis to have written the last acknowledgements, counted from its answer, to its disk, and to
+// its replicas: which events those were is forgotten then.
 const restAfter = time.Minute
 
 // courier delivers one endpoint's events while this process has its lease.
@@ -52,6 +52,7 @@ type courier struct {
 	lease      lease
 	reading    reading
 	sending    sending
+	moves      moveRetries
 	suspension suspension
 	health     health
 	*activity  // nil while it rests; methods that use it say so, or are called while it is there
@@ -72,7 +73,7 @@ type activity struct {
 	notices  noticeQueue
 	failing  failing
 	writing  writing
-	touched  time.Time // when an event came, or was sent, last; zero: none was
+	touched  time.Time // when an event last came, was sent, or was acknowledged; zero: none was
 }
 
 // lease is how long this process may deliver the endpoint: nothing is started
@@ -119,14 +120,18 @@ func (c *courier) restLocked(now time.Time) {
 	a.alarm.stop()
 	a.abort()
 	a.abandon()
-	c.activity, c.reading.recent = nil, recentIDs{}
+	c.activity = nil
+	if c.reading.skip == nil { // otherwise a restart of Redis is not over, and it may be restarted again
+		c.reading.recent = recentIDs{}
+	}
 }
 
-// idleLocked reports whether nothing of the activity is needed. What has been read of the streams is known without it.
+// idleLocked reports whether nothing of the activity is needed. What has been read of the streams is known without it, and
+// so is what is to be skipped after a restart of Redis: a quiet endpoint may not reach the place where it was for days.
 func (c *courier) idleLocked() bool {
 	r := &c.reading
 	switch {
-	case !r.loaded || r.active || r.skip != nil || r.prune || c.sending.workers > 0 || c.readableLocked() != nil:
+	case !r.loaded || r.active || r.prune || c.sending.workers > 0 || c.readableLocked() != nil:
 		return false
 	case len(c.lanes.lanes) > 0 || len(c.failures) > 0 || c.breaker != breaker{} || c.failing.attempts > 0:
 		return false

@@ -57,6 +57,11 @@ func (d *Dispatcher) Awake() int {
 	return d.count(func(c *courier) bool { return c.activity != nil })
 }
 
+// Restarted is how many of them know that Redis was restarted.
+func (d *Dispatcher) Restarted() int {
+	return d.count(func(c *courier) bool { return c.reading.restarted })
+}
+
 // Halted is how many of them have unread events and get none.
 func (d *Dispatcher) Halted() int {
 	return d.count(func(c *courier) bool { return c.reading.loaded && !c.reading.main.end && c.haltedLocked() })

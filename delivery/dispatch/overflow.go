@@ -52,7 +52,7 @@ func (d *Dispatcher) wantedLocked(ep *endpoint.Endpoint) bool {
 func (c *courier) overflow(keep int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lease.closing || !c.reading.loaded || c.activity != nil && time.Now().Before(c.writing.moves.retryAt) {
+	if c.lease.closing || !c.reading.loaded || time.Now().Before(c.moves.retryAt) {
 		return // the next measurement asks again
 	}
 	c.activateLocked()
@@ -61,7 +61,7 @@ func (c *courier) overflow(keep int64) {
 }
 
 // moveRetries puts off moves that fail: while one waits for a state database that does not answer,
-// nothing is written.
+// nothing is written. It is the courier's own, because an endpoint may rest between two moves.
 type moveRetries struct {
 	failing bool
 	retryAt time.Time // nothing is moved before
@@ -105,7 +105,7 @@ func (c *courier) moveOldest(ctx context.Context) {
 		return
 	}
 	c.writing.overflowing = more && err == nil
-	switch m := &c.writing.moves; {
+	switch m := &c.moves; {
 	case err != nil && m.failed(ended, ended.Sub(begun)):
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a backlog that is over its quota cannot be moved to the state database now; it stays in redis")
 	case err == nil && m.succeeded():

@@ -210,6 +210,72 @@ func TestRestingEndpointsOutliveARestart(t *testing.T) {
 	checkOrder(t, sink.list())
 }
 
+// Redis restarts, and then nothing comes for a quiet endpoint. It rests, and remembers what it has delivered: Redis may have lost
+// the acknowledgement, and may restart again before the event is appended again.
+func TestQuietEndpointsRestAfterARestart(t *testing.T) {
+	t.Parallel()
+	for name, restarts := range map[string]int{"once": 1, "twice": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := queuetest.StartRedis(t)
+			if err := queuetest.Client(t, r).ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
+				t.Fatal(err)
+			}
+			ep := endpoint.Endpoint{Name: "a"}
+			q := queuetest.Open(t, r, ep)
+			sink := newReceiver()
+			finish := make(chan struct{})
+			sink.answer = func(ctx context.Context, _ *endpoint.Endpoint, m *webhook.Message, _ int) webhook.Outcome {
+				if m.Key == "k0" && !opened(ctx, finish) {
+					return canceled()
+				}
+				return delivered()
+			}
+			d, _ := resting(t, q, sink, dispatch.Options{Lease: 500 * time.Millisecond}, ep)
+			queuetest.AppendEvents(t, q, 0, 2, 2, queuetest.KeyModulo(2))
+			backlog := func(what string, want int64) {
+				t.Helper()
+				queuetest.Eventually(t, what, func() bool {
+					s, err := queuetest.Stats(t.Context(), q, "a")
+					return err == nil && s.Backlog == want
+				})
+			}
+			backlog("the second to be acknowledged, which does not wait", 1)
+			restart := func() {
+				t.Helper()
+				r.Kill()
+				if err := r.Start(); err != nil {
+					t.Fatal(err)
+				}
+				queuetest.Eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
+			}
+			restart()
+			queuetest.Eventually(t, "the restart to be noticed", func() bool { return d.Restarted() == 1 })
+			close(finish)
+			backlog("the first to be acknowledged", 0)
+			queuetest.Eventually(t, "it to rest", func() bool { return d.Loaded() == 1 && d.Awake() == 0 })
+			if restarts == 2 {
+				restart()
+			}
+			id, err := queue.NewID(1, queuetest.Event(1, "k1").Position, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := queuetest.Client(t, r)
+			if err := c.Del(t.Context(), "gancho:{a}:q").Err(); err != nil { // with the stream's last id
+				t.Fatal(err)
+			}
+			if err := c.Do(t.Context(), "XADD", "gancho:{a}:q", id.String(), "t", "x.y", "k", "k1", "n", "1", "c", "1", "d", "{}", "v", "v1").Err(); err != nil {
+				t.Fatal(err)
+			}
+			backlog("what comes again to be acknowledged again", 0)
+			if all := sink.list(); len(all) != 2 {
+				t.Errorf("%d requests for two events: %v", len(all), all)
+			}
+		})
+	}
+}
+
 // The windows of all endpoints together are bounded, however many are busy, and none is too small to keep its requests in flight.
 func TestMemoryOfAllEndpointsIsBounded(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,6 @@ type writing struct {
 	// there. It ends with that, or an error; whoever measures backlogs asks again.
 	overflowing bool
 	keep        int64
-	moves       moveRetries
 }
 
 // Under load, but not after a quiet time, results gather for a moment, unless there are
@@ -127,6 +126,9 @@ func (c *courier) applyWritten(owned bool) bool {
 		if n, ok := c.notices.confirmDead(id); ok {
 			c.notifyLocked(n)
 		}
+	}
+	if out.Len() > 0 {
+		c.touched = time.Now() // Redis may lose what it has written just now, however long ago it was sent
 	}
 	out.Reset()
 	c.reloadAfterRestartLocked()

@@ -1,0 +1,60 @@
+package dispatch
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue/queuetest"
+)
+
+// quietCourier has the lease of an endpoint whose streams are empty and read.
+func quietCourier(t *testing.T) *courier {
+	t.Helper()
+	ep := (&endpoint.Endpoint{Name: "a"}).WithDefaults()
+	q := queuetest.Open(t, queuetest.StartRedis(t), ep)
+	owners, err := q.Worker().Acquire(t.Context(), DefaultLease, []string{"a"})
+	if err != nil || owners[0] == nil {
+		t.Fatalf("acquired %v, %v", owners, err)
+	}
+	c := newCourier(&means{
+		o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, restAfter: restAfter,
+		cancelable: func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) },
+	}, &ep, owners[0], lease{until: time.Now().Add(DefaultLease)})
+	c.reading.loaded, c.reading.main.end, c.reading.side.end, c.reading.generation = true, true, true, c.owner.Generation()
+	c.activateLocked()
+	return c
+}
+
+// What was delivered is remembered from when Redis knows it, not from the answer: Redis may have been unreachable between the two.
+func TestRestBeginsWithTheAcknowledgement(t *testing.T) {
+	t.Parallel()
+	c := quietCourier(t)
+	c.touched = time.Now().Add(-time.Hour)
+	c.reading.delivered(at(t, 1), class{})
+	c.writing.outgoing.Done = append(c.writing.outgoing.Done, at(t, 1))
+	c.applyWritten(true)
+	if c.restLocked(time.Now()); c.activity == nil {
+		t.Error("it forgets what it has delivered right after the acknowledgement")
+	}
+	if c.restLocked(time.Now().Add(restAfter)); c.activity != nil || len(c.reading.recent.ids) > 0 {
+		t.Error("it does not rest")
+	}
+}
+
+// Moves that fail stay put off while the endpoint rests.
+func TestFailingMovesArePutOffAtRest(t *testing.T) {
+	t.Parallel()
+	c := quietCourier(t)
+	if !c.moves.failed(time.Now(), time.Hour) {
+		t.Error("the first failure is not the first")
+	}
+	c.restLocked(time.Now())
+	if c.overflow(1); c.activity != nil {
+		t.Error("events are moved again before the next try")
+	}
+	if c.moves.failed(time.Now(), time.Hour) {
+		t.Error("the second failure in a row is logged as the first")
+	}
+}
