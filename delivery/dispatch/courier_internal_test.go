@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 )
 
@@ -14,14 +15,14 @@ func quietCourier(t *testing.T) *courier {
 	t.Helper()
 	ep := (&endpoint.Endpoint{Name: "a"}).WithDefaults()
 	q := queuetest.Open(t, queuetest.StartRedis(t), ep)
-	owners, err := q.Worker().Acquire(t.Context(), DefaultLease, []string{"a"})
+	owners, err := q.Worker().Acquire(t.Context(), queue.LeaseMost, []string{"a"})
 	if err != nil || owners[0] == nil {
 		t.Fatalf("acquired %v, %v", owners, err)
 	}
 	c := newCourier(&means{
 		o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, restAfter: restAfter,
 		cancelable: func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) },
-	}, &ep, owners[0], lease{until: time.Now().Add(DefaultLease)})
+	}, &ep, owners[0], lease{until: time.Now().Add(queue.LeaseMost)})
 	c.reading.loaded, c.reading.main.end, c.reading.side.end, c.reading.generation = true, true, true, c.owner.Generation()
 	c.activateLocked()
 	return c
@@ -56,5 +57,16 @@ func TestFailingMovesArePutOffAtRest(t *testing.T) {
 	}
 	if c.moves.failed(time.Now(), time.Hour) {
 		t.Error("the second failure in a row is logged as the first")
+	}
+}
+
+// Redis takes a longer lease for one from before its clock was set back.
+func TestLeaseIsBounded(t *testing.T) {
+	t.Parallel()
+	q := queuetest.Open(t, queuetest.StartRedis(t))
+	for given, want := range map[time.Duration]time.Duration{0: DefaultLease, time.Second: time.Second, time.Hour: queue.LeaseMost} {
+		if d := New(q, nil, nil, Options{Lease: given}); d.o.Lease != want {
+			t.Errorf("a lease of %s is one of %s, want %s", given, d.o.Lease, want)
+		}
 	}
 }

@@ -25,7 +25,7 @@ const (
 
 // Options are how a Dispatcher works; zero values are the defaults.
 type Options struct {
-	// Lease, renewed at a third of it, is how long endpoints stay a dead process's own.
+	// Lease, renewed at a third of it, is how long endpoints stay a dead process's own: at most queue.LeaseMost.
 	Lease time.Duration
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration
@@ -99,7 +99,7 @@ type Dispatcher struct {
 
 // New returns a dispatcher to the endpoints, of which one may run per Queue.
 func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
-	o.Lease = cmp.Or(max(o.Lease, 0), DefaultLease)
+	o.Lease = min(cmp.Or(max(o.Lease, 0), DefaultLease), queue.LeaseMost)
 	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)
 	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
 	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)

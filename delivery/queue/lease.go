@@ -105,11 +105,12 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('SET', KEYS[2], 'released') end
 return 1`)
 
-// leaseMost is longer than any lease that a process takes.
-const leaseMost = 30 * time.Second
+// LeaseMost is the longest time for which a process may take a lease, or be registered. What ends later was written before Redis's clock was
+// set back.
+const LeaseMost = 30 * time.Second
 
 // freeScript returns, for each endpoint, 1 when nobody has its lease. One that ends later than any can was taken before this server's clock
-// was set back, and its process may be dead: it ends after leaseMost (ARGV[1]), unless it is renewed, which gives it a time by the clock as it
+// was set back, and its process may be dead: it ends after LeaseMost (ARGV[1]), unless it is renewed, which gives it a time by the clock as it
 // is. Keys: the set, the fences, and the leases of older versions.
 var freeScript = redis.NewScript(luaNow + `
 local n, out = (#KEYS - 1) / 2, {}
@@ -127,9 +128,13 @@ for i = 1, n do
 end
 return out`)
 
-// countScript registers the process, forgets expired ones, and returns how many are alive.
+// countScript registers the process, forgets expired ones, and returns how many are alive. What ends later than anything can ends after
+// LeaseMost (ARGV[3]): see freeScript.
 var countScript = redis.NewScript(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[3], '+inf')) do
+  redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], member)
+end
 redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
 local n = 0
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
@@ -225,7 +230,7 @@ func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
 			keys = append(keys, q.keys.fence(endpoints[i]))
 			old = append(old, q.keys.lease(endpoints[i]))
 		}
-		calls[g] = scriptCall{freeScript, append(keys, old...), []any{leaseMost.Milliseconds()}}
+		calls[g] = scriptCall{freeScript, append(keys, old...), []any{LeaseMost.Milliseconds()}}
 	}
 	return groups, calls
 }
@@ -398,7 +403,7 @@ func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes in
 			return 1, nil
 		}
 	}
-	n, err := countScript.Run(ctx, w.q.client, keys, ttl.Milliseconds(), w.process).Int()
+	n, err := countScript.Run(ctx, w.q.client, keys, ttl.Milliseconds(), w.process, LeaseMost.Milliseconds()).Int()
 	if err != nil {
 		return 0, annotate(err, "register process")
 	}

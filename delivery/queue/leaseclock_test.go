@@ -4,12 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
 // TestLeasesWhenClockIsSetBack: the clock of Redis is set back by an hour after a process has taken an endpoint. It keeps it while it renews its
-// lease, and others get it half a minute after it has died, not in an hour.
+// lease, and others get it half a minute after it has died, not in an hour, when it is no longer counted either.
 func TestLeasesWhenClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	clock, r := testservers.NewClock(t), queuetest.StartRedis(t)
@@ -34,6 +35,13 @@ func TestLeasesWhenClockIsSetBack(t *testing.T) {
 		t.Fatalf("acquired %v, %v", owners, err)
 	}
 	other := queuetest.Open(t, r).Worker()
+	processes := func(of *queue.Worker, want int) {
+		t.Helper()
+		if n, err := of.Heartbeat(t.Context(), lease); n != want || err != nil {
+			t.Fatalf("%d processes, %v; want %d", n, err, want)
+		}
+	}
+	processes(one, 1)
 	free := func(want bool) {
 		t.Helper()
 		got, err := other.Free(t.Context(), a)
@@ -46,9 +54,11 @@ func TestLeasesWhenClockIsSetBack(t *testing.T) {
 	if at, err := queuetest.Client(t, r).ZScore(t.Context(), "gancho:leases", queuetest.Client(t, r).Get(t.Context(), "gancho:{a}:fence").Val()).Result(); err != nil || at > float64(time.Now().Add(40*time.Second).UnixMilli()) {
 		t.Errorf("the lease ends at %.0f, %v", at, err)
 	}
+	processes(other, 2)
 	set(20 * time.Second)
 	free(false)
 	set(40 * time.Second)
+	processes(other, 1)
 	free(true)
 	if owners, err = other.Acquire(t.Context(), lease, a); err != nil || owners[0] == nil {
 		t.Errorf("the other one acquired %v, %v", owners, err)
