@@ -59,8 +59,8 @@ test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run 
 WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m
 
 # These packages have many other tests: of them only those.
-WHOLEOF     := cmd/gancho internal/console internal/api
-WHOLETESTS  := awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
+WHOLEOF      = $(sort internal/api internal/console $(shell grep -rl --include='*_test.go' 'testservers\.Whole' cmd internal cdc mapping delivery | xargs -n1 dirname))
+WHOLETESTS   = awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
 
 .PHONY: test-whole
 test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, a bridge under load

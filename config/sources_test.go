@@ -74,6 +74,7 @@ func TestDatabaseOfCluster(t *testing.T) {
 		"postgres://gancho@db:5432,db2:5433/academia?dbname=outra",
 		"postgres://gancho@db:5432,db2/academia?database=outra",
 		"postgresql://gancho:a#b?c@db/?",
+		"postgresql://gancho@db/academia?sslmode=disable&",
 		"postgres:///academia?host=/run/postgresql&user=gancho&password=a+b",
 		"host=db port=6543 user=gancho password='se gredo' dbname=postgres sslmode=disable",
 		"host=/var/run/postgresql user=gancho",

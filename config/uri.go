@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -36,12 +37,13 @@ func (u uri) String() string { return u.scheme + u.user + u.hosts + u.query }
 func InDatabase(dsn Secret, database string) Secret {
 	text := dsn.Reveal()
 	if u, ok := parseURI(text); ok {
-		separator := "&"
-		if u.query == "" || u.query == "?" {
-			u.query, separator = "", "?"
-		}
 		// In the path a name could not begin with a /. The last of several counts.
-		u.query += separator + "dbname=" + strings.ReplaceAll(url.QueryEscape(database), "+", "%20")
+		if u.query = strings.TrimRight(u.query, "?&"); u.query == "" {
+			u.query = "?"
+		} else {
+			u.query += "&"
+		}
+		u.query += "dbname=" + strings.ReplaceAll(url.QueryEscape(database), "+", "%20")
 		return Secret(u.String())
 	}
 	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database)
@@ -63,7 +65,7 @@ func WithoutPasswords(dsn string) (shown string, ok bool) {
 	var kept []string
 	for pair := range strings.SplitSeq(u.query[1:], "&") {
 		key, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.PathUnescape(key); err != nil || decoded != "password" && decoded != "sslpassword" {
+		if decoded, err := url.PathUnescape(key); err != nil || !slices.Contains([]string{"password", "sslpassword"}, strings.TrimSpace(decoded)) {
 			kept = append(kept, pair)
 		}
 	}

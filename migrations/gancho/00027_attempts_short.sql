@@ -1,5 +1,5 @@
 -- The indexes of the log by endpoint and by event end with the time, that of events with the endpoint, by which it is filtered: pages
--- are in the order of time, and the few attempts of one microsecond are sorted when they are read. The entry and the number behind
+-- are in the order of time, and the attempts of one microsecond, few but where a list is superseded, are sorted when they are read. The entry and the number behind
 -- it were a fifth of all of the log's indexes, and a seventh of what it writes to the WAL.
 --
 -- Partitions that are there keep the longer indexes, as nobody wants to wait until those of a month are made anew: they are detached
