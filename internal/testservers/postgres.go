@@ -33,8 +33,6 @@ type PostgresOptions struct {
 	Arguments []string
 	// Clock is the server's; nil: the machine's.
 	Clock *Clock
-	// shared: it is the one server of a test binary.
-	shared bool
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -78,12 +76,12 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 			return nil, err
 		}
 	}
-	initialize := p.initialize
-	if o.shared {
-		initialize = p.initializeCopied
-	}
-	if err := initialize(); err != nil {
-		return nil, err
+	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", p.data(), "-U", "postgres", "-A", "trust",
+		"-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
+	initdb.Dir = p.dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	if err := p.configure(o.Settings); err != nil {
 		return nil, err
@@ -337,7 +335,7 @@ func Main(m *testing.M, server **Postgres) int {
 	}
 	// PostgreSQL 14 sends empty transactions, too: autovacuum's would come
 	// between a test's own.
-	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}, shared: true})
+	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

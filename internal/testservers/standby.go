@@ -52,8 +52,8 @@ func (p *Postgres) StartStandby(settings map[string]string, slots ...string) (_ 
 
 // copyFiles makes this server's files a copy of those of one that has stopped, without its other slots.
 func (p *Postgres) copyFiles(of *Postgres, keep []string) error {
-	if err := copyTree(of.data(), p.data()); err != nil {
-		return err
+	if out, err := exec.Command("cp", "-a", of.data(), p.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w\n%s", of.data(), err, out)
 	}
 	slots, err := filepath.Glob(filepath.Join(p.data(), "pg_replslot", "*"))
 	if err != nil {
