@@ -334,3 +334,22 @@ func BenchmarkVerdicts(b *testing.B) {
 		})
 	}
 }
+
+// TestTableOf: a name without its schema means the rules' table, not one that a query reads.
+func TestTableOf(t *testing.T) {
+	t.Parallel()
+	ruled, read, item := cdc.Name{Schema: "public", Name: "clientes"}, cdc.Name{Schema: "other", Name: "clientes"}, cdc.Name{Schema: "public", Name: "pedido item"}
+	texts := []mapping.RuleText{{Table: ruled, OID: 7}}
+	for name, want := range map[string]cdc.Name{"clientes": ruled, "public.clientes": ruled, "other.clientes": read, "pedido item": item} {
+		table, oid, err := bridge.TableOf(texts, name, read, item, ruled)
+		if err != nil || table != want || (oid == 7) != (want == ruled) {
+			t.Errorf("%s is %v, %d, %v; want %v", name, table, oid, err, want)
+		}
+	}
+	if _, _, err := bridge.TableOf(nil, "clientes", read, ruled); err == nil || !strings.Contains(err.Error(), "several tables") {
+		t.Errorf("one of two that queries read: %v", err)
+	}
+	if _, _, err := bridge.TableOf(texts, "pedidos item", read, item); err == nil {
+		t.Error("a table of nobody is found")
+	}
+}
