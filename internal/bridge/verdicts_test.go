@@ -162,7 +162,8 @@ func TestVerdicts(t *testing.T) {
 	flap(bridge.RostersKept)
 	expect("endpoints that are forgotten", control.WhyQuestion{Key: "5"}, "1 update rules.yaml:3 event 5249-0-7 ?", second, "3 update rules.yaml:3 event 5251-0-7 ?")
 	for range bridge.RulesKept + 1 { // reloads
-		v.Use(rules)
+		reloaded := *rules // the same ones are those of a visit before
+		v.Use(&reloaded)
 		apply(update(rel, 4, "9", "1", "P", "P"))
 	}
 	expect("rules that are forgotten", control.WhyQuestion{Key: "5"}, "1 update  event 5249-0-7 ?", "2 update  when_false ", "3 update  event 5251-0-7 ?")
