@@ -81,11 +81,17 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 		perTransaction: map[int]*boundRule{}, transactional: map[cdc.Name][]*transactionTable{},
 		settings: in.settings, path: in.path, schemas: in.schemas, policy: Park,
 	}
-	if b.denials > denials {
+	denied := b.denials > denials
+	if denied {
 		reader := *bound
 		reader.lookups = []*boundLookup{query}
 		b.lacking = append(b.lacking, &reader)
-	} else if b.saved == nil {
+	}
+	switch {
+	case b.saved != nil:
+	case denied:
+		s.tables, err = b.tablesOf(ctx, query)
+	default:
 		s.tables, err = b.explainSchedule(ctx, r, query)
 	}
 	return s, err
@@ -94,7 +100,7 @@ func (b *binder) bindSchedule(ctx context.Context, r *rule, in *Ruleset) (*Sched
 // Event is the name of the event that the rule makes. No other rule with schedule makes it.
 func (s *Scheduled) Event() string { return s.bound.event }
 
-// Tables are those that the query reads, as the server plans it.
+// Tables are those that the query reads, whoever may: those that it names, in which a view is what it is made of, with their partitions and heirs.
 func (s *Scheduled) Tables() []cdc.Name { return slices.Clone(s.tables) }
 
 // Place is the rule's, file:line.

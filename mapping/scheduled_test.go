@@ -146,6 +146,28 @@ rules:
 	}
 }
 
+// What a schedule reads does not depend on the role that asks: where lookups have a role of their own, that of source.dsn may read no table.
+func TestScheduledTablesOfOthers(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create view inativos as select id from clientes where ativo = 'N'", "create table visitas (id int); create table visitas_antigas () inherits (visitas)")
+	if _, err := conn.Exec(t.Context(), "set role pg_monitor"); err != nil { // which may read none of them
+		t.Fatal(err)
+	}
+	reader := func(context.Context) (string, error) { return "postgres", nil }
+	rs := bind(t, conn, mapping.Options{Reader: reader}, `
+rules:
+  - {event: a, schedule: hourly, query: "select p.id from pedidos p where not exists (select from inativos i where i.id = p.id) and exists (select from visitas)", columns: [id]}
+`)
+	diff(t, "the tables", rs.Schedules()[0].Tables(), []cdc.Name{
+		{Schema: "public", Name: "clientes"}, {Schema: "public", Name: "pedidos"}, {Schema: "public", Name: "visitas"}, {Schema: "public", Name: "visitas_antigas"},
+	})
+	for _, f := range findings(rs) {
+		if strings.Contains(f, "at a cost of") {
+			t.Errorf("the role may read the tables: %s", f)
+		}
+	}
+}
+
 // What a column shows under a new name is known by the names that the query has.
 func TestScheduledShownNames(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,10 +45,10 @@ func (n *planNode) each(f func(*planNode) error) error {
 	return nil
 }
 
-// explainSchedule reports what the server expects of a schedule's query, and returns the tables that it reads: those of the plan, in which
-// a view is what it is made of, and those of the columns, because a plan has the partitions of a table.
+// explainSchedule reports what the server expects of a schedule's query, and returns the tables that it reads: those that its text names, and
+// those of the plan, in which a function may be what it does. A role that may not read the tables is refused the plan alone.
 func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLookup) ([]cdc.Name, error) {
-	tables, err := b.namesOf(ctx, query.tables)
+	tables, err := b.tablesOf(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("read what the query of %s reads: %w", r.event, err)
 	}
@@ -104,10 +105,28 @@ func (b *binder) explainSchedule(ctx context.Context, r *rule, query *boundLooku
 	return tables, err
 }
 
-// namesOf are the names of tables that are known by their OIDs.
-func (b *binder) namesOf(ctx context.Context, oids []uint32) ([]cdc.Name, error) {
-	rows, err := b.conn.Query(ctx, `select n.nspname::text, c.relname::text from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.oid = any($1) order by 1, 2`, oids)
+// tablesOf are the tables that a query names, those below views, and their partitions and heirs: they do not depend on who may read them.
+func (b *binder) tablesOf(ctx context.Context, query *boundLookup) ([]cdc.Name, error) {
+	in, err := query.reads, error(nil)
+	if len(in.columns) == 0 {
+		in, err = readsOf(ctx, b.conn, b.room.path, query.batch)
+	}
+	if err == nil {
+		in, _, err = expand(ctx, b.conn, in, false)
+	}
+	oids := slices.Collect(maps.Keys(in.columns))
+	if errors.Is(err, errTree) {
+		oids, err = query.tables, nil // those of its columns
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := b.conn.Query(ctx, `
+		with recursive tables (oid) as (
+			select unnest($1::oid[]) union select i.inhrelid from pg_catalog.pg_inherits i join tables t on i.inhparent = t.oid
+		)
+		select n.nspname::text, c.relname::text from tables t join pg_catalog.pg_class c on c.oid = t.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.relkind <> 'v' order by 1, 2`, oids)
 	if err != nil {
 		return nil, err
 	}

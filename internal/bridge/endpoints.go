@@ -131,14 +131,15 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 	return parsedRow{version: row.Version, endpoint: ep, usable: true}
 }
 
-// heldEndpoint is what of an endpoint is not encrypted: which events it gets. Of what
+// heldEndpoint is what of an endpoint is not encrypted: which events it gets, of which sources. Of what
 // cannot be read it gets all, so that none is lost to it.
 func heldEndpoint(row *state.Endpoint) endpoint.Endpoint {
 	var public struct {
-		Events []string `json:"events"`
+		Events  []string `json:"events"`
+		Sources []string `json:"sources"`
 	}
 	_ = json.Unmarshal(row.Public, &public)
-	return endpoint.Endpoint{Events: public.Events, Tenants: row.Tenants}.WithDefaults()
+	return endpoint.Endpoint{Events: public.Events, Tenants: row.Tenants, Sources: public.Sources}.WithDefaults()
 }
 
 // all are the endpoints as they are to be treated now.

@@ -239,6 +239,14 @@ func (v Verdicts) Began(at time.Time) { v.began(at) }
 // Tally counts what became of changes, by the numbers of rules.
 func (v Verdicts) Tally() (map[int]control.RuleTally, time.Time) { return v.tally() }
 
+// TableOf finds a table of rules, or else one of others.
+func TableOf(texts []mapping.RuleText, name string, others ...cdc.Name) (cdc.Name, uint32, error) {
+	return tableOf(texts, name, others...)
+}
+
+// HeldEndpoint is what is known of an endpoint whose settings cannot be decrypted.
+func HeldEndpoint(row *state.Endpoint) endpoint.Endpoint { return heldEndpoint(row) }
+
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
 	return v.answer(q, testWebhookID)

@@ -211,7 +211,7 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 }
 
 // fit reports whether there is an endpoint to send to, and whether it may have
-// what the job chooses: its tenants may be others than when the job was made,
+// what the job chooses: its tenants or sources may be others than when the job was made,
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
 	if err := j.receives(job.Endpoint); err != nil {
@@ -226,6 +226,8 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
+	case !readsAll(&all[i], &job.Filter):
+		return fmt.Errorf("endpoint %q is limited to other sources now; start again", job.Endpoint)
 	}
 	return nil
 }
@@ -241,6 +243,12 @@ func (j *jobs) receives(name string) error {
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", name)
 	}
 	return nil
+}
+
+// readsAll reports whether the filter chooses events of the endpoint's sources only. A pattern of the endpoint that covers the text of another
+// one covers all that this one does: a star of it is within one of its own.
+func readsAll(e *endpoint.Endpoint, f *state.Filter) bool {
+	return len(e.Sources) == 0 || len(f.Sources) > 0 && !slices.ContainsFunc(f.Sources, func(p string) bool { return !e.Reads(p) })
 }
 
 // covers reports whether the filter chooses these tenants' events only.

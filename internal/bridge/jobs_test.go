@@ -56,8 +56,33 @@ func TestJobFits(t *testing.T) {
 			}
 		})
 	}
+	for name, c := range map[string]struct{ chosen, sources, want string }{
+		"its own":             {"cliente_1*", "cliente_1*", ""},
+		"some to all":         {"cliente_1*", "", ""},
+		"one of them":         {"cliente_17", "cliente_1*", ""},
+		"narrower":            {"cliente_1*_sp", "cliente_*_s*", ""},
+		"all to some":         {"", "cliente_1*", "is limited to other sources now; start again"},
+		"narrowed meanwhile":  {"cliente_1*", "cliente_17", "is limited to other sources now; start again"},
+		"one of two narrowed": {"cliente_1* cliente_2", "cliente_1*", "is limited to other sources now; start again"},
+		"to another one":      {"cliente_1", "cliente_2", "is limited to other sources now; start again"},
+	} {
+		err := bridge.Fit(state.Job{Endpoint: "crm", Filter: state.Filter{Sources: strings.Fields(c.chosen)}}, endpoint.Endpoint{Name: "crm", Sources: strings.Fields(c.sources)})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("sources, %s: %v", name, err)
+		}
+	}
 	if err := bridge.Fit(state.Job{Endpoint: "crm"}, endpoint.Endpoint{Name: "erp"}); err == nil {
 		t.Error("it fits an endpoint that is gone")
+	}
+}
+
+// TestHeldEndpoint: an endpoint whose settings cannot be decrypted gets no events of tenants and sources that are not its own.
+func TestHeldEndpoint(t *testing.T) {
+	t.Parallel()
+	whole := endpoint.Endpoint{Name: "crm", URL: "https://crm.example", Events: []string{"cliente.*"}, Sources: []string{"cliente_1*"}}
+	held := bridge.HeldEndpoint(&state.Endpoint{Name: "crm", Tenants: []string{"cliente_1/7"}, Public: whole.Public()})
+	if !held.Reads("cliente_17") || held.Reads("cliente_2") || !slices.Equal(held.Events, whole.Events) || !slices.Equal(held.Tenants, []string{"cliente_1/7"}) {
+		t.Errorf("%+v", held)
 	}
 }
 

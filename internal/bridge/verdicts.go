@@ -220,7 +220,7 @@ func (v *verdicts) named() (known knownSettings, now *verdictRules) {
 	return knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}, v.rules[v.settings[v.version].rules]
 }
 
-// tableOf finds a table of the rules by its name, whose schema may be missing, or one of others, which have no OID.
+// tableOf finds a table of the rules by its name, whose schema may be missing, or else one of others, which have no OID.
 func tableOf(texts []mapping.RuleText, name string, others ...cdc.Name) (cdc.Name, uint32, error) {
 	wrong := func(hint, message string) error {
 		return &control.InvalidError{Problems: []control.Problem{{Pointer: "/table", Message: message, Hint: hint}}}
@@ -238,10 +238,13 @@ func tableOf(texts []mapping.RuleText, name string, others ...cdc.Name) (cdc.Nam
 	for i := range texts {
 		add(texts[i].Table, texts[i].OID)
 	}
-	for _, table := range others {
-		add(table, 0)
-	}
 	meant, err := cdc.MatchNames(name, all)
+	if len(meant) == 0 {
+		for _, table := range others {
+			add(table, 0)
+		}
+		meant, err = cdc.MatchNames(name, all)
+	}
 	switch {
 	case err != nil:
 		return cdc.Name{}, 0, wrong("write it as in the rules", err.Error())

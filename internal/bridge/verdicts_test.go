@@ -162,7 +162,8 @@ func TestVerdicts(t *testing.T) {
 	flap(bridge.RostersKept)
 	expect("endpoints that are forgotten", control.WhyQuestion{Key: "5"}, "1 update rules.yaml:3 event 5249-0-7 ?", second, "3 update rules.yaml:3 event 5251-0-7 ?")
 	for range bridge.RulesKept + 1 { // reloads
-		v.Use(rules)
+		reloaded := *rules // the same ones are those of a visit before
+		v.Use(&reloaded)
 		apply(update(rel, 4, "9", "1", "P", "P"))
 	}
 	expect("rules that are forgotten", control.WhyQuestion{Key: "5"}, "1 update  event 5249-0-7 ?", "2 update  when_false ", "3 update  event 5251-0-7 ?")
@@ -332,5 +333,24 @@ func BenchmarkVerdicts(b *testing.B) {
 			b.ReportMetric(float64(without.Nanoseconds())/float64(b.N), "ns/change")
 			b.ReportMetric(float64((with-without).Nanoseconds())/float64(b.N), "more-ns/change")
 		})
+	}
+}
+
+// TestTableOf: a name without its schema means the rules' table, not one that a query reads.
+func TestTableOf(t *testing.T) {
+	t.Parallel()
+	ruled, read, item := cdc.Name{Schema: "public", Name: "clientes"}, cdc.Name{Schema: "other", Name: "clientes"}, cdc.Name{Schema: "public", Name: "pedido item"}
+	texts := []mapping.RuleText{{Table: ruled, OID: 7}}
+	for name, want := range map[string]cdc.Name{"clientes": ruled, "public.clientes": ruled, "other.clientes": read, "pedido item": item} {
+		table, oid, err := bridge.TableOf(texts, name, read, item, ruled)
+		if err != nil || table != want || (oid == 7) != (want == ruled) {
+			t.Errorf("%s is %v, %d, %v; want %v", name, table, oid, err, want)
+		}
+	}
+	if _, _, err := bridge.TableOf(nil, "clientes", read, ruled); err == nil || !strings.Contains(err.Error(), "several tables") {
+		t.Errorf("one of two that queries read: %v", err)
+	}
+	if _, _, err := bridge.TableOf(texts, "pedidos item", read, item); err == nil {
+		t.Error("a table of nobody is found")
 	}
 }

@@ -115,6 +115,7 @@ func (v *visit) scope(f *state.Filter) []string {
 		tenants = []string{*f.Tenant}
 	}
 	add("tenants", strings.Join(v.tenantNames(tenants), ", "))
+	add("sources", strings.Join(f.Sources, ", "))
 	add("rule", f.Rule)
 	add("reason", f.Reason)
 	if f.Class != "" {

@@ -29,10 +29,11 @@ type pendingPage struct {
 	Parked  []control.ParkedGroup
 	Parking bool // the visitor sees parked changes, which are no tenant's
 	Several bool // they are of several sources
+	Source  string
 }
 
 func (v *visit) showPending() (_ reply, err error) {
-	p := pendingPage{Parking: v.actor.Tenant == ""}
+	p := pendingPage{Parking: v.actor.Tenant == "", Source: v.source}
 	if p.Dead, err = v.Control.DeadGroups(v.ctx(), v.actor, state.Filter{}); err != nil {
 		return reply{}, err
 	}
@@ -90,10 +91,11 @@ func filterOf(group url.Values) state.Filter {
 }
 
 func (v *visit) deadGroup(from url.Values, f form) (p pendingGroup, err error) {
-	p = v.pendingGroup("dead", group(from, deadParts), f)
-	if len(p.Group) != len(deadParts) {
+	g := group(from, deadParts)
+	if len(g) != len(deadParts) {
 		return p, state.ErrNotFound
 	}
+	p = v.pendingGroup("dead", g, f)
 	filter := filterOf(p.Group)
 	if p.Count, err = v.Control.CountDead(v.ctx(), v.actor, filter); err != nil {
 		return p, err
@@ -131,7 +133,7 @@ func (v *visit) pendingGroup(kind string, g url.Values, f form) pendingGroup {
 		f.Values = url.Values{}
 	}
 	p := pendingGroup{Kind: kind, Group: g, Form: f, Redrive: v.actor.Role.Covers(state.Operator), Drop: v.actor.Role.Covers(state.Admin)}
-	if v.source != "" && kind == "parked" {
+	if v.source != "" {
 		g.Set(sourceField, v.source)
 	}
 	for _, name := range []string{sourceField, "endpoint", "event", "class", "status", "rule", "reason"} {
@@ -267,7 +269,7 @@ func (v *visit) showDead() (reply, error) {
 	}
 	p := pendingOne{
 		Title: v.text("pending.one_dead"), Sent: root + "deliveries?" + queryOf("q", d.DeadEvent.ID, "span", "all"),
-		Group: root + "pending/dead?" + queryOf("endpoint", d.Endpoint, "event", d.Type, "class", d.Class, "status", strconv.Itoa(d.Status)),
+		Group: root + "pending/dead?" + v.query("endpoint", d.Endpoint, "event", d.Type, "class", d.Class, "status", strconv.Itoa(d.Status)),
 	}
 	p.add("webhook-id", d.DeadEvent.ID)
 	p.add(v.text("endpoint.name"), d.Endpoint)

@@ -114,3 +114,44 @@ func TestPending(t *testing.T) {
 		t.Errorf("%d dead letters of another tenant are left, want 1: %v", n, err)
 	}
 }
+
+// Under the choice of a source its dead letters alone are shown, and redriven and dropped.
+func TestPendingOfSource(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t)
+	house := w.control.Options
+	w.control.Sources = func(context.Context) ([]control.Source, error) {
+		return []control.Source{{Name: "alfa"}, {Name: "beta"}}, nil
+	}
+	w.control.OfSource = func(_ context.Context, name string, do func(*control.Service) error) (bool, error) {
+		of := house
+		of.SourceName = name
+		return true, do(control.New(of))
+	}
+	w.endpoint("crm", "")
+	w.dead("crm", "alfa/1", "a0", 400)
+	w.dead("crm", "alfa/1", "a1", 400)
+	w.dead("crm", "beta/1", "b0", 400)
+	w.dead("crm", "beta/1", "b1", 500)
+	b := w.as(state.Admin, "")
+	b.open("/console/pending").shows(http.StatusOK, "O servidor recusou 400", "O servidor recusou 500")
+	b.open("/console/pending?source=alfa").shows(http.StatusOK, "a1")
+	if text := b.text(); strings.Contains(text, "b0") || strings.Contains(text, "recusou 500") {
+		t.Errorf("dead letters of another source are shown: %s", text)
+	}
+	b.open(b.href("✕ O servidor recusou 400")).shows(http.StatusOK, "2 entregas mortas neste grupo", "Banco: alfa", "a0", "a1")
+	one := *b
+	one.open(one.href("a0")).shows(http.StatusOK, "Última tentativa")
+	one.open(one.href("Ver o que falhou pelo mesmo motivo")).shows(http.StatusOK, "2 entregas mortas neste grupo", "Banco: alfa")
+	b.submit("Reenviar 2").shows(http.StatusOK, "O reenvio começou", "0 de 2", "Banco: alfa")
+	group := url.Values{"do": {"drop"}, "confirm": {"yes"}, "endpoint": {"crm"}, "event": {"cobranca.paga"}, "class": {webhook.ClassStatus}, "status": {"400"}, "source": {"beta"}}
+	b.post("/console/pending/dead", group).shows(http.StatusOK, "descartado de vez")
+	left, err := w.store.DeadLetters(t.Context(), state.Filter{}, 0, 10)
+	var ids []string
+	for i := range left {
+		ids = append(ids, left[i].DeadEvent.ID)
+	}
+	if err != nil || strings.Join(ids, " ") != "a0 a1 b1" {
+		t.Errorf("%q are left: %v", ids, err)
+	}
+}

@@ -161,7 +161,7 @@ func (v *visit) explain() (reply, error) {
 		return refused("rules", p)
 	}
 	slices.Reverse(view.Changes) // the newest first
-	return page("why", whyPage{view, p.Why, p.Table, v.source})
+	return page("why", &whyPage{view, p.Why, p.Table, v.source})
 }
 
 // downloadTest has the browser save a row as a test of the rules.

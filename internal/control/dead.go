@@ -34,7 +34,7 @@ func listedDead(d *state.DeadLetter, shown func(endpoint, class string, text, an
 	d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
 }
 
-// deadFilter checks a filter and limits it to the actor's rows.
+// deadFilter checks a filter and limits it to the actor's rows, and to those of the source, of several, that the Service is of.
 func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	for _, err := range []error{checkSpan(f.From, f.To), checkEvents(f.Events)} {
 		if err != nil {
@@ -50,6 +50,9 @@ func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	f, err := s.tagged(f)
 	if err != nil {
 		return f, err
+	}
+	if own := s.ownSource(); own != nil {
+		f.Sources = own
 	}
 	return a.scope(f)
 }

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -14,7 +16,7 @@ import (
 
 // CreateRedrive creates a job of r's Rate, or with DryRun only counts, for each
 // endpoint that has dead letters that r's Filter chooses; one that chooses
-// everything has to say so: all. Dead letters of tenants that are not the
+// everything has to say so: all. Dead letters of tenants and sources that are not the
 // endpoint's are left out: they may be from an earlier endpoint of that name. A
 // dead letter is deleted when it is queued again. Needs Operator.
 func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all bool) ([]state.Job, error) {
@@ -41,7 +43,13 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 	}
 	jobs := []state.Job{}
 	for _, e := range endpoints {
-		f.Endpoint, f.Tenants = e.Name, e.Tenants
+		f, ours, err := deadOf(f, &e)
+		if err != nil {
+			return nil, err
+		}
+		if !ours {
+			continue
+		}
 		n, err := store.CountDead(ctx, f)
 		if err != nil {
 			return nil, err
@@ -51,6 +59,24 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 		}
 	}
 	return s.createJobs(ctx, a, jobs)
+}
+
+// deadOf limits a choice of dead letters to those that the endpoint may have now. ours: there may be some.
+func deadOf(f state.Filter, e *found) (_ state.Filter, ours bool, err error) {
+	var public struct { // not encrypted, so that an endpoint whose settings cannot be decrypted has it, too
+		Sources []string `json:"sources"`
+	}
+	if err := json.Unmarshal(e.Public, &public); err != nil {
+		return f, false, fmt.Errorf("read the sources of endpoint %q: %w", e.Name, err)
+	}
+	f.Endpoint, f.Tenants = e.Name, e.Tenants
+	if len(f.Sources) == 0 {
+		f.Sources = public.Sources
+		return f, true, nil
+	}
+	own := endpoint.Endpoint{Sources: public.Sources}
+	f.Sources = slices.DeleteFunc(slices.Clone(f.Sources), func(source string) bool { return !own.Reads(source) })
+	return f, len(f.Sources) > 0, nil
 }
 
 // redriveTargets are the endpoints whose dead letters the filter may choose.
@@ -74,7 +100,7 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 }
 
 // CreateResend creates a job of r's Rate, or with DryRun only counts, that sends
-// kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
+// kept events of the endpoint's tenants and sources that r's Filter chooses to r's Endpoint
 // again. Needs Operator.
 func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
 	j, err := s.resendOf(ctx, a, r, s.usage(ctx))
@@ -141,7 +167,7 @@ func (s *Service) resendOf(ctx context.Context, a Actor, r state.Job, used usage
 	if f, err = a.scope(f); err != nil {
 		return state.Job{}, err
 	}
-	f.Tenants = d.Tenants
+	f.Tenants, f.Sources = d.Tenants, d.Sources
 	if len(f.Events) == 0 {
 		f.Events = d.Events
 	}

@@ -154,6 +154,14 @@ func (s *Service) sourceNames(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// ownSource is what chooses, in filters, the source that the Service is of; nil: it is of no one of several.
+func (s *Service) ownSource() []string {
+	if s.SourceName == "" {
+		return nil
+	}
+	return []string{s.SourceName}
+}
+
 // inSource is the name of something in the audit log that there may be in several sources.
 func (s *Service) inSource(name string) string {
 	if s.SourceName == "" {

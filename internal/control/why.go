@@ -448,15 +448,12 @@ func (s *Service) addSchedules(ctx context.Context, a Actor, v *WhyView) error {
 		if v.Key == "" {
 			continue // it was asked about a change
 		}
-		sent, err := s.Deliveries(ctx, a, state.Filter{Events: []string{w.Event}, Key: v.Key}, "", DefaultPage)
+		sent, err := s.Deliveries(ctx, a, state.Filter{Events: []string{w.Event}, Key: v.Key, Sources: s.ownSource()}, "", 1)
 		if err != nil {
 			return err
 		}
-		own := func(at state.Attempt) bool {
-			return s.SourceName == "" || SourceOf(at.Tenant) == s.SourceName
-		}
-		if i := slices.IndexFunc(sent.Items, own); i >= 0 {
-			w.Sent = &sent.Items[i]
+		if len(sent.Items) > 0 {
+			w.Sent = &sent.Items[0]
 		}
 	}
 	return nil

@@ -114,3 +114,50 @@ func TestWhy(t *testing.T) {
 		t.Errorf("no row: %v", err)
 	}
 }
+
+// Of several sources it is told once of a schedule what is the same of all, and of each what is its own: also where the others have sent so much
+// with the key since that no page has it.
+func TestWhySchedulesOfSources(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	house := g.several(func(source string, o *control.Options) {
+		o.Verdicts = func(q control.WhyQuestion) (control.WhyView, error) {
+			if source == "vazia" || q.Key == "nenhuma" {
+				return control.WhyView{}, &control.InvalidError{Problems: []control.Problem{{Pointer: "/table", Message: "no rule is for the table"}}}
+			}
+			return control.WhyView{Table: q.Table, Key: q.Key, Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}, Schedules: []control.WhySchedule{
+				{ScheduleView: control.ScheduleView{Rule: "r.yaml:3", Event: "cobranca.paga"}}, {ScheduleView: control.ScheduleView{Rule: "r.yaml:9", Event: "cobranca.nova"}},
+			}}, nil
+		}
+		o.Catalogue = func() []mapping.EventType { return nil }
+	}, "alfa", "beta", "vazia")
+	ask := func(key string) ([]string, error) {
+		v, err := house.Why(t.Context(), root, control.WhyQuestion{Table: "cobrancas", Key: key})
+		if err == nil && !v.Queried() {
+			t.Errorf("it is not said that queries alone read the table: %+v", v)
+		}
+		var out []string
+		for _, w := range v.Schedules {
+			text := w.Source + " " + w.Rule
+			if w.Sent != nil {
+				text += " " + w.Sent.Tenant
+			}
+			out = append(out, text)
+		}
+		return out, err
+	}
+	if got, err := ask("7"); err != nil || !cmp.Equal(got, []string{" r.yaml:3", " r.yaml:9"}) {
+		t.Errorf("nothing was sent: %q, %v", got, err)
+	}
+	now := time.Now()
+	g.attempt("todos", "alfa/1", "7", now.Add(-time.Hour))
+	for i := range control.DefaultPage + 1 {
+		g.attempt("todos", "gama/1", "7", now.Add(time.Duration(i)*time.Millisecond))
+	}
+	if got, err := ask("7"); err != nil || !cmp.Equal(got, []string{"alfa r.yaml:3 alfa/1", " r.yaml:9"}) {
+		t.Errorf("one source has sent it: %q, %v", got, err)
+	}
+	if _, err := ask("nenhuma"); err == nil || !strings.Contains(err.Error(), "no rule is for the table") {
+		t.Errorf("no source reads the table: %v", err)
+	}
+}

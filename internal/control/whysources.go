@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // asked is what one of several sources has answered; unread: nothing is remembered of it.
@@ -35,27 +36,49 @@ func ask[T any](ctx context.Context, s *Service, question func(of *Service) (T, 
 	return all, nil
 }
 
-// whyEverywhere is Why of all sources: their changes together, the newest of them.
+// whyEverywhere is Why of all sources: their changes together, the newest of them. What a query reads may be another table in each: a source
+// for which the question is wrong has no part in the answer, unless it is for all.
 func (s *Service) whyEverywhere(ctx context.Context, a Actor, q WhyQuestion) (WhyView, error) {
-	all, err := ask(ctx, s, func(of *Service) (WhyView, error) { return of.whyHere(ctx, a, q) })
+	type answer struct {
+		WhyView
+		wrong *InvalidError
+	}
+	all, err := ask(ctx, s, func(of *Service) (out answer, err error) {
+		out.WhyView, err = of.whyHere(ctx, a, q)
+		if wrong, is := errors.AsType[*InvalidError](err); is {
+			out.wrong, err = wrong, nil
+		}
+		return out, err
+	})
 	if err != nil {
 		return WhyView{}, err
 	}
 	var v WhyView
+	var wrong *InvalidError
+	var schedules []WhySchedule
 	first := true
 	for i := range all {
 		one := &all[i]
-		if one.unread {
+		switch {
+		case one.unread:
 			v.SourcesUnread = append(v.SourcesUnread, one.source)
 			continue
+		case one.view.wrong != nil:
+			wrong = cmp.Or(wrong, one.view.wrong)
+			continue
 		}
+		schedules = append(schedules, one.view.Schedules...)
 		if first {
 			unread := v.SourcesUnread
-			v, first = one.view, false
+			v, first = one.view.WhyView, false
 			v.SourcesUnread, v.Changes, v.Schedules = unread, []WhyChange{}, nil
 		}
-		v.add(one.source, &one.view)
+		v.add(one.source, &one.view.WhyView)
 	}
+	if first {
+		return WhyView{}, wrong
+	}
+	v.addQuiet(schedules)
 	slices.SortStableFunc(v.Changes, func(a, b WhyChange) int { return a.Time.Compare(b.Time) })
 	if more := len(v.Changes) - MaxWhyChanges; more > 0 {
 		v.Changes, v.More = v.Changes[more:], true
@@ -76,6 +99,16 @@ func (v *WhyView) add(source string, one *WhyView) {
 	for _, w := range one.Schedules {
 		if w.Sent != nil || w.Trouble() != "" { // when they run is the same of all
 			w.Source = source
+			v.Schedules = append(v.Schedules, w)
+		}
+	}
+}
+
+// addQuiet adds once, without a source, each schedule of which no source has something of its own to tell.
+func (v *WhyView) addQuiet(all []WhySchedule) {
+	for _, w := range all {
+		if !slices.ContainsFunc(v.Schedules, func(told WhySchedule) bool { return told.Rule == w.Rule }) {
+			w.Last, w.Running = nil, time.Time{} // they are of one source
 			v.Schedules = append(v.Schedules, w)
 		}
 	}

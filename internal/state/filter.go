@@ -76,6 +76,7 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	w.anyOf("endpoint", f.Endpoints)
 	w.equal("tenant", f.Tenant)
 	w.anyOf("tenant", f.Tenants)
+	w.sources(f.Sources)
 	w.equal("key", orNil(f.Key))
 	if err := s.whereTags(ctx, w, name, f.Tags); err != nil {
 		return nil, err
@@ -144,6 +145,18 @@ func (w *where) events(patterns []string) {
 	default:
 		w.add("(event = any(%s::text[]) or event like any(%s::text[]))", names, like)
 	}
+}
+
+// sources compares the sources that tenants begin with, where there are several, with patterns, as endpoint.Reads does; none: all.
+func (w *where) sources(patterns []string) {
+	if len(patterns) == 0 {
+		return
+	}
+	like := make([]string, len(patterns))
+	for i, p := range patterns {
+		like[i] = likePattern(w.text, p)
+	}
+	w.add("split_part(tenant, '/', 1) like any(%s::text[])", like)
 }
 
 // likePattern writes a pattern in which * stands for any text as LIKE has it.

@@ -53,6 +53,9 @@ func TestResend(t *testing.T) {
 			e.Type, e.Tenant, e.Previous, e.Unchanged = "cliente.novo", "2", []byte(`{}`), []byte(`["a"]`)
 			e.Op, e.Errors = []string{"delete", ""}[n/4%2], [][]byte{[]byte(`["b"]`), nil}[n/4%2]
 		}
+		if of, ok := map[int]string{1: "cliente_1/7", 2: "cliente_10", 3: "cliente_2/7", 5: "x/7", 6: "clienteX1/7", 7: "7/cliente_1"}[n]; ok {
+			e.Tenant = of
+		}
 		all = append(all, e)
 	}
 	mixed := slices.Clone(all)
@@ -72,6 +75,7 @@ func TestResend(t *testing.T) {
 		"key":         {state.Filter{Key: "3"}, func(i int) bool { return i%10 == 3 }},
 		"pattern":     {state.Filter{Events: []string{"cli*"}}, func(i int) bool { return i%4 == 0 }},
 		"tenants":     {state.Filter{Tenants: []string{"2"}}, func(i int) bool { return i%4 == 0 }},
+		"sources":     {state.Filter{Sources: []string{"cliente_1*", "x"}}, func(i int) bool { return slices.Contains([]int{1, 2, 5}, i) }},
 		"from and to": {state.Filter{From: all[20].Time, To: all[60].Time}, func(i int) bool { return i >= 20 && i < 60 }},
 		"none":        {state.Filter{Events: []string{"x*"}}, func(int) bool { return false }},
 	} {

@@ -134,6 +134,7 @@ type Filter struct {
 	Endpoint string    `json:"endpoint,omitempty"` // dead letters' and attempts'
 	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
 	Tenants  []string  `json:"tenants,omitempty"`  // any of them
+	Sources  []string  `json:"sources,omitempty"`  // patterns with *, of the sources whose tenants theirs are, where there are several
 	Key      string    `json:"key,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`    // name=value, each of them: as events have them
 	Events   []string  `json:"events,omitempty"`  // patterns with *
