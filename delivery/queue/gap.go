@@ -256,12 +256,21 @@ func (q *Queue) note(ctx context.Context, epoch uint16, fields ...any) error {
 // fsyncPause is how long a server under everysec may take to have a write on its disk.
 const fsyncPause = 2 * time.Second
 
+// ErrNoRecord says that the queue has never been claimed, or that Redis has lost everything.
+var ErrNoRecord = errors.New("redis knows nothing of the source: nothing was read of it yet, or redis was emptied")
+
 // OpenGap records why the changes after the confirmed position are about to be lost, durably,
-// before whatever loses them is done: the claim that accepts the loss keeps the reason. One that is open stays.
+// before whatever loses them is done: the claim that accepts the loss keeps the reason. One that is open stays. The error is
+// ErrNoRecord where Redis knows nothing of the source: then the gap could not be seen afterwards.
 func (q *Queue) OpenGap(ctx context.Context, reason, detail string) error {
 	r, err := q.recorded(ctx)
-	if err != nil || r == nil || r.open != nil {
+	switch {
+	case err != nil:
 		return err
+	case r == nil:
+		return ErrNoRecord
+	case r.open != nil:
+		return nil
 	}
 	text, err := json.Marshal(r.openGap(reason, detail))
 	if err != nil {

@@ -227,6 +227,9 @@ func TestClaim(t *testing.T) {
 func TestGaps(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t, "appendfsync", "always")
+	if err := queuetest.OpenOnly(t, r).OpenGap(t.Context(), queue.GapBudget, "demais"); !errors.Is(err, queue.ErrNoRecord) {
+		t.Errorf("a gap of a source that redis does not know: %v", err)
+	}
 	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
 	confirmed, _ := queuetest.RunDurable(t, q)
 	early := cdc.Footprint{Commit: 0x1100, End: 0x1180, Time: time.Date(2026, 11, 29, 1, 2, 3, 4000, time.UTC)}

@@ -55,7 +55,9 @@ func (q *Queue) Claimed() *Claimed {
 	if s.claimed == nil {
 		return nil
 	}
-	return &Claimed{Source: s.claimed.Source, Epoch: s.claimed.epoch, Numbers: maps.Clone(s.numbers)}
+	c := &Claimed{Source: s.claimed.Source, Epoch: s.claimed.epoch, Numbers: maps.Clone(s.numbers)}
+	c.Last = nil // that of the claim before
+	return c
 }
 
 // WebhookID is that of a change's n-th event, as this process has claimed the queue.

@@ -209,6 +209,7 @@ type bridge struct {
 	adopting sync.Mutex
 
 	queue      *queue.Queue
+	queueDown  error                // why there is none, of one that people ask about
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 	refused    *refusal             // why it does not, although it should; nil: it does, or should not
@@ -225,10 +226,10 @@ type bridge struct {
 	measured     time.Time  // guarded by measuring
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
-	// What monitor has logged of the WAL budget, and whether as an alert.
-	budgetLogged  time.Time
-	budgetAlerted bool
-	hazards       hazardWatch
+	// When the WAL budget was logged last, and which part of it was passed then, in percent.
+	budgetLogged time.Time
+	budgetPassed int64
+	hazards      hazardWatch
 }
 
 func newBridge(o Options, d *Definitions) *bridge {

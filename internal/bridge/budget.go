@@ -72,20 +72,25 @@ func (b *bridge) judgeBudget(ctx context.Context, lag *cdc.Slot) error {
 		if !b.budgetLogged.IsZero() {
 			b.Log.Info().Msg("less than half of source.wal_budget is spent again")
 		}
-		b.budgetLogged, b.budgetAlerted = time.Time{}, false
+		b.budgetLogged, b.budgetPassed = time.Time{}, 0
 		return nil
 	}
-	alert := spent >= budgetAlerts
-	due := time.Since(b.budgetLogged) >= budgetAgain || alert && !b.budgetAlerted
+	passed := int64(budgetWarns)
+	for _, threshold := range []int64{budgetAlerts, 100} {
+		if spent >= threshold {
+			passed = threshold
+		}
+	}
+	due := time.Since(b.budgetLogged) >= budgetAgain || passed > b.budgetPassed
 	if due {
-		b.budgetLogged, b.budgetAlerted = time.Now(), alert
+		b.budgetLogged, b.budgetPassed = time.Now(), passed
 		event := b.Log.Warn()
-		if alert {
+		if passed >= budgetAlerts {
 			event = b.Log.Error()
 		}
 		event.Str("slot", b.Source.Slot).Int64("held_bytes", lag.HeldBytes).Int64("budget_bytes", b.WALBudget).Msg(text)
 	}
-	// A process that stands by, or that may not capture because another one does, leaves that to it.
+	// Whoever reads the slot decides. While nobody does, that is who was refused: a source of several that is not read is judged after its visit has failed.
 	refused := b.refused != nil || b.member != nil && b.capture == nil
 	if mine := b.capturing() || refused && !lag.Active; spent < 100 || !b.DropOverBudget || !mine {
 		return nil

@@ -230,7 +230,7 @@ func (f *fleet) letGoLocked(m *member, gone bool) {
 		fate = fmt.Sprintf("its slot is still there and holds %s of WAL; where it is not needed any more, run SELECT pg_drop_replication_slot('%s')", size(held), m.Slot)
 	}
 	m.Log.Warn().Str("slot", m.Slot).Str("fate", fate).
-		Msg("source is not among the sources any more: it is read no longer; what is queued of it stays in redis, and is delivered when it is one again")
+		Msg("source is not among the sources any more: it is read no longer; what is queued of it stays in redis and, over a quota, in the state database (gancho.overflow), where no command reaches it, and is delivered when it is one again")
 }
 
 // assign gives places to those that need them, and takes them from those that do not.

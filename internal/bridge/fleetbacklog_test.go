@@ -14,8 +14,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
@@ -168,24 +170,47 @@ func TestFleetDeliversApart(t *testing.T) {
 	s.check(map[string]int{shop(1): 3})
 }
 
-// TestFleetBudget: the slot of a source that does not fit the rules is given up beyond the budget, and the gap is recorded; that of
-// one that is read stays.
+// TestFleetBudget: the slot of a source that does not fit the rules any more is given up beyond the budget, and the gap is recorded; that of
+// one of which nothing was read is kept, because its gap could not be recorded, and that of one that is read stays.
 func TestFleetBudget(t *testing.T) {
 	t.Parallel()
 	s := newShops(t, 1)
-	s.create("loja_torta", "create table pedidos (id bigserial primary key)")
-	s.exec("loja_torta", "select pg_create_logical_replication_slot('gancho_loja_torta', 'pgoutput')")
+	s.create("loja_torta")
+	stop := s.start()
+	s.awaitSlots(2)
+	s.exec("loja_torta", "insert into pedidos (empresa, cliente, n) values (1, 1, 1)")
+	s.await("an event of the source", time.Minute, func([]received) bool { return s.arrived["loja_torta"] == 1 })
+	stop()
+	s.exec("loja_torta", "alter table pedidos drop column cliente")
+	s.create("loja_nova", "create table pedidos (id bigserial primary key)")
+	s.exec("loja_nova", "select pg_create_logical_replication_slot('gancho_loja_nova', 'pgoutput')")
 	s.options.WALBudget, s.options.DropOverBudget = 24<<20, true
 	s.options.Sources.VisitEvery = 2 * time.Second
+	var kept atomic.Bool
+	s.options.Log = s.options.Log.Hook(zerolog.HookFunc(func(_ *zerolog.Event, _ zerolog.Level, message string) {
+		if strings.HasPrefix(message, "the gap cannot be recorded") {
+			kept.Store(true)
+		}
+	}))
 	s.start()
-	s.awaitSlots(2)
-	s.eventually("the slot is given up", func() bool {
-		s.exec(shop(0), "insert into pedidos (empresa, cliente, n) select 1, 1, 0 from generate_series(1, 20000)")
-		s.exec(shop(0), "delete from pedidos where n = 0; checkpoint")
-		return s.value("select count(*) from pg_replication_slots where slot_name = 'gancho_loja_torta'") == 0
+	s.awaitSlots(3)
+	slots := func(name string) int {
+		return s.value("select count(*) from pg_replication_slots where slot_name = $1", "gancho_"+name)
+	}
+	s.eventually("the slot is given up, and the other one kept", func() bool {
+		if s.value("select (pg_current_wal_lsn() - restart_lsn)::bigint from pg_replication_slots where slot_name = 'gancho_loja_nova'") < 32<<20 {
+			s.exec(shop(0), "insert into pedidos (empresa, cliente, n) select 1, 1, 0 from generate_series(1, 5000)")
+			s.exec(shop(0), "delete from pedidos where n = 0; checkpoint")
+		}
+		return slots("loja_torta") == 0 && kept.Load()
 	})
-	if n := s.value("select count(*) from pg_replication_slots"); n != 1 {
-		t.Errorf("%d slots are left", n)
+	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+	defer func() { _ = client.Close() }()
+	if gap := client.HGet(t.Context(), "gancho:loja_torta:source", "gap").Val(); !strings.Contains(gap, queue.GapBudget) {
+		t.Errorf("the gap is %q", gap)
+	}
+	if slots("loja_nova") != 1 || slots(shop(0)) != 1 {
+		t.Errorf("of the slots that are to be kept there are %d and %d", slots("loja_nova"), slots(shop(0)))
 	}
 }
 

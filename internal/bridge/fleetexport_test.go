@@ -9,6 +9,8 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
+	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // Places gives places to sources that all need one, and returns how many of those whose last visit has failed, and of the
@@ -134,6 +136,31 @@ func BusyKept(busy int, held time.Duration) (ofBusy, all int) {
 		}
 	}
 	return ofBusy, all
+}
+
+// QuestionHolds asks a source a question, and reports whether the end of its session would wait for the answer.
+func QuestionHolds(ctx context.Context, redis string) (holds bool, err error) {
+	f, members := fakeFleet(1, 1)
+	f.listed = true
+	f.Queue.URL, f.State = redis, &StateOptions{}
+	f.bridge.house = newHouse(&f.Options, &Definitions{})
+	f.apiStore, f.overflowStore = &state.Store{}, &state.Store{}
+	f.house.fleet = f
+	m := members[0]
+	m.server.watch = cdc.NewActivityWatch("")
+	defer m.server.watch.Close(ctx)
+	asked := false
+	err = f.eachSource(ctx, func(*control.Service) error {
+		asked = true
+		if holds = !m.using.TryLock(); !holds {
+			m.using.Unlock()
+		}
+		return nil
+	})
+	if err == nil && !asked {
+		err = errNoStream
+	}
+	return holds, err
 }
 
 // fakeFleet is a fleet whose sources have sessions that do nothing.

@@ -61,9 +61,14 @@ func (m *member) stateLocked() string {
 	return control.SourceVisited
 }
 
-// everywhere calls a function with the queue of each source, several at once; one that is not open is opened for it. The error has
-// all of theirs.
+// everywhere calls a function with the queue of each source, several at once; one that is not open is opened for it. Sessions cannot end
+// meanwhile, so that it is to be short. The error has all of theirs.
 func (f *fleet) everywhere(ctx context.Context, do func(m *member, q *queue.Queue) error) error {
+	return f.each(func(m *member) error { return m.withQueue(ctx, do) })
+}
+
+// each calls a function with each source, several at once. The error has all of theirs.
+func (f *fleet) each(do func(m *member) error) error {
 	f.mu.Lock()
 	members := slices.Collect(maps.Values(f.members))
 	f.mu.Unlock()
@@ -72,7 +77,7 @@ func (f *fleet) everywhere(ctx context.Context, do func(m *member, q *queue.Queu
 	errs := make([]error, len(members))
 	for i, m := range members {
 		group.Go(func() error {
-			errs[i] = m.withQueue(ctx, do)
+			errs[i] = do(m)
 			return nil
 		})
 	}
@@ -95,15 +100,25 @@ func (m *member) withQueue(ctx context.Context, do func(m *member, q *queue.Queu
 	if b != nil {
 		return do(m, b.queue)
 	}
+	return m.withOwnQueue(ctx, func(q *queue.Queue) error { return do(m, q) })
+}
+
+// withOwnQueue calls a function with a queue of its own, which does not keep that of the session open.
+func (m *member) withOwnQueue(ctx context.Context, do func(q *queue.Queue) error) error {
 	q, err := m.openQueue(ctx)
 	if err != nil {
 		return err
 	}
-	err = do(m, q)
+	defer func() {
+		if err := q.Close(); err != nil { // everything that matters has been acknowledged by Redis
+			m.Log.Debug().Err(err).Msg("a queue was not closed in order")
+		}
+	}()
+	err = do(q)
 	if names, failed := q.Registered(ctx); failed == nil {
 		_, _ = m.readStats(ctx, q, names) // they are shown, and were changed perhaps
 	}
-	return errors.Join(err, q.Close())
+	return err
 }
 
 // openQueue opens a queue beside that of the session.

@@ -10,7 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/internal/retry"
+	"gancho/internal/state"
 	"gancho/mapping"
 )
 
@@ -164,9 +166,9 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	case err != nil || version != f.version || !p.reached:
 		m.known = nil
 	case !known:
-		m.known = &knownSource{source: c.prepared, rules: c.bound.Load(), checked: c.checked, at: time.Now()}
+		m.known = &knownSource{source: c.prepared, rules: c.bound.Load(), checked: c.checked, claimed: half.queue.Claimed(), at: time.Now()}
 	default:
-		m.known.rules, m.known.checked = c.bound.Load(), c.checked
+		m.known.rules, m.known.checked, m.known.claimed = c.bound.Load(), c.checked, half.queue.Claimed()
 	}
 	f.mu.Unlock()
 	return err
@@ -178,20 +180,42 @@ type knownSource struct {
 	source  *cdc.Source
 	rules   *mapping.Ruleset
 	checked *mapping.Source
+	claimed *queue.Claimed // as the state database has it
 	at      time.Time
 }
 
-// knownFor is for how long that is known: what only the preparation sees is seen again then.
-const knownFor = time.Hour
+// knownFor is for how long that is known: what only the preparation sees is seen again then. It needs the state database: while that is unreachable
+// it is put off by preparedLater.
+const (
+	knownFor      = time.Hour
+	preparedLater = 10 * time.Minute
+)
 
 // knownBefore is what is known from visits before; nil: nothing, or it is no member.
-func (m *member) knownBefore() *knownSource {
+func (m *member) knownBefore(ctx context.Context, store *state.Store) *knownSource {
 	if m == nil {
 		return nil
 	}
 	m.fleet.mu.Lock()
+	known := m.known
+	old := known != nil && time.Since(known.at) > knownFor
+	m.fleet.mu.Unlock()
+	if !old {
+		return known
+	}
+	var err error
+	if store != nil {
+		asking, cancel := context.WithTimeout(ctx, activityTimeout)
+		_, err = store.Source(asking, m.Slot)
+		cancel()
+	}
+	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
-	if m.known != nil && time.Since(m.known.at) > knownFor {
+	switch {
+	case m.known != known: // the rules have changed meanwhile
+	case unreachable(err) || errors.Is(err, context.DeadlineExceeded):
+		known.at = time.Now().Add(preparedLater - knownFor)
+	default:
 		m.known = nil
 	}
 	return m.known
@@ -215,18 +239,18 @@ func later(ctx context.Context, need bool, run func(context.Context) error) erro
 // told is what was logged or announced of a source, which is not to be said again with each visit.
 type told struct {
 	lag, budget time.Time
-	alerted     bool
+	passed      int64
 	hazards     map[string]bool
 	looked      time.Time // when was looked at the hazards
 	retained    time.Time // when was looked for parked changes that are kept for too long
 }
 
 func (t *told) to(b *bridge) {
-	b.lagAnnounced, b.budgetLogged, b.budgetAlerted, b.hazards.logged = t.lag, t.budget, t.alerted, t.hazards
+	b.lagAnnounced, b.budgetLogged, b.budgetPassed, b.hazards.logged = t.lag, t.budget, t.passed, t.hazards
 }
 
 func (t *told) from(b *bridge) {
-	t.lag, t.budget, t.alerted, t.hazards = b.lagAnnounced, b.budgetLogged, b.budgetAlerted, b.hazards.logged
+	t.lag, t.budget, t.passed, t.hazards = b.lagAnnounced, b.budgetLogged, b.budgetPassed, b.hazards.logged
 }
 
 // hazardsApart is the time between two looks at the hazards of a source that is not read for long: each reads much of

@@ -21,7 +21,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	var source *cdc.Source
 	var reached *queue.Reached
 	var err error
-	known := b.member.knownBefore()
+	known := b.member.knownBefore(ctx, b.store)
 	if known != nil {
 		rules, c.checked = known.rules, known.checked
 		source, err = c.sourceNow(ctx, known)
@@ -41,7 +41,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	} else if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
 		return nil, err
 	}
-	epoch, err := c.claim(ctx, source, reached)
+	epoch, err := c.claim(ctx, source, reached, known)
 	if err != nil {
 		return nil, err
 	}

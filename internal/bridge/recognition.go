@@ -36,8 +36,8 @@ func (c *capture) lookBack(ctx context.Context) (*queue.Reached, error) {
 	return reached, nil
 }
 
-// claim claims the queue for the source, which begins an epoch or continues one.
-func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.Reached) (uint16, error) {
+// claim claims the queue for the source, which begins an epoch or continues one. What is known from the visit before needs no state database; nil: nothing is.
+func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.Reached, known *knownSource) (uint16, error) {
 	i := source.Identity
 	claimed := queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline, History: source.History,
@@ -47,7 +47,10 @@ func (c *capture) claim(ctx context.Context, source *cdc.Source, reached *queue.
 	if err != nil {
 		return 0, err
 	}
-	if c.store != nil {
+	switch {
+	case known != nil:
+		claimed.Last = known.claimed
+	case c.store != nil:
 		if claimed.Last, err = waitFor(ctx, c.Log, "state database", func() (*queue.Claimed, error) { return c.store.Source(ctx, i.Slot) }); err != nil {
 			return 0, err
 		}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -68,7 +69,7 @@ func (b *bridge) rowTimers(ctx context.Context, q control.WhyQuestion) ([]queue.
 		return nil, nil
 	}
 	table, _, err := tableOf(u.rules.Texts(), q.Table)
-	if err != nil {
+	if err = cmp.Or(err, b.queueDown); err != nil {
 		return nil, err
 	}
 	rules, key := u.rules.TimersOf(table, q.Key)

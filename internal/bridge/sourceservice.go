@@ -25,16 +25,19 @@ func (oneSource) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// eachSource calls a function with what people do with each source, several at once; it fails until it is known which sources there are.
+// eachSource calls a function with what people do with each source, several at once, over queues of their own: those of the sessions would be kept open, and
+// no other sessions begin, for as long as it takes. It fails until it is known which sources there are.
 func (f *fleet) eachSource(ctx context.Context, do func(*control.Service) error) error {
 	if !f.isListed() {
 		return errUnlisted
 	}
-	return f.everywhere(ctx, func(m *member, q *queue.Queue) error { return m.serve(q, do) })
+	return f.each(func(m *member) error {
+		return m.withOwnQueue(ctx, func(q *queue.Queue) error { return m.serve(q, nil, do) })
+	})
 }
 
-// ofSource does with that of one, if there is one of the name, over a queue of its own: that of the session would be kept open, and no other session
-// begin, for as long as it takes.
+// ofSource does with that of one, if there is one of the name, as eachSource does. While Redis is unreachable it has no queue: what needs none is
+// answered.
 func (f *fleet) ofSource(ctx context.Context, name string, do func(*control.Service) error) (known bool, err error) {
 	if !f.isListed() {
 		return false, errUnlisted
@@ -45,11 +48,15 @@ func (f *fleet) ofSource(ctx context.Context, name string, do func(*control.Serv
 	if m == nil {
 		return false, nil
 	}
-	q, err := m.openQueue(ctx)
-	if err != nil {
-		return true, err
+	opened := false
+	err = m.withOwnQueue(ctx, func(q *queue.Queue) error {
+		opened = true
+		return m.serve(q, nil, do)
+	})
+	if !opened && errors.Is(err, queue.ErrUnreachable) && ctx.Err() == nil {
+		err = m.serve(nil, err, do)
 	}
-	return true, errors.Join(m.serve(q, do), q.Close())
+	return true, err
 }
 
 func (f *fleet) isListed() bool {
@@ -58,11 +65,11 @@ func (f *fleet) isListed() bool {
 	return f.listed
 }
 
-// serve calls a function with what people do with the source.
-func (m *member) serve(q *queue.Queue, do func(*control.Service) error) error {
+// serve calls a function with what people do with the source; unreachable is why there is no queue.
+func (m *member) serve(q *queue.Queue, unreachable error, do func(*control.Service) error) error {
 	b := m.half()
 	defer b.catalog.Close(context.Background())
-	b.queue = q
+	b.queue, b.queueDown = q, unreachable
 	return do(b.service())
 }
 

@@ -117,7 +117,7 @@ func (b *bridge) service() *control.Service {
 		Directory: b.directory,
 		Console:   b.consoleAt, Screens: b.screens(),
 		Unlogged: b.State.KeepLog == 0, Zone: b.Location, ConfigFile: b.ConfigFile, KeepEvents: b.State.KeepEvents,
-		Store: store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Store: store, Queue: b.queue, QueueDown: b.queueDown, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Contract:  b.contract, RulesInUse: b.rulesInUse,
 		Tag:      func(name, value string) (string, bool) { return b.definitionsNow().Rules.Tag(name, value) },

@@ -87,10 +87,10 @@ func (c *capture) rewind(ctx context.Context, why error) error {
 	}
 	c.Log.WithLevel(level).Err(why).Stringer("confirmed", c.reader.Confirmed()).
 		Msg("redis restarted or changed; appending again from the confirmed position")
-	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.queue.AcceptRestart(ctx) },
+	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.acceptRestart(ctx) },
 		func(err error) bool {
 			setting := new(queue.SettingError)
-			return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrRestarted) || errors.As(err, &setting)
+			return unreachable(err) || errors.Is(err, queue.ErrRestarted) || errors.As(err, &setting)
 		})
 	switch {
 	case ctx.Err() != nil:
@@ -100,4 +100,14 @@ func (c *capture) rewind(ctx context.Context, why error) error {
 	}
 	c.reader.Rewind()
 	return nil
+}
+
+// acceptRestart goes on with Redis as it is now. Events that moved to the state database go before what is appended from now on: where Redis has lost the marks of
+// them, they are restored first, which waits for that database.
+func (c *capture) acceptRestart(ctx context.Context) error {
+	err := c.queue.AcceptRestart(ctx)
+	if err == nil && c.State != nil {
+		err = c.queue.RestoreOverflow(ctx)
+	}
+	return err
 }

@@ -43,6 +43,7 @@ type Options struct {
 	// Directory has the stored endpoints, which the process may use for other things, too. Nil: the Store's.
 	Directory *state.Directory
 	Queue     *queue.Queue
+	QueueDown error // why there is no Queue, of one of several sources: Redis is unreachable
 	// Sender makes the request of a test.
 	Sender *webhook.Sender
 	// File returns the endpoints of gancho.yaml as they are now.
@@ -115,6 +116,14 @@ type Options struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
+// unreachable is why there is no Queue; nil: there is one.
+func (s *Service) unreachable() error {
+	if s.Queue == nil {
+		return s.QueueDown
+	}
+	return nil
+}
+
 // Service carries the operations.
 type Service struct {
 	Options
@@ -129,7 +138,7 @@ func New(o Options) *Service {
 	if o.Directory == nil && o.Store != nil {
 		o.Directory = o.Store.Directory()
 	}
-	return &Service{Options: o}
+	return &Service{Options: o, summed: summed{turn: make(chan struct{}, 1)}}
 }
 
 // EndpointView is an endpoint as people see it.

@@ -163,7 +163,7 @@ func (s *Service) CreateCorrection(ctx context.Context, a Actor, c Correction) (
 		texts[name] = []byte(text)
 	}
 	err = with(ctx, texts, func(ctx context.Context, rules *mapping.Ruleset, o simulate.Options) (err error) {
-		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "events.compare", Object: "events"}); err != nil {
+		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "events.compare", Object: s.under("events")}); err != nil {
 			return err
 		}
 		if view.Comparison, view.WithoutChange, err = CompareKept(ctx, s.Store, rules, o, c.Replay.Filter, found.Add); err != nil {

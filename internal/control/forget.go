@@ -177,7 +177,7 @@ func (s *Service) checkSource(ctx context.Context, of queue.Subject, r *Receipt)
 		return nil
 	})
 	if !known {
-		r.Left = append(r.Left, "no source has this tenant: of several sources it begins with the source's name, as in SOURCE/TENANT, or is SOURCE alone; queues of a database that is not one of the sources now were not looked at: have it be one again, and run this again")
+		r.Left = append(r.Left, "no source has this tenant: of several sources it begins with the source's name, as in SOURCE/TENANT, or is SOURCE alone; queues of a database that is not one of the sources now, and what has moved from them to the state database (gancho.overflow), were not looked at: have it be one again, and run this again")
 	}
 	return err
 }

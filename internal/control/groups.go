@@ -79,6 +79,9 @@ func (s *Service) ParkedGroups(ctx context.Context, a Actor, f state.Filter) ([]
 func (s *Service) parkedGroups(ctx context.Context, filter queue.ParkedFilter) ([]ParkedGroup, error) {
 	type sort struct{ event, rule, table, reason string }
 	groups := map[sort]*ParkedGroup{}
+	if err := s.unreachable(); err != nil {
+		return nil, err
+	}
 	err := s.Queue.EachParked(ctx, filter, func(p *queue.ParkedChange) {
 		k := sort{p.Type, p.Rule, p.Table, p.Reason}
 		g := groups[k]

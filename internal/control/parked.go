@@ -105,6 +105,9 @@ func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor st
 const sourceSeparator = "~"
 
 func (s *Service) parkedAfter(ctx context.Context, f queue.ParkedFilter, after queue.ID, n int) ([]Parked, error) {
+	if err := s.unreachable(); err != nil {
+		return nil, err
+	}
 	rows, err := s.Queue.Parked(ctx, f, after, n)
 	out := make([]Parked, len(rows))
 	for i := range rows {
@@ -135,6 +138,9 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 	at, err := queue.ParseID(id)
 	if err != nil {
 		return ParkedDetail{}, invalid("/position", "copy it from the list of parked changes", "%q is not the position of a parked change", id)
+	}
+	if err := s.unreachable(); err != nil {
+		return ParkedDetail{}, err
 	}
 	rows, err := s.Queue.ParkedPage(ctx, queue.ParkedFilter{IDs: []queue.ID{at}}, queue.ID{}, 1, 1)
 	if err != nil {
@@ -174,6 +180,9 @@ func (s *Service) CountParked(ctx context.Context, a Actor, f state.Filter) (int
 	}
 	filter, err := parkedFilter(f)
 	if err != nil {
+		return 0, err
+	}
+	if err := s.unreachable(); err != nil {
 		return 0, err
 	}
 	return s.Queue.CountParked(ctx, filter)
@@ -226,6 +235,9 @@ func (s *Service) DropParked(ctx context.Context, a Actor, f state.Filter, all b
 	if err != nil {
 		return 0, err
 	}
+	if err := s.unreachable(); err != nil {
+		return 0, err
+	}
 	var ids []queue.ID
 	for after := (queue.ID{}); ; {
 		page, err := s.Queue.Parked(ctx, filter, after, MaxPage)
@@ -244,7 +256,7 @@ func (s *Service) DropParked(ctx context.Context, a Actor, f state.Filter, all b
 		return 0, nil
 	}
 	if s.Store != nil {
-		if err := s.Store.RecordDroppedParked(ctx, a.Name, f, len(ids)); err != nil {
+		if err := s.Store.RecordDroppedParked(ctx, a.Name, s.SourceName, f, len(ids)); err != nil {
 			return 0, err
 		}
 	}

@@ -69,8 +69,11 @@ func (s *Service) Prove(ctx context.Context, a Actor, span queue.TallySpan) (Pro
 	if err := a.may(state.Viewer); err != nil {
 		return ProveView{}, err
 	}
-	if a.Tenant != "" || s.Queue == nil {
+	if a.Tenant != "" || s.Queue == nil && s.QueueDown == nil {
 		return ProveView{}, state.ErrNotFound
+	}
+	if err := s.unreachable(); err != nil {
+		return ProveView{}, err
 	}
 	s.completeSpan(&span, time.Now())
 	if !span.From.Before(span.To) {

@@ -166,7 +166,7 @@ func (s *Service) Simulate(ctx context.Context, a Actor, r Simulation) (*simulat
 	if err := wrong.err(); err != nil {
 		return nil, err
 	}
-	if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "rows.simulate", Object: "table/" + table.String()}); err != nil {
+	if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "rows.simulate", Object: "table/" + s.inSource(table.String())}); err != nil {
 		return nil, err
 	}
 	report, err := now.Try(ctx, simulate.Trial{File: r.File, Text: []byte(r.Text), Table: table, Where: r.Where, Limit: cmp.Or(r.Limit, DefaultSimulated)})

@@ -170,6 +170,14 @@ func (s *Service) inSource(name string) string {
 	return s.SourceName + "/" + name
 }
 
+// under is inSource of all that there is of a kind.
+func (s *Service) under(kind string) string {
+	if s.SourceName == "" {
+		return kind
+	}
+	return kind + "/" + s.SourceName
+}
+
 // elsewhere is the error of what only a process that captures can do: which source is meant, where this one has several.
 func (s *Service) elsewhere(ctx context.Context) error {
 	return cmp.Or(s.whichSource(ctx), error(&ElsewhereError{}))
@@ -200,6 +208,9 @@ func gather[T any](ctx context.Context, s *Service, read func(*Service) (T, erro
 // everyQueue calls a function with the Queue, and with those of all sources, one after the other. It ends with the error of the
 // Queue, or with all those of the sources.
 func (s *Service) everyQueue(ctx context.Context, do func(source string, q *queue.Queue) error) error {
+	if err := s.unreachable(); err != nil {
+		return err
+	}
 	if err := do("", s.Queue); err != nil || s.EachSource == nil {
 		return err
 	}
@@ -225,6 +236,9 @@ func (s *Service) parkedOfSources(ctx context.Context) (n int64, err error) {
 
 // queueStats returns what the queues hold of endpoints, of all sources.
 func (s *Service) queueStats(ctx context.Context, endpoints []string) ([]queue.Stats, error) {
+	if err := s.unreachable(); err != nil {
+		return nil, err
+	}
 	stats, err := s.Queue.Stats(ctx, endpoints)
 	if err == nil && s.AddStats != nil {
 		s.AddStats(ctx, stats)
@@ -234,6 +248,9 @@ func (s *Service) queueStats(ctx context.Context, endpoints []string) ([]queue.S
 
 // resume ends an automatic suspension of an endpoint, and has failed events be sent immediately, of all sources.
 func (s *Service) resume(ctx context.Context, endpoint string) (resumed bool, hastened int, err error) {
+	if err = s.unreachable(); err != nil {
+		return false, 0, err
+	}
 	if resumed, err = s.Queue.Resume(ctx, endpoint); err != nil {
 		return resumed, 0, err
 	}

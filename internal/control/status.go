@@ -81,6 +81,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		return err == nil
 	}
+	note("queue", s.unreachable())
 	known, err := s.known(ctx, a)
 	if note("state", err) {
 		v.Endpoints = viewsOf(known)
@@ -105,10 +106,10 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		var m MemoryView
 		if m.Used, m.Max, err = s.Queue.Memory(ctx); note("queue", err) {
 			v.Memory = &m
+			v.Rules, v.Timers, err = s.sums(ctx, v.Time) // else each of several sources would wait for Redis
+			note("queue", err)
 		}
 		v.Expiring, err = s.expiring(ctx)
-		note("queue", err)
-		v.Rules, v.Timers, err = s.sums(ctx, v.Time)
 		note("queue", err)
 		if v.Parked, err = s.Queue.ParkedCount(ctx); err == nil {
 			var also int64

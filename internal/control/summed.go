@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -14,8 +13,9 @@ const summedFor = 15 * time.Second
 
 // summed are the sums over several sources, as they were read last.
 type summed struct {
-	mu     sync.Mutex // held while they are read: the others wait for the same
-	read   time.Time
+	turn   chan struct{} // capacity 1: who reads them, or looks whether they are read; the others wait for the same
+	read   time.Time     // when they were, or could not be
+	failed error
 	rules  []RuleRate
 	timers []TimerView
 }
@@ -31,10 +31,14 @@ func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerV
 		return rules, timers, err
 	}
 	m := &s.summed
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now.Sub(m.read) < summedFor {
-		return slices.Clone(m.rules), slices.Clone(m.timers), nil
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	if time.Since(m.read) < summedFor {
+		return slices.Clone(m.rules), slices.Clone(m.timers), m.failed
 	}
 	rules, timers := map[string]*RuleRate{}, map[TimerView]*TimerView{}
 	type of struct {
@@ -52,10 +56,13 @@ func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerV
 			addTimers(timers, &one.timers[i])
 		}
 	})
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, err // it is not known whether they can be read
+	}
+	m.read, m.failed, m.rules, m.timers = time.Now(), err, nil, nil
 	if err != nil {
 		return nil, nil, err
 	}
-	m.read, m.rules, m.timers = now, nil, nil
 	for _, r := range rules {
 		m.rules = append(m.rules, *r)
 	}

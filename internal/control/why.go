@@ -363,8 +363,11 @@ func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
 
 // addReasons adds why changes are parked.
 func (s *Service) addReasons(ctx context.Context, ids []string, rules map[string]*WhyRule) error {
-	if len(ids) == 0 || s.Queue == nil {
+	switch {
+	case len(ids) == 0:
 		return nil
+	case s.Queue == nil:
+		return s.QueueDown
 	}
 	filter := queue.ParkedFilter{}
 	for _, text := range ids {

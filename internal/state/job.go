@@ -191,6 +191,9 @@ func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, 
 	case Backfill:
 		c.Object = "source"
 	}
+	if j.Source != "" {
+		c.Object += "/" + j.Source
+	}
 	return s.record(ctx, tx, &c, nil,
 		facts{"job": j.ID, "state": j.State, "filter": j.Filter.withoutWhere(HiddenWhere), "rate": j.Rate, "total": j.Total, "sent": j.Sent})
 }
