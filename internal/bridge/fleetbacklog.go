@@ -153,13 +153,17 @@ func (f *fleet) prefixes() []string {
 	return slices.Collect(maps.Keys(f.queues))
 }
 
-// woken has the queue of a source be looked at: another process has appended to it, such as the one that reads the source.
+// woken has the queue of a source be looked at: something was appended to it to which this process does not deliver, by another one, such as that
+// which reads the source, or by a timer or a schedule of this one.
 func (f *fleet) woken(prefix string) {
 	f.mu.Lock()
 	m := f.queues[prefix]
 	opens := m != nil && m.end == nil && !m.woken
 	if m != nil {
 		m.woken = true
+		if m.end != nil { // the session may read for long before it looks
+			signal(m.needs)
+		}
 	}
 	f.mu.Unlock()
 	if opens {

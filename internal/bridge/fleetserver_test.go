@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -112,4 +113,38 @@ func TestFleetTimers(t *testing.T) {
 	}
 	s.exec(shop(1), "insert into pedidos (empresa, cliente, n) values (1, 1, 1)") // which takes the only place
 	s.await("the event of the timer", 30*time.Second, func(all []received) bool { return count(all, shop(0)) == 3 })
+}
+
+// TestFleetTimersSent: the event of a timer is delivered while its source is read, though no change of it has made an event since the process began.
+func TestFleetTimersSent(t *testing.T) {
+	t.Parallel()
+	s := newShops(t, 1)
+	rules := fleetRules + "  - {event: pedido.parado, table: pedidos, on: insert, after: 8s, columns: [id, cliente, n]}\n"
+	if err := os.WriteFile(s.where.Rules, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.options.Sources.VisitEvery = time.Hour
+	s.exec(shop(0), "create table ruido (id bigserial)")
+	stop := s.start()
+	s.awaitSlots(1)
+	s.exec(shop(0), "insert into pedidos (empresa, cliente, n) values (1, 1, 1)")
+	s.await("the event of the change", 30*time.Second, func(all []received) bool { return count(all, shop(0)) == 1 })
+	stop()
+	s.start()
+	writing, ended := make(chan struct{}), make(chan struct{})
+	go func() { // what no rule is for has the source be read all the time
+		defer close(ended)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-writing:
+				return
+			case <-tick.C:
+				_ = s.pg.Exec(context.Background(), shop(0), "insert into ruido default values")
+			}
+		}
+	}()
+	defer func() { close(writing); <-ended }()
+	s.await("the event of the timer", 30*time.Second, func(all []received) bool { return count(all, shop(0)) == 2 })
 }

@@ -57,6 +57,10 @@ func (m *member) session(ctx context.Context) {
 	}
 	stop()
 	delivery.Wait()
+	select {
+	case <-m.needs: // the next session looks itself when it begins
+	default:
+	}
 	f.applying.Lock()
 	m.active = nil
 	f.applying.Unlock()

@@ -144,7 +144,7 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	group.Go(func() error { return m.follow(ctx, c, p, runs) })
 	err = group.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityTimeout)
-	m.working(ending, c, runs) // what was read since it was reached may have armed timers
+	m.noteTimers(ending, c, runs)
 	cancel()
 	m.told.from(half)
 	parked, failed := half.queue.ParkedCount(context.WithoutCancel(ctx))
@@ -376,6 +376,21 @@ func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedul
 	}
 	m.fleet.reach(m, p)
 	return nil
+}
+
+// noteTimers notes when the next timer is due, at the end of a visit: what was read since its end was reached may have set some, which were not
+// applied before the place was lost.
+func (m *member) noteTimers(ctx context.Context, c *capture, runs *schedules) {
+	err := c.queue.ApplyTimers(ctx)
+	m.working(ctx, c, runs)
+	if err == nil || errors.Is(err, queue.ErrFenced) { // who has taken it over fires them
+		return
+	}
+	m.fleet.mu.Lock()
+	defer m.fleet.mu.Unlock()
+	if next := time.Now().Add(m.fleet.o.VisitEvery); m.due.IsZero() || next.Before(m.due) {
+		m.due = next
+	}
 }
 
 // working reports whether timers are due that were not fired, or a schedule runs; and notes when the next one is due.
