@@ -480,6 +480,7 @@ func (v Verdicts) Recent(rule string, n int) (control.RecentChanges, error) {
 func Described() map[string][]string {
 	m := newMetrics()
 	m.build("", "")
+	m.registry.MustRegister(oneSource{})
 	all := make(chan *prometheus.Desc)
 	go func() {
 		m.registry.Describe(all)
