@@ -196,14 +196,14 @@ func TestInitExport(t *testing.T) {
 	host, user := fmt.Sprintf("%s:%d", config.Host, config.Port), config.User
 	without := "  # without its password: put that into PGPASSWORD, or into ~/.pgpass"
 	for given, want := range map[string]string{
-		fmt.Sprintf("postgres://%s@%s/%s", user, host, config.Database):                                                                                                   fmt.Sprintf("'postgres://%s@%s/%s'", user, host, config.Database),
-		fmt.Sprintf("postgres://%s:hunter2@%s/%s?sslmode=disable", user, host, config.Database):                                                                           fmt.Sprintf("'postgres://%s@%s/%s?sslmode=disable'%s", user, host, config.Database, without),
-		fmt.Sprintf("postgres://%s:h%%75nter2@%s/%s", user, host, config.Database):                                                                                        fmt.Sprintf("'postgres://%s@%s/%s'%s", user, host, config.Database, without),
-		fmt.Sprintf("postgres://%s:hunter#2?@%s,%s/%s?options=-c%%20geqo%%3Doff&pass%%77ord=x&%%20sslpassword=x&application_name=a+b", user, host, host, config.Database): fmt.Sprintf("'postgres://%s@%s,%s/%s?options=-c%%20geqo%%3Doff&application_name=a+b'%s", user, host, host, config.Database, without),
-		fmt.Sprintf("postgres://%s@%s/%s?password=hunter2", user, host, config.Database):                                                                                  fmt.Sprintf("'postgres://%s@%s/%s'%s", user, host, config.Database, without),
-		fmt.Sprintf("user=%s  password = 'hunter2 \\' x' host=%s port=%d dbname=%s", user, config.Host, config.Port, config.Database):                                     fmt.Sprintf("'user=%s  host=%s port=%d dbname=%s'%s", user, config.Host, config.Port, config.Database, without),
-		fmt.Sprintf("host=%s port=%d password=hunter\\ 2 dbname=%s user=%s", config.Host, config.Port, config.Database, user):                                             fmt.Sprintf("'host=%s port=%d dbname=%s user=%s'%s", config.Host, config.Port, config.Database, user, without),
-		fmt.Sprintf("postgres://%s:%s@%s/%s", user, user, host, config.Database):                                                                                          "...  # the connection string", // whoever knows the one knows the other
+		fmt.Sprintf("postgres://%s@%s/%s", user, host, config.Database):                                                                                 fmt.Sprintf("'postgres://%s@%s/%s'", user, host, config.Database),
+		fmt.Sprintf("postgres://%s:hunter2@%s/%s?sslmode=disable", user, host, config.Database):                                                         fmt.Sprintf("'postgres://%s@%s/%s?sslmode=disable'%s", user, host, config.Database, without),
+		fmt.Sprintf("postgres://%s:h%%75nter2@%s/%s", user, host, config.Database):                                                                      fmt.Sprintf("'postgres://%s@%s/%s'%s", user, host, config.Database, without),
+		fmt.Sprintf("postgres://%s:hunter#2?@%s,%s/%s?options=-c%%20geqo%%3Doff&pass%%77ord=x&application_name=a+b", user, host, host, config.Database): fmt.Sprintf("'postgres://%s@%s,%s/%s?options=-c%%20geqo%%3Doff&application_name=a+b'%s", user, host, host, config.Database, without),
+		fmt.Sprintf("postgres://%s@%s/%s?password=hunter2", user, host, config.Database):                                                                fmt.Sprintf("'postgres://%s@%s/%s'%s", user, host, config.Database, without),
+		fmt.Sprintf("user=%s  password = 'hunter2 \\' x' host=%s port=%d dbname=%s", user, config.Host, config.Port, config.Database):                   fmt.Sprintf("'user=%s  host=%s port=%d dbname=%s'%s", user, config.Host, config.Port, config.Database, without),
+		fmt.Sprintf("host=%s port=%d password=hunter\\ 2 dbname=%s user=%s", config.Host, config.Port, config.Database, user):                           fmt.Sprintf("'host=%s port=%d dbname=%s user=%s'%s", config.Host, config.Port, config.Database, user, without),
+		fmt.Sprintf("postgres://%s:%s@%s/%s", user, user, host, config.Database):                                                                        "...  # the connection string", // whoever knows the one knows the other
 	} {
 		for _, args := range [][]string{{"--table", "vendas"}, nil} {
 			code, stdout, stderr := command(t, append([]string{"init", "--dir", t.TempDir(), "--dsn", given}, args...)...)
