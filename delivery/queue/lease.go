@@ -132,12 +132,11 @@ return out`)
 // LeaseMost (ARGV[3]): see freeScript.
 var countScript = redis.NewScript(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[3], '+inf')) do
-  redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], member)
-end
 redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
-local n = 0
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+local all, n = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), 0
+for i = 1, #all, 2 do
+  local member = all[i]
+  if tonumber(all[i + 1]) > now + ARGV[3] then redis.call('ZADD', KEYS[1], 'XX', now + ARGV[3], member) end
   if not string.find(member, '-', 1, true) then n = n + 1 end
 end
 return n`)
