@@ -111,25 +111,31 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 }
 
-// TestApplyWhileDeadLettersAreWritten: a bridge of the version before may store an event's
-// dead letter a second time while 00003 begins.
-func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
-	t.Parallel()
-	dsn := pg.Database(t, "")
-	if _, err := migrations.ApplyTo(t.Context(), dsn, 2); err != nil {
+// appliedTo makes a database with the migrations up to one, and returns what runs statements in it.
+func appliedTo(t *testing.T, version int64) (dsn string, run func(sql string)) {
+	t.Helper()
+	dsn = pg.Database(t, "")
+	if _, err := migrations.ApplyTo(t.Context(), dsn, version); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	run := func(sql string) {
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return dsn, func(sql string) {
 		t.Helper()
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", sql, err)
 		}
 	}
+}
+
+// TestApplyWhileDeadLettersAreWritten: a bridge of the version before may store an event's
+// dead letter a second time while 00003 begins.
+func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
+	t.Parallel()
+	dsn, run := appliedTo(t, 2)
 	const write = `insert into gancho.dead_letters (endpoint, handle, webhook_id, event, tenant, key, committed, sequence, version, replay, data, reason,
 			attempts, first, last, status, class, error, answer)
 		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`

@@ -1,13 +1,11 @@
 package migrations_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"gancho/migrations"
 )
@@ -16,21 +14,7 @@ import (
 // partition that is created after it has the shorter indexes alone.
 func TestLogKeepsItsDays(t *testing.T) {
 	t.Parallel()
-	dsn := pg.Database(t, "")
-	if _, err := migrations.ApplyTo(t.Context(), dsn, 26); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	run := func(sql string) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatalf("%s: %v", sql, err)
-		}
-	}
+	dsn, run := appliedTo(t, 26)
 	first := time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC)
 	day := func(n int) time.Time { return first.AddDate(0, 0, n) }
 	create := func(n int) { // as internal/state does
