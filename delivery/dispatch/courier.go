@@ -24,7 +24,7 @@ type means struct {
 }
 
 // restAfter is long enough for Redis to have written the last acknowledgements, counted from its answer, to its disk, and to
-// its replicas: which events those were is forgotten then.
+// its replicas, if it has lived on for so long: which events those were is forgotten then.
 const restAfter = time.Minute
 
 // courier delivers one endpoint's events while this process has its lease.
@@ -80,6 +80,7 @@ type activity struct {
 // after until, nor once it is closing. A lease that is lost is closing, too.
 type lease struct {
 	until         time.Time
+	asked         time.Time // when the last renewal began that Redis has answered: it lived then
 	closing, lost bool
 	adopted       bool // beyond this process's share
 	elsewhere     bool // another process has to deliver it: see queue.ErrNoOverflow
@@ -108,10 +109,11 @@ func (c *courier) activateLocked() {
 }
 
 // restLocked lets the activity go if there is nothing that it is needed for, and was not for a while: a courier that has
-// delivered remembers for so long what Redis might forget.
-func (c *courier) restLocked(now time.Time) {
+// delivered remembers what Redis might forget until that has answered so much later. The clock alone does not do: Redis may
+// have died a moment after its last answer, and lose at its restart what it had not written.
+func (c *courier) restLocked() {
 	a := c.activity
-	if a == nil || c.lease.closing || !a.touched.IsZero() && now.Sub(a.touched) < c.restAfter {
+	if a == nil || c.lease.closing || !a.touched.IsZero() && c.lease.asked.Sub(a.touched) < c.restAfter {
 		return
 	}
 	if !c.idleLocked() {
@@ -165,7 +167,7 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 		c.startWritingLocked()
 	}
 	c.resumeLocked(now)
-	c.restLocked(now)
+	c.restLocked()
 }
 
 // ring is called when the alarm of an activity has rung, which may have been let go meanwhile.
@@ -205,7 +207,6 @@ func (c *courier) haltedLocked() bool {
 func (c *courier) renewal() (queue.Renewal, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.restLocked(time.Now())
 	changes := c.suspension.changes
 	if c.activity != nil && (c.writing.active || !c.writing.results.Empty()) {
 		changes = -1
@@ -213,9 +214,9 @@ func (c *courier) renewal() (queue.Renewal, int) {
 	return queue.Renewal{Owner: c.owner, Main: c.reading.main.cursor, Side: c.reading.side.cursor}, changes
 }
 
-// applyStanding adopts what a renewal of the lease has returned, or reports false: what is
-// being loaded or written meanwhile may be older or newer, so ask again.
-func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) (applied bool) {
+// applyStanding adopts what a renewal of the lease, which was asked for after a time, has returned, or
+// reports false: what is being loaded or written meanwhile may be older or newer, so ask again.
+func (c *courier) applyStanding(s queue.Standing, changes int, asked, until time.Time) (applied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !s.Owned {
@@ -223,7 +224,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		return true
 	}
 	now := time.Now()
-	c.lease.until = until
+	c.lease.asked, c.lease.until = asked, until
 	c.lease.elsewhere = c.lease.elsewhere || s.Elsewhere
 	switch {
 	case c.lease.closing: // the next owner acts on what is new
@@ -244,7 +245,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		return true
 	}
 	c.activateLocked()
-	defer c.restLocked(now)
+	defer c.restLocked()
 	c.reloadAfterRestartLocked()
 	c.startWritingLocked()
 	if !s.Inspected { // nothing has changed that somebody would have been woken for

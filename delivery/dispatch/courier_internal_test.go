@@ -10,6 +10,11 @@ import (
 	"gancho/delivery/queue/queuetest"
 )
 
+// deaf is a sender that sends nothing.
+type deaf struct{ sender }
+
+func (deaf) Redial(*endpoint.Endpoint) {}
+
 // quietCourier has the lease of an endpoint whose streams are empty and read.
 func quietCourier(t *testing.T) *courier {
 	t.Helper()
@@ -20,7 +25,7 @@ func quietCourier(t *testing.T) *courier {
 		t.Fatalf("acquired %v, %v", owners, err)
 	}
 	c := newCourier(&means{
-		o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, restAfter: restAfter,
+		sender: deaf{}, o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, restAfter: restAfter,
 		cancelable: func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) },
 	}, &ep, owners[0], lease{until: time.Now().Add(queue.LeaseMost)})
 	c.reading.loaded, c.reading.main.end, c.reading.side.end, c.reading.generation = true, true, true, c.owner.Generation()
@@ -36,10 +41,35 @@ func TestRestBeginsWithTheAcknowledgement(t *testing.T) {
 	c.reading.delivered(at(t, 1), class{})
 	c.writing.outgoing.Done = append(c.writing.outgoing.Done, at(t, 1))
 	c.applyWritten(true)
-	if c.restLocked(time.Now()); c.activity == nil {
+	c.lease.asked = time.Now()
+	if c.restLocked(); c.activity == nil {
 		t.Error("it forgets what it has delivered right after the acknowledgement")
 	}
-	if c.restLocked(time.Now().Add(restAfter)); c.activity != nil || len(c.reading.recent.ids) > 0 {
+	c.lease.asked = time.Now().Add(restAfter)
+	if c.restLocked(); c.activity != nil || len(c.reading.recent.ids) > 0 {
+		t.Error("it does not rest")
+	}
+}
+
+// While Redis does not answer, time alone is no reason to forget what was delivered: it may have died before it had written the
+// acknowledgements.
+func TestNothingIsForgottenWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	c := quietCourier(t)
+	c.touched = time.Now().Add(-time.Hour)
+	c.reading.delivered(at(t, 1), class{})
+	standing := queue.Standing{Owned: true}
+	c.applyStanding(standing, 0, c.touched.Add(restAfter-1), c.lease.until)
+	for range 3 { // whose renewals fail
+		c.renewal()
+	}
+	changed := *c.ep
+	c.update(&changed)
+	if c.activity == nil || len(c.reading.recent.ids) != 1 {
+		t.Fatal("it forgets what it has delivered before Redis has answered for long enough")
+	}
+	c.applyStanding(standing, 0, c.touched.Add(restAfter), c.lease.until)
+	if c.activity != nil || len(c.reading.recent.ids) > 0 {
 		t.Error("it does not rest")
 	}
 }
@@ -51,7 +81,7 @@ func TestFailingMovesArePutOffAtRest(t *testing.T) {
 	if !c.moves.failed(time.Now(), time.Hour) {
 		t.Error("the first failure is not the first")
 	}
-	c.restLocked(time.Now())
+	c.restLocked()
 	if c.overflow(1); c.activity != nil {
 		t.Error("events are moved again before the next try")
 	}

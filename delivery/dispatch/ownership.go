@@ -96,11 +96,11 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	}
 	inspect := d.outdated
 	d.outdated = false
-	until := d.leaseUntil()
+	asked, until := time.Now(), d.leaseUntil()
 	standings, err := d.worker.Renew(ctx, d.o.Lease, renewals, inspect)
 	for i, c := range couriers {
 		if standings[i].Err == nil {
-			d.outdated = !c.applyStanding(standings[i], changes[i], until) || d.outdated
+			d.outdated = !c.applyStanding(standings[i], changes[i], asked, until) || d.outdated
 		}
 	}
 	return err

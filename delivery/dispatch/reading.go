@@ -240,7 +240,7 @@ func (c *courier) read(ctx context.Context) {
 	c.mu.Lock()
 	defer func() {
 		c.reading.active = false
-		c.restLocked(time.Now())
+		c.restLocked()
 		c.mu.Unlock()
 	}()
 	if !c.reading.loaded {

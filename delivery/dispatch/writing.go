@@ -91,7 +91,7 @@ func (c *courier) nextResults() bool {
 		w.outgoing, w.results = w.results, w.outgoing
 		return true
 	}
-	c.restLocked(time.Now())
+	c.restLocked()
 	return false
 }
 
