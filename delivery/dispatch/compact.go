@@ -31,13 +31,10 @@ type class [2]uint64
 // passedOver takes the place of the class of an event that is superseded, and still in its lane.
 var passedOver = class{^uint64(0), ^uint64(0)}
 
-// classes makes classes.
+// classes makes classes. A dispatcher has one for all of its endpoints, because a courier that rests remembers classes.
 type classes struct{ seeds [2]maphash.Seed }
 
-func newClasses(compact bool) *classes {
-	if !compact {
-		return nil
-	}
+func newClasses() *classes {
 	return &classes{[2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 

@@ -17,6 +17,8 @@ type means struct {
 	o      Options
 	log    zerolog.Logger
 	memory *memory
+	// classes are of the events of endpoints with Compact.
+	classes *classes
 	// restAfter is how long after its last event a courier lets its activity go.
 	restAfter time.Duration
 	// cancelable returns a context that ends when it is canceled, and not before.
@@ -100,7 +102,7 @@ func (c *courier) activateLocked() {
 	requests, abort := c.cancelable()
 	writes, abandon := c.cancelable()
 	a := &activity{
-		abort: abort, abandon: abandon, lanes: newLaneSet(c.ep, c.memory), failures: failures{}, notices: newNoticeQueue(c.o.Notify != nil),
+		abort: abort, abandon: abandon, lanes: newLaneSet(c.ep, c.classes, c.memory), failures: failures{}, notices: newNoticeQueue(c.o.Notify != nil),
 		spawn:       func(f func(context.Context)) { c.running.Go(func() { f(requests) }) },
 		spawnWriter: func(f func(context.Context)) { c.running.Go(func() { f(writes) }) },
 	}

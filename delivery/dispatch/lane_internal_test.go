@@ -14,7 +14,7 @@ import (
 // laneSetOf has events 1 to n, under as many keys.
 func laneSetOf(t *testing.T, n, keys int) *laneSet {
 	t.Helper()
-	s := newLaneSet(&endpoint.Endpoint{}, &memory{})
+	s := newLaneSet(&endpoint.Endpoint{}, nil, &memory{})
 	for i := 1; i <= n; i++ {
 		s.add(at(t, i), &webhook.Message{Key: fmt.Sprint(i % keys), Data: []byte("{}")})
 	}

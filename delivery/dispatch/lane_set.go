@@ -43,8 +43,11 @@ func (s *laneSet) of(side bool) *laneStream {
 	return &s.main
 }
 
-func newLaneSet(ep *endpoint.Endpoint, m *memory) laneSet {
-	return laneSet{order: ep.Order, seed: maphash.MakeSeed(), classes: newClasses(ep.Compact), memory: m, lanes: map[uint64]*lane{}}
+func newLaneSet(ep *endpoint.Endpoint, of *classes, m *memory) laneSet {
+	if !ep.Compact {
+		of = nil
+	}
+	return laneSet{order: ep.Order, seed: maphash.MakeSeed(), classes: of, memory: m, lanes: map[uint64]*lane{}}
 }
 
 // fits reports whether the lanes are those that the endpoint needs.
