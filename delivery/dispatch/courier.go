@@ -135,7 +135,7 @@ func (c *courier) restLocked() {
 func (c *courier) idleLocked() bool {
 	r := &c.reading
 	switch {
-	case !r.loaded || r.active || r.prune || c.sending.workers > 0 || c.readableLocked() != nil:
+	case !r.loaded || r.active || r.prune || c.sending.workers > 0 || !c.readsNothingLocked():
 		return false
 	case len(c.lanes.lanes) > 0 || len(c.failures) > 0 || c.breaker != breaker{} || c.failing.attempts > 0:
 		return false

@@ -69,7 +69,9 @@ func (d *Dispatcher) Halted() int {
 
 // Full is how many of them have no room for more events.
 func (d *Dispatcher) Full() int {
-	return d.count(func(c *courier) bool { return c.activity != nil && !c.reading.active && !c.roomLocked(&c.reading.main) })
+	return d.count(func(c *courier) bool {
+		return c.activity != nil && !c.reading.active && !c.budgetLocked(&c.reading.main).page
+	})
 }
 
 // Held is what counts as the events in memory, and their bytes.

@@ -152,7 +152,7 @@ func (c *courier) waitsForMoreLocked(l *lane, now time.Time) bool {
 	if b.PerTransaction && !l.ids[len(l.ids)-1].SameTransaction(l.first()) {
 		return false
 	}
-	if room := c.roomLocked(&c.reading.main); !room || !c.reading.main.end && !c.breaker.open {
+	if room := c.budgetLocked(&c.reading.main).page; !room || !c.reading.main.end && !c.breaker.open {
 		return room // the reader brings more
 	}
 	p := l.planned()

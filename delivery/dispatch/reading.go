@@ -166,32 +166,43 @@ const (
 // for each.
 const pageEntries = 256
 
-// budgetLocked is how many events, and bytes, may be read of a stream now.
-func (c *courier) budgetLocked(f *feed) (events, bytes int) {
-	events, bytes = c.windowLocked(f)
-	t := c.lanes.of(f.side)
-	return events - t.bodies, bytes - t.bodyBytes
+// budget is how much may be read of a stream now. It is measured once for each decision: other couriers
+// use the same memory meanwhile.
+type budget struct {
+	events, bytes int
+	page          bool // a page is worth a call of Redis; then neither is 0 or less
 }
 
-// roomLocked reports whether a page of the stream is worth a call of Redis.
-func (c *courier) roomLocked(f *feed) bool {
+func (c *courier) budgetLocked(f *feed) budget {
 	events, bytes := c.windowLocked(f)
 	t := c.lanes.of(f.side)
-	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < c.maxWaitingLocked()/f.part && t.lanes < maxLanes/f.part
+	return budget{
+		events: events - t.bodies, bytes: bytes - t.bodyBytes,
+		page: t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < c.maxWaitingLocked()/f.part && t.lanes < maxLanes/f.part,
+	}
 }
 
-// readableLocked returns the stream of which a page should be read, or nil. An
+// readableLocked returns the stream of which a page should be read, with its budget, or nil. An
 // endpoint that gets nothing now needs nothing in memory, except its next probe.
-func (c *courier) readableLocked() *feed {
+func (c *courier) readableLocked() (*feed, budget) {
 	if c.haltedLocked() || c.breaker.open && c.lanes.main.ready.len()+c.lanes.side.ready.len() > 0 {
-		return nil
+		return nil, budget{}
 	}
 	for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
-		if !f.end && c.roomLocked(f) {
-			return f
+		if f.end {
+			continue
+		}
+		if b := c.budgetLocked(f); b.page {
+			return f, b
 		}
 	}
-	return nil
+	return nil, budget{}
+}
+
+// readsNothingLocked reports whether there is nothing to be read, or no room for it.
+func (c *courier) readsNothingLocked() bool {
+	f, _ := c.readableLocked()
+	return f == nil
 }
 
 // wake notes that there may be new events in one of the streams.
@@ -213,7 +224,7 @@ func (c *courier) expectMoreLocked(f *feed, now time.Time) {
 
 // startReadingLocked starts the reader if there is something to read, and room.
 func (c *courier) startReadingLocked(now time.Time) {
-	if c.reading.active || c.lease.closing || c.reading.loaded && c.readableLocked() == nil {
+	if c.reading.active || c.lease.closing || c.reading.loaded && c.readsNothingLocked() {
 		return
 	}
 	if c.readsLaterLocked(now) {
@@ -257,14 +268,13 @@ func (c *courier) read(ctx context.Context) {
 	}
 	for {
 		c.reloadAfterRestartLocked()
-		f := c.readableLocked()
+		f, room := c.readableLocked()
 		if f == nil || c.readsLaterLocked(time.Now()) {
 			return
 		}
 		after, generation := c.reading.beginPage(f)
 		rewinds := c.reading.rewinds
-		events, bytes := c.budgetLocked(f)
-		events = min(pageEntries/f.part, events)
+		events, bytes := min(pageEntries/f.part, room.events), room.bytes
 		c.memory.hold(events, bytes) // what is read now is not in memory yet: many may read at the same time
 		c.mu.Unlock()
 		page, end, err := c.owner.Read(ctx, f.side, after, events, bytes)
@@ -379,13 +389,13 @@ func (c *courier) offer(a *queue.Appended) {
 		return
 	}
 	c.activateLocked()
-	direct := !c.withholdsLocked(now) && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
+	direct := !c.withholdsLocked(now) && c.reading.follows(f, a) && c.budgetLocked(f).page && c.owner.Generation() == c.reading.generation
 	if !direct {
 		c.expectMoreLocked(f, now)
 		return
 	}
 	for id, m := range a.Events() {
-		if events, bytes := c.budgetLocked(f); events <= 0 || bytes <= 0 || !c.owner.InStream(id) {
+		if room := c.budgetLocked(f); room.events <= 0 || room.bytes <= 0 || !c.owner.InStream(id) {
 			c.expectMoreLocked(f, now)
 			break
 		}

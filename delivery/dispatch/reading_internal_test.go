@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -94,9 +95,45 @@ func TestStreamsHaveRoomWhenMemoryIsUsedUp(t *testing.T) {
 		}
 		c.memory.hold(memoryWindows*DefaultWindowEvents, memoryWindows*DefaultWindowBytes)
 		for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
-			if events, bytes := c.budgetLocked(f); !c.roomLocked(f) || events < 1 || bytes < 1 {
-				t.Errorf("%s, side %t: room %t, for %d events of %d bytes", name, f.side, c.roomLocked(f), events, bytes)
+			if b := c.budgetLocked(f); !b.page || b.events < 1 || b.bytes < 1 {
+				t.Errorf("%s, side %t: room for %+v", name, f.side, b)
 			}
+		}
+	}
+}
+
+// A page is asked for with what was found to be free, however others use the memory meanwhile. It is not parallel to others, so that
+// these really do.
+func TestPagesAreNeverOfNothing(t *testing.T) {
+	c := &courier{
+		means: &means{o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, memory: &memory{}},
+		ep:    &endpoint.Endpoint{State: endpoint.Active, Concurrency: 1}, reading: newReading(), activity: &activity{},
+	}
+	c.reading.loaded = true
+	const bodies = 100 // in lanes: more than the least window has, and less than half of the largest
+	c.lanes.main.bodies = bodies
+	var others sync.WaitGroup
+	defer others.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	others.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				c.memory.hold(memoryWindows*DefaultWindowEvents, 0)
+				c.memory.hold(-memoryWindows*DefaultWindowEvents, 0)
+			}
+		}
+	})
+	for pages := 0; pages < 50_000; {
+		f, room := c.readableLocked()
+		if f != &c.reading.main {
+			continue // there is no room
+		}
+		if pages++; room.events < 1 || room.bytes < 1 {
+			t.Fatalf("page %d is of %d events, of %d bytes", pages, room.events, room.bytes)
 		}
 	}
 }
