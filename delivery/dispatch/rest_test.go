@@ -13,8 +13,6 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // resting runs a dispatcher whose endpoints rest very soon.
@@ -361,26 +359,28 @@ func TestMemoryOfEndpointsThatGetNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		first         webhook.Outcome // what it answers until it goes on; none: nothing
 		others        bool            // another process delivers to it then
-		quiet, resume func(t *testing.T, d *dispatch.Dispatcher, q *queue.Queue, c *redis.Client)
+		quiet, resume func(t *testing.T, d *dispatch.Dispatcher, q *queue.Queue)
 	}{
 		"paused": {
-			quiet: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue, _ *redis.Client) {
+			quiet: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue) {
 				d.Update([]endpoint.Endpoint{paused})
 			},
-			resume: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue, _ *redis.Client) {
+			resume: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue) {
 				d.Update([]endpoint.Endpoint{ep})
 			},
 		},
 		"asked for a pause": {
 			first: held,
-			resume: func(t *testing.T, _ *dispatch.Dispatcher, q *queue.Queue, c *redis.Client) {
+			resume: func(t *testing.T, _ *dispatch.Dispatcher, q *queue.Queue) {
 				queuetest.Eventually(t, "the pause to be kept", func() bool {
 					s, err := queuetest.Stats(t.Context(), q, "a")
 					return err == nil && !s.Until.IsZero()
 				})
-				err := c.HSet(t.Context(), "gancho:{a}:state", "paused", "test").Err() // what is resumed has no other pause either
-				if _, failed := q.Resume(t.Context(), "a"); err != nil || failed != nil {
-					t.Error(err, failed)
+				if resumed, err := q.Resume(t.Context(), "a"); resumed || err != nil { // as a reload does
+					t.Errorf("resumed: %v, %v; nothing is suspended", resumed, err)
+				}
+				if _, err := q.Hasten(t.Context(), "a"); err != nil {
+					t.Error(err)
 				}
 			},
 		},
@@ -420,7 +420,7 @@ func TestMemoryOfEndpointsThatGetNothing(t *testing.T) {
 			}
 			if c.quiet != nil {
 				queuetest.Eventually(t, "all to be in memory", func() bool { events, _ := d.Held(); return events == backlog })
-				c.quiet(t, d, q, queuetest.Client(t, r))
+				c.quiet(t, d, q)
 			}
 			nothing := func() bool { events, bytes := d.Held(); return events == 0 && bytes == 0 }
 			queuetest.Eventually(t, "nothing to be in memory", nothing)
@@ -428,7 +428,7 @@ func TestMemoryOfEndpointsThatGetNothing(t *testing.T) {
 			queuetest.Eventually(t, "nothing to be in memory when more has come", nothing)
 			close(back)
 			if c.resume != nil {
-				c.resume(t, d, q, queuetest.Client(t, r))
+				c.resume(t, d, q)
 			}
 			checkOrder(t, sink.distinct(t, backlog+more))
 		})

@@ -36,23 +36,26 @@ func suspensionOf(paused, since, hold string) Suspension {
 
 // hastenScript makes failed events (at most one per lane) due for the next owner, and has
 // the present one do so; with 0 only when one of them blocks its key, or when it has
-// resumed the endpoint. What it writes first, a full Redis allows, for the reason that
-// ackScript gives. It returns how many events it made due, and whether it resumed.
+// resumed the endpoint. What the receiver has asked for, a pause up to a time, ends with that. What it writes first, a
+// full Redis allows, for the reason that ackScript gives. It returns how many events it made due, and whether it ended a
+// suspension, or, without 0, a pause.
 var hastenScript = redis.NewScript(`
 local resumed = redis.call('HEXISTS', KEYS[2], 'paused')
 if ARGV[1] == '0' and resumed == 0 and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return {0, 0} end
 redis.call('HDEL', KEYS[2], '')
-if ARGV[1] == '0' then redis.call('HDEL', KEYS[2], 'paused', 'since', 'hold', 'failing') else resumed = 0 end
+local held = redis.call('HDEL', KEYS[2], 'hold')
+if ARGV[1] == '0' then redis.call('HDEL', KEYS[2], 'paused', 'since', 'failing') else resumed = held end
 local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
 for i = 1, #ids do redis.call('ZADD', KEYS[1], 0, ids[i]) end
 redis.call('HINCRBY', KEYS[2], 'unblock', 1)
 return {#ids, resumed}`)
 
 // Hasten gives every event that has failed one more attempt now, those that
-// block their key (on_exhausted: block) too, and returns how many there were.
+// block their key (on_exhausted: block) too, and returns how many there were. It
+// ends a pause that the receiver has asked for.
 func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
 	reply, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, 1).Int64Slice()
-	if err == nil && reply[0] > 0 {
+	if err == nil && reply[0]+reply[1] > 0 {
 		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
 	}
 	if err != nil {
