@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -95,6 +96,7 @@ type Dispatcher struct {
 	processes int                  // that were alive at the last rescan
 	outdated  bool                 // a courier could not adopt what the last renewal has returned
 	running   sync.WaitGroup       // retirements
+	releasing atomic.Int64         // leases that are being given back now
 }
 
 // New returns a dispatcher to the endpoints, of which one may run per Queue.

@@ -65,6 +65,23 @@ func TestProcessesShareEndpointsAndTakeOver(t *testing.T) {
 	queuetest.Eventually(t, "all to arrive", func() bool { return len(one.list())+len(two.list()) == 1400 })
 }
 
+// Who gives many leases back wakes the others once for those that go together: each time they inspect everything that they have.
+func TestReleasesWakeTheOthersTogether(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	r := queuetest.StartRedis(t)
+	eps := endpoints(n)
+	q := queuetest.Open(t, r, eps...)
+	d, stop := startDispatcher(t, q, newReceiver(), dispatch.Options{}, eps...)
+	queuetest.Eventually(t, "all to be had", func() bool { return d.Loaded() == n })
+	published := func() int { return queuetest.Calls(t, queuetest.Client(t, r))["publish"] }
+	before := published()
+	stop()
+	if wakes := published() - before; wakes < 1 || wakes > n/5 {
+		t.Errorf("the others were woken %d times for %d leases", wakes, n)
+	}
+}
+
 func sum(m map[string]int) (n int) {
 	for _, v := range m {
 		n += v

@@ -258,12 +258,9 @@ func (o *Owner) Load(ctx context.Context) (Condition, map[ID]Attempts, error) {
 	return s, retries, err
 }
 
-// Release gives the lease back, and wakes the other processes.
+// Release gives the lease back. The other processes acquire the endpoint when they look next, as WakeAll has them do.
 func (o *Owner) Release(ctx context.Context) error {
 	keys := []string{o.q.leasesOf(o.endpoint), o.q.keys.fence(o.endpoint)}
 	err := releaseScript.Run(ctx, o.q.client, keys, o.claim).Err()
-	if err == nil {
-		err = o.q.client.Publish(ctx, o.q.keys.wake(), WakeAll).Err()
-	}
 	return annotate(err, "release endpoint %q", o.endpoint)
 }

@@ -55,7 +55,7 @@ func (a *Appended) Events() iter.Seq2[ID, *webhook.Message] {
 
 // Worker is one of the processes that share the queue's endpoints: it acquires
 // leases, renews them, and learns what other processes have appended for it.
-// But for Listen, its methods belong to one goroutine at a time.
+// But for Listen and WakeAll, its methods belong to one goroutine at a time.
 //
 // Renewing is all that a quiet process sends. Of changes it learns from what is
 // published, and, should a notification be lost, once in inspectEvery leases.
