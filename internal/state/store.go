@@ -59,7 +59,8 @@ type Store struct {
 	logger zerolog.Logger
 	text   encoding
 	limits Limits
-	source string // see Of
+	source string       // see Of
+	fields *knownFields // of those that Of and Apart return, too
 	// forgets is how often somebody had been forgotten when what is written was read; nil: it
 	// does not matter. See Intake.
 	forgets *int64
@@ -77,7 +78,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the state database: %w", explain(err))
 	}
-	s := &Store{pool: pool, dsn: o.DSN, keys: o.Keyring, logger: o.Logger}
+	s := &Store{pool: pool, dsn: o.DSN, keys: o.Keyring, logger: o.Logger, fields: &knownFields{}}
 	if err := s.begin(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,40 @@ func TestFields(t *testing.T) {
 	if diff := cmp.Diff(want, texts(must[[]state.TenantFields](t)(without.Fields(ctx, "")))); diff != "" {
 		t.Errorf("after rekeying, with the new key alone (-want +got):\n%s", diff)
 	}
+}
+
+// Of the fields of thousands of tenants those are decrypted again that have changed.
+func TestFieldsAreDecryptedOnce(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	set := func(tenant, value string) {
+		t.Helper()
+		check(t, s.ChangeFields(ctx, "cli:ana", tenant, map[string]*endpoint.Hidden{"loja": new(endpoint.Hidden(value))}))
+	}
+	read := func() (values map[string]string, maps map[string]uintptr) {
+		t.Helper()
+		values, maps = map[string]string{}, map[string]uintptr{}
+		for _, f := range must[[]state.TenantFields](t)(s.Fields(ctx, "")) {
+			v := f.Fields["loja"]
+			values[f.Tenant], maps[f.Tenant] = v.Reveal(), reflect.ValueOf(f.Fields).Pointer()
+		}
+		return values, maps
+	}
+	set("1", "a")
+	set("2", "b")
+	_, first := read()
+	set("2", "c")
+	set("3", "d")
+	values, second := read()
+	same(t, "values", map[string]string{"1": "a", "2": "c", "3": "d"}, values)
+	if second["1"] != first["1"] || second["2"] == first["2"] {
+		t.Errorf("decrypted as %v, then %v", first, second)
+	}
+	must[int](t)(open(t, dsn, keys(t, "b", "a")).Rekey(ctx, "cli:ana", parked{}))
+	execute(t, dsn, `delete from gancho.tenant_fields where tenant = '1'`)
+	values, _ = read()
+	same(t, "values after rekeying, without the key", map[string]string{"2": "", "3": ""}, values)
 }
 
 // ChangeEndpoints does all of a plan or nothing, with one entry of the audit log; of two at a time the second sees what the first has done.
