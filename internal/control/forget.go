@@ -225,11 +225,14 @@ func (s *Service) leaveRuns(ctx context.Context, a Actor, of queue.Subject, r *R
 	if s.Store == nil {
 		return nil
 	}
-	runs, digests, err := s.Store.ScheduledOf(ctx, of)
-	if runs > 0 {
-		r.Left = append(r.Left, fmt.Sprintf("%d scheduled runs that have not ended have events of the person, and queue them when they go on; run this again after they have ended (gancho status)", runs))
+	found, err := s.Store.ScheduledOf(ctx, of)
+	if found.Pending > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d scheduled runs that have not ended have events of the person, and queue them when they go on; run this again after they have ended (gancho status)", found.Pending))
 	}
-	if digests && a.Tenant == "" {
+	for _, event := range found.Unreadable {
+		r.Left = append(r.Left, fmt.Sprintf("a run of the schedule %s has events that cannot be read, and may be of the person; it fails, and says what to do (gancho status); run this again after it has ended", event))
+	}
+	if found.Digests && a.Tenant == "" {
 		r.Left = append(r.Left, "rules with schedule know the rows that they have sent by digests, which hold no value, but tell whoever has the state database and guesses all values of a row that it was sent; each is deleted 400 days after the last run that had its row")
 	}
 	return err

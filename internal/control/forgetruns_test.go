@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -24,13 +26,13 @@ func TestForgetRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const runs, digests = "1 scheduled runs that have not ended", "by digests"
+	const runs, digests, unread = "1 scheduled runs that have not ended", "by digests", "a run of the schedule cliente.ausente has events that cannot be read"
 	left := func(a control.Actor, key string, want ...string) {
 		t.Helper()
 		r, err := g.Forget(ctx, a, control.ForgetRequest{Tenant: &tenant, Key: key})
 		check(err)
 		text := strings.Join(r.Left, "\n")
-		for _, part := range []string{runs, digests} {
+		for _, part := range []string{runs, digests, unread} {
 			wanted := strings.Contains(strings.Join(want, "\n"), part)
 			if strings.Contains(text, part) != wanted {
 				t.Errorf("of %s, %s is left:\n%s\nwant %q: %t", key, a.Name, text, part, wanted)
@@ -53,4 +55,16 @@ func TestForgetRuns(t *testing.T) {
 	check(g.Store.EndPart(ctx, id, due, part))
 	left(root, "4711", digests)
 	left(one, "4711")
+
+	// What cannot be read is named, and keeps nobody from being forgotten.
+	check(g.Store.EndRun(ctx, id, true, &state.ScheduledRun{Due: due}))
+	due = due.Add(time.Hour)
+	check(g.Store.BeginRun(ctx, id, due))
+	check(g.Store.StorePart(ctx, id, due, part))
+	conn, err := pgx.Connect(ctx, g.dsn)
+	check(err)
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, `update gancho.schedules set messages = 'x'`)
+	check(err)
+	left(root, "4712", digests, unread)
 }

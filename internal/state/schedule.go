@@ -180,29 +180,46 @@ func (s *Store) PendingPart(ctx context.Context, id int32, due time.Time) (*Sche
 		return nil, err
 	}
 	p := &ScheduledPart{Number: found[0].number, Rows: found[0].rows}
-	p.Messages, err = unpack(found[0].packed)
-	return p, err
+	if p.Messages, err = unpack(found[0].packed); err != nil {
+		return nil, fmt.Errorf("%w; restore it from a backup, or have the run make its events again, of which some may be sent twice: "+
+			"update gancho.schedules set messages = null, identities = null where id = %d", err, id)
+	}
+	return p, nil
 }
 
-// ScheduledOf returns how many runs that have not ended have an event of a subject here, which is queued when they go on, and whether
-// digests of rows that were sent are kept.
-func (s *Store) ScheduledOf(ctx context.Context, of queue.Subject) (runs int, digests bool, err error) {
+// SubjectRuns is what schedules keep of a subject.
+type SubjectRuns struct {
+	// Pending are runs that have not ended and have an event of the subject here, which is queued when they go on.
+	Pending int
+	// Unreadable are the rules, by their events, of runs that have not ended and whose events cannot be read.
+	Unreadable []string
+	// Digests: there are some, of rows that were sent.
+	Digests bool
+}
+
+// ScheduledOf returns what schedules keep of a subject.
+func (s *Store) ScheduledOf(ctx context.Context, of queue.Subject) (found SubjectRuns, err error) {
 	const what = "look for a key in runs of schedules"
-	pending, err := collect(ctx, s, what, `select messages from gancho.schedules where messages is not null`, nil, pgx.RowTo[[]byte])
+	type run struct {
+		Event  string
+		Packed []byte
+	}
+	pending, err := collect(ctx, s, what, `select event, messages from gancho.schedules where messages is not null order by event`, nil, pgx.RowToStructByPos[run])
 	if err != nil {
-		return 0, false, err
+		return found, err
 	}
-	for _, packed := range pending {
-		messages, err := unpack(packed)
-		if err != nil {
-			return runs, false, err
-		}
-		if slices.ContainsFunc(messages, func(m ScheduledMessage) bool { return of.Is(m.Tenant, m.Key, m.Type) }) {
-			runs++
+	for _, r := range pending {
+		messages, err := unpack(r.Packed)
+		switch {
+		case err != nil:
+			found.Unreadable = append(found.Unreadable, decode(r.Event))
+		case slices.ContainsFunc(messages, func(m ScheduledMessage) bool { return of.Is(m.Tenant, m.Key, m.Type) }):
+			found.Pending++
 		}
 	}
-	digests, err = collectOne(ctx, s, what, `select exists (select from gancho.scheduled_rows)`, nil, pgx.RowTo[bool])
-	return runs, digests, err
+	found.Unreadable = slices.Compact(found.Unreadable) // one of each source
+	found.Digests, err = collectOne(ctx, s, what, `select exists (select from gancho.scheduled_rows)`, nil, pgx.RowTo[bool])
+	return found, err
 }
 
 // EndPart notes that Redis has a part, and that its rows have been sent. ErrConflict: another has.

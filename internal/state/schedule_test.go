@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,4 +124,27 @@ func TestSchedules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A part that cannot be read fails its run, and the error says how to have the run make its events again.
+func TestUnreadablePart(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	due := noon.Add(time.Hour)
+	check(t, s.AddSchedule(ctx, "slot", "cliente.ausente", noon))
+	id := must[map[string]state.Schedule](t)(s.Schedules(ctx, "slot"))["cliente.ausente"].ID
+	check(t, s.BeginRun(ctx, id, due))
+	check(t, s.StorePart(ctx, id, due, &state.ScheduledPart{Number: 1}))
+	execute(t, dsn, `update gancho.schedules set messages = 'x'`)
+	_, err := s.PendingPart(ctx, id, due)
+	if err == nil {
+		t.Fatal("it was read")
+	}
+	_, fix, _ := strings.Cut(err.Error(), "update ")
+	execute(t, dsn, "update "+fix)
+	if part := must[*state.ScheduledPart](t)(s.PendingPart(ctx, id, due)); part != nil {
+		t.Errorf("%+v is pending", part)
+	}
+	check(t, s.StorePart(ctx, id, due, &state.ScheduledPart{Number: 2}))
 }
