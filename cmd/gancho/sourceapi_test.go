@@ -252,7 +252,7 @@ func (d *manyDesk) changesOne(root string) {
 	d.api(root, http.StatusAccepted, http.MethodPost, "/parked/redrive"+of, `{"all": true}`, `"total":1`)
 	d.api(root, http.StatusOK, http.MethodPost, "/parked/drop"+of, `{"all": true}`, `"dropped":`)
 	d.await("/parked", func(v page[control.Parked]) bool { return len(v.Items) == 1 && v.Items[0].Source == d.second })
-	d.api(root, http.StatusOK, http.MethodGet, "/audit", "", `"object":"parked/`+d.first+`"`, `"object":"events/`+d.first+`"`, `"object":"table/`+d.first+`/`, `"object":"parked/gancho_`+d.first+`"`)
+	d.api(root, http.StatusOK, http.MethodGet, "/audit", "", `"object":"parked/`+d.first+`"`, `"object":"events/`+d.first+`"`, `"object":"table/`+d.first+`/`, `"action":"redrive_parked.create","object":"parked/`+d.first+`"`)
 }
 
 // TestSourcesRemotely: over the API commands print of many databases what they print beside the bridge, of all and of one.

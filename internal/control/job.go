@@ -183,6 +183,11 @@ func (s *Service) createJobs(ctx context.Context, a Actor, jobs []state.Job) ([]
 	if len(jobs) == 0 || jobs[0].DryRun {
 		return jobs, nil
 	}
+	for i := range jobs {
+		if k := jobs[i].Kind; k == state.RedriveParked || k == state.Backfill { // it is not in what they choose, as it is in tenants
+			jobs[i].Filter.Sources = s.ownSource()
+		}
+	}
 	jobs, err := s.Store.Within(state.Limits{Jobs: maxJobs}).CreateJobs(ctx, a.Name, jobs)
 	return jobs, quotaError(err, a.Tenant, overJobs, maxJobs)
 }

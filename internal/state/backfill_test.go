@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,31 @@ func TestJobsOfSources(t *testing.T) {
 			t.Errorf("claimed %+v, want %d", j, id)
 		}
 	}
+}
+
+// TestAuditOfSources: the audit log has a source by its name, not by its slot, whatever is done to it, and none where there is one source.
+func TestAuditOfSources(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	shared, _ := newStore(t)
+	one := shared.Of("gancho_um")
+	for _, f := range []state.Filter{{}, {Sources: []string{"um"}}} {
+		for _, kind := range []state.JobKind{state.Backfill, state.RedriveParked} {
+			j := must[state.Job](t)(one.CreateJob(ctx, "cli:teste", state.Job{Kind: kind, Total: 1, Filter: f}))
+			must[state.Job](t)(shared.CancelJob(ctx, "cli:teste", j.ID, ""))
+		}
+		name := ""
+		if len(f.Sources) > 0 {
+			name = f.Sources[0]
+		}
+		check(t, shared.RecordDroppedParked(ctx, "cli:teste", name, state.Filter{}, 1))
+	}
+	var objects []string
+	for _, e := range must[[]state.Change](t)(shared.Audit(ctx, state.AuditFilter{}, 0, 20)) {
+		objects = append(objects, e.Object)
+	}
+	slices.Reverse(objects)
+	same(t, "objects", []string{"source", "source", "parked", "parked", "parked", "source/um", "source/um", "parked/um", "parked/um", "parked/um"}, objects)
 }
 
 // TestWhereIsSealed: what chooses the rows of a backfill may be personal data. No table has it in clear, whoever has the

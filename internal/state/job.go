@@ -44,7 +44,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 // CreateJobs stores jobs of each one's Kind, Endpoint, Filter, Rate and Tenant, all or none,
 // for the events or dead letters that exist now, and counts them, unless the caller has
 // (Total). A redrive without an endpoint in its filter is of the endpoint's own dead letters.
-// Parked changes are in Redis, rows in the source: the caller has counted them. ErrLimit. ErrConflict: there is
+// Parked changes are in Redis, rows in the source: the caller has counted them, and names the source in the filter if there are several. ErrLimit. ErrConflict: there is
 // a backfill of the store's source that has not ended.
 func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job, error) {
 	return s.createJobs(ctx, actor, jobs, nil)
@@ -185,14 +185,15 @@ func (s *Store) CountJobs(ctx context.Context, tenant string) (int, error) {
 // recordJob writes an audit entry such as resend.create.
 func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, j *Job) error {
 	c := Change{Actor: actor, Tenant: j.Tenant, Action: string(j.Kind) + "." + action, Object: endpointObject(j.Endpoint)}
+	source := "" // its name, as everywhere in the log; j.Source is its slot
+	if len(j.Filter.Sources) == 1 {
+		source = j.Filter.Sources[0]
+	}
 	switch j.Kind {
 	case RedriveParked:
-		c.Object = parkedObject
+		c.Object = inSource(parkedObject, source)
 	case Backfill:
-		c.Object = "source"
-	}
-	if j.Source != "" {
-		c.Object += "/" + j.Source
+		c.Object = inSource("source", source)
 	}
 	return s.record(ctx, tx, &c, nil,
 		facts{"job": j.ID, "state": j.State, "filter": j.Filter.withoutWhere(HiddenWhere), "rate": j.Rate, "total": j.Total, "sent": j.Sent})

@@ -192,13 +192,17 @@ func (f *Filter) ParkedFilter() (queue.ParkedFilter, error) {
 // parkedObject is what changes of parked changes are of, in the audit log.
 const parkedObject = "parked"
 
+// inSource is what something is of, in the audit log, that is done to the one of several sources that has the name; empty: there is one.
+func inSource(object, source string) string {
+	if source == "" {
+		return object
+	}
+	return object + "/" + source
+}
+
 // RecordDroppedParked writes to the audit log that parked changes are dropped, of the one of several sources that has the name; empty: there is one.
 func (s *Store) RecordDroppedParked(ctx context.Context, actor, source string, f Filter, n int) error {
-	object := parkedObject
-	if source != "" {
-		object += "/" + source
-	}
 	return s.write(ctx, "record that parked changes are dropped", func(tx pgx.Tx) error {
-		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: object}, nil, facts{"filter": f, "changes": n})
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: inSource(parkedObject, source)}, nil, facts{"filter": f, "changes": n})
 	})
 }
