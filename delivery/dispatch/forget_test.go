@@ -159,6 +159,21 @@ func TestForgetIsComplete(t *testing.T) {
 	if err != nil || stats[0].LogRecords != before.Attempts {
 		t.Errorf("the log's size is %d, %v; it has %d attempts", stats[0].LogRecords, err, before.Attempts)
 	}
+
+	// What cannot be read is left, counted, and keeps nobody from being forgotten.
+	c := queuetest.Client(t, r)
+	if err := c.Do(t.Context(), "XADD", "gancho:{crm}:log", "*", "n", "1", "b", "of another version").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := q.Forget(t.Context(), joao); err != nil || got.Attempts != before.Attempts || got.Unreadable != 1 {
+		t.Errorf("forgot %+v, %v, beside what cannot be read", got, err)
+	}
+	if receivers, err := q.SubjectReceivers(t.Context(), joao); err != nil || len(receivers) > 0 {
+		t.Errorf("receivers %v, %v, beside what cannot be read", receivers, err)
+	}
+	if n := c.XLen(t.Context(), "gancho:{crm}:log").Val(); n != 1 {
+		t.Errorf("the log has %d entries, want that which cannot be read", n)
+	}
 }
 
 // testForgetParts: in a cluster as elsewhere, a key leaves the streams of all endpoints, the

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +36,8 @@ type Forgotten struct {
 	Resends     int64 `json:"resends"`      // events that waited to be sent again
 	DeadLetters int64 `json:"dead_letters"` // not yet in the state database, as are the attempts
 	Attempts    int64 `json:"attempts"`
+	// Unreadable are entries of the log of attempts that are not what a dispatcher has written: they stay, and may have some of the subject.
+	Unreadable int64 `json:"-"`
 }
 
 // Add adds what another call has found.
@@ -45,6 +46,7 @@ func (f *Forgotten) Add(o Forgotten) {
 	f.Resends += o.Resends
 	f.DeadLetters += o.DeadLetters
 	f.Attempts += o.Attempts
+	f.Unreadable += o.Unreadable
 }
 
 // CountSubject returns how much of the subject there is. It reads all that is queued for
@@ -71,7 +73,7 @@ func (q *Queue) SubjectReceivers(ctx context.Context, s Subject) ([]string, erro
 	names, err := q.endpointsOfSubject(ctx, &s)
 	receivers := []string{}
 	for _, name := range names {
-		n, err := q.forgetAttempts(ctx, name, &s, false)
+		n, _, err := q.forgetAttempts(ctx, name, &s, false)
 		if err != nil {
 			return nil, annotate(err, "look for a key's attempts of endpoint %q", name)
 		}
@@ -111,8 +113,8 @@ func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all 
 				return all, annotate(err, "look for a key's events of endpoint %q", name)
 			}
 		}
-		n, err := q.forgetAttempts(ctx, name, &s, remove)
-		all.Attempts += n
+		n, unreadable, err := q.forgetAttempts(ctx, name, &s, remove)
+		all.Attempts, all.Unreadable = all.Attempts+n, all.Unreadable+unreadable
 		if err != nil {
 			return all, annotate(err, "look for a key's attempts of endpoint %q", name)
 		}
@@ -214,47 +216,55 @@ redis.call('HINCRBY', KEYS[2], 'log_records', tonumber(ARGV[2]) - tonumber(found
 redis.call('HINCRBY', KEYS[2], 'log_bytes', #ARGV[3] - #found[1][2][4])
 return 1`)
 
-// forgetAttempts is forgetIn for the log of attempts, whose entries have many.
-func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject, remove bool) (total int64, err error) {
+// forgetAttempts is forgetIn for the log of attempts, whose entries have many. One that cannot be read is left as it is, and counted.
+func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject, remove bool) (total, unreadable int64, err error) {
 	const page = 64
 	for at := "-"; ; {
 		entries, err := q.page(ctx, q.keys.log(endpoint), at, page)
 		if err != nil {
-			return total, err
+			return total, unreadable, err
 		}
 		for _, e := range entries {
 			at = "(" + e.ID
 			text, _ := e.Values["b"].(string)
-			var kept strings.Builder
-			var left, cut int64
-			for text != "" {
-				l, rest, err := nextAttempt(text)
-				if err != nil {
-					return total, fmt.Errorf("parse record of entry %s: %w", e.ID, err)
-				}
-				record := text[:len(text)-len(rest)]
-				text = rest
-				if s.Is(l.message.Tenant, l.message.Key, l.message.Type) {
-					cut++
-					continue
-				}
-				left++
-				kept.WriteString(record)
+			kept, left, cut, err := s.cutOut(text)
+			if err != nil {
+				unreadable++
+				continue
 			}
 			if remove && cut > 0 {
 				keys := []string{q.keys.log(endpoint), q.keys.state(endpoint)}
-				done, err := cutLogScript.Run(ctx, q.client, keys, e.ID, strconv.FormatInt(left, 10), kept.String()).Int64()
+				done, err := cutLogScript.Run(ctx, q.client, keys, e.ID, strconv.FormatInt(left, 10), kept).Int64()
 				if err != nil {
-					return total, err
+					return total, unreadable, err
 				}
 				cut *= done // 0: it has been stored meanwhile
 			}
 			total += cut
 		}
 		if len(entries) < page {
-			return total, nil
+			return total, unreadable, nil
 		}
 	}
+}
+
+// cutOut returns the records of an entry of the log that are not the subject's, how many these are, and how many the others.
+func (s *Subject) cutOut(text string) (kept string, left, cut int64, err error) {
+	var others strings.Builder
+	for text != "" {
+		l, rest, err := nextAttempt(text)
+		if err != nil {
+			return "", 0, 0, err
+		}
+		if s.Is(l.message.Tenant, l.message.Key, l.message.Type) {
+			cut++
+		} else {
+			left++
+			others.WriteString(text[:len(text)-len(rest)])
+		}
+		text = rest
+	}
+	return others.String(), left, cut, nil
 }
 
 // ForgetParked counts, or removes, the parked changes of the subject. of says of what

@@ -355,6 +355,7 @@ func (s *Service) eraseQueues(ctx context.Context, of queue.Subject, r *Receipt)
 		})
 	})
 	r.Erased.Queue.Add(inQueue)
+	r.Erased.Queue.Unreadable, inQueue.Unreadable = inQueue.Unreadable, 0 // each pass finds them again
 	r.Erased.Parked += parked
 	r.UndeterminedParked = undetermined
 	return inQueue, parked, err
@@ -368,6 +369,10 @@ func (r *Receipt) leave(a Actor) {
 	r.Left = append(r.Left,
 		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards",
 		"where state.keep_changes is set, events of other keys keep the whole rows that they were made of, encrypted, which may be this person's, until they expire (state.keep_events); run this for those keys, too")
+	if n := r.Erased.Queue.Unreadable; n > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d entries of the log of attempts in redis cannot be read, and may have attempts of this person's events; a process of a newer version may have written them: "+
+			"run this again when that has stored them", n))
+	}
 	if a.Tenant != "" {
 		r.UndeterminedParked = 0 // they are the operator's
 		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire, and an endpoint that has other tenants now may still have queued what it got before; ask the operator")

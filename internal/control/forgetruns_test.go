@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
@@ -67,4 +68,23 @@ func TestForgetRuns(t *testing.T) {
 	_, err = conn.Exec(ctx, `update gancho.schedules set messages = 'x'`)
 	check(err)
 	left(root, "4712", digests, unread)
+}
+
+// TestForgetUnreadableLog: attempts that cannot be read keep nobody from being forgotten; the receipt says, once, that there are some.
+func TestForgetUnreadableLog(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx, tenant := context.Background(), "1"
+	c := redis.NewClient(&redis.Options{Addr: g.redis.Addr(), DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	if err := c.Do(ctx, "XADD", "gancho:{um}:log", "*", "n", "1", "b", "of another version").Err(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "1 entries of the log of attempts in redis cannot be read"
+	for _, dry := range []bool{true, false} {
+		r, err := g.Forget(ctx, root, control.ForgetRequest{Tenant: &tenant, Key: "4711", DryRun: dry})
+		if text := strings.Join(r.Left, "\n"); err != nil || strings.Count(text, want) != 1 {
+			t.Errorf("dry run %t: %v, and is left:\n%s", dry, err, text)
+		}
+	}
 }

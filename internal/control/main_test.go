@@ -39,6 +39,7 @@ type gym struct {
 	*control.Service
 	t        *testing.T
 	dsn      string
+	redis    *testservers.Redis
 	receiver *httptest.Server
 	made     atomic.Int64 // names that were given out
 }
@@ -73,7 +74,7 @@ func newGym(t *testing.T) *gym {
 	t.Cleanup(func() { _ = queue.Close() })
 	sender := webhook.NewSender(webhook.Options{Logger: zerolog.Nop()})
 	t.Cleanup(sender.Close)
-	g := &gym{t: t, dsn: dsn, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
+	g := &gym{t: t, dsn: dsn, redis: redis, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
 	files := []endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	screen, err := presets.OwnScreen("iset")
