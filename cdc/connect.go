@@ -83,6 +83,9 @@ func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, path 
 	return conn, each, nil
 }
 
+// warned is the name under which a replication connection keeps the newest warning (*pgconn.PgError) that it got.
+const warned = "warned"
+
 // connectReplication opens a connection that speaks the replication protocol
 // to the DSN's database. Poolers give such a connection a session of its own.
 func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pgconn.PgConn, error) {
@@ -99,6 +102,7 @@ func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pg
 	}
 	all["client_encoding"] = encoding.client()
 	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return keepSettings(ctx, conn, all) }
+	config.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) { conn.CustomData()[warned] = (*pgconn.PgError)(n) }
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)

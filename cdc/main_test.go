@@ -48,8 +48,10 @@ type committed struct {
 // recorder is a handler that writes down what it gets, and confirms it.
 type recorder struct {
 	reader  *cdc.Reader
-	confirm bool // confirm every commit and keepalive
-	late    int  // that many commits are left to the test
+	confirm bool    // confirm every commit and keepalive
+	late    int     // that many commits are left to the test
+	glances cdc.LSN // the reader looks first, and has confirmed that; 0: it does not
+	asks    bool    // and is asked before
 	// change, if set, is called with every change first, and logged with every line of the log.
 	change func(*cdc.Change) error
 	logged func(line string)
@@ -222,6 +224,13 @@ func run(t testing.TB, o cdc.Options, source *cdc.Source, rec *recorder) *stream
 	s := &stream{recorder: rec, t: t, source: source, log: &logBuffer{logged: rec.logged}, done: make(chan error, 1)}
 	o.Log = zerolog.New(s.log)
 	s.reader = cdc.NewReader(o, source)
+	if rec.glances != 0 {
+		s.reader.Confirm(rec.glances)
+		s.reader.Glance()
+		if rec.asks {
+			s.reader.Ask()
+		}
+	}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	go func() { s.done <- s.reader.Run(ctx, rec) }()

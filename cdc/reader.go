@@ -44,6 +44,9 @@ type Reader struct {
 	admit      func(context.Context, Identity) error
 
 	lazily  bool                   // see LoadLazily
+	glance  bool                   // see Glance
+	resting atomic.Bool            // see Resting
+	blind   atomic.Bool            // see Blind
 	started atomic.Pointer[string] // see ServerStarted; nil before the first stream
 
 	current atomic.Pointer[session] // the one that streams, nil between two
@@ -90,8 +93,8 @@ func (r *Reader) Ask() {
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
 
-// Streaming reports whether the reader streams at the moment. Safe from any goroutine.
-func (r *Reader) Streaming() bool { return r.current.Load() != nil }
+// Streaming reports whether the reader streams at the moment, or would if there were anything (see Resting). Safe from any goroutine.
+func (r *Reader) Streaming() bool { return r.current.Load() != nil || r.Resting() }
 
 // Waiting returns why the reader does not stream at the moment, nil while it does
 // or when nothing is known yet. Safe from any goroutine.
@@ -165,6 +168,10 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		if errors.Is(err, errGrown) {
 			r.young = nil
+			continue
+		}
+		if errors.Is(err, errAsked) {
+			failures = 0
 			continue
 		}
 		if errors.Is(err, errSkipped) {

@@ -52,6 +52,9 @@ type session struct {
 // whether it got as far as streaming.
 func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err error) {
 	s, err := r.connect(ctx)
+	if quiet, ok := errors.AsType[*quietError](err); ok {
+		return true, r.rest(ctx, h, quiet.end)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -152,6 +155,12 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 			return nil, err
 		}
 	}
+	if r.glance {
+		r.glance = false
+		if err := r.lookAhead(ctx, pg, is, system.XLogPos); err != nil {
+			return nil, err
+		}
+	}
 	// pgconn's own way to receive takes a context, a lock and an allocation
 	// per message, so that from here on the connection is ours. Nothing may be
 	// left in its buffer then.
@@ -218,11 +227,20 @@ func (r *Reader) startCommand() string {
 
 // pluginArguments are pgoutput's.
 func (r *Reader) pluginArguments() []string {
+	var written []string
+	for _, o := range r.pluginOptions() {
+		written = append(written, o[0]+" "+quoteLiteral(o[1]))
+	}
+	return written
+}
+
+// pluginOptions are the names and values of pgoutput's options.
+func (r *Reader) pluginOptions() [][2]string {
 	names := r.subscribed()
 	for i, name := range names {
 		names[i] = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 	}
-	return []string{"proto_version '1'", "publication_names " + quoteLiteral(strings.Join(names, ",")), "messages 'true'"}
+	return [][2]string{{"proto_version", "1"}, {"publication_names", strings.Join(names, ",")}, {"messages", "true"}}
 }
 
 // serverError decodes an ErrorResponse.

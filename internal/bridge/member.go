@@ -87,6 +87,7 @@ type grant struct {
 	look     bool         // it is not to be read, but its queue looked at
 	target   cdc.LSN      // up to where it is to be read at least; 0: it is not known
 	moved    bool         // something was written that is to be read
+	idle     bool         // nothing is known that is to be done: it is read because time has passed
 	ended    func() error // not nil: the process ends
 	reached  bool
 	ending   bool
@@ -210,6 +211,7 @@ func (m *member) needLocked(now time.Time) time.Time {
 // grantLocked gives a source a place.
 func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
 	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err, look: now.Before(m.retry)}
+	p.idle = !p.moved && m.due.IsZero() && m.broken.IsZero() && !m.hasJobs
 	p.ctx, p.end = context.WithCancel(ctx)
 	if m.place = p; !p.look {
 		m.moved, m.due, m.broken = time.Time{}, time.Time{}, time.Time{}
@@ -229,6 +231,15 @@ func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
 func (m *member) releaseLocked() {
 	m.place.ending, m.place.working = true, m.jobs.Load() > 0
 	m.place.end()
+}
+
+// release takes a place from a source that has no more need of it.
+func (f *fleet) release(m *member, p *grant) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m.place == p && !p.ending {
+		m.releaseLocked()
+	}
 }
 
 // vacate gives a place to others: nothing is read any more.

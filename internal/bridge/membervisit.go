@@ -123,6 +123,9 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	known, version := m.known != nil, f.version
 	compare := !known || p.moved || time.Since(m.compared.tables) > comparedFor
 	working := m.hasJobs
+	if known && p.idle && !m.known.blind {
+		c.reader.Glance()
+	}
 	f.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx) })
@@ -169,6 +172,7 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 		m.known = &knownSource{source: c.prepared, rules: c.bound.Load(), checked: c.checked, claimed: half.queue.Claimed(), at: time.Now()}
 	default:
 		m.known.rules, m.known.checked, m.known.claimed = c.bound.Load(), c.checked, half.queue.Claimed()
+		m.known.blind = m.known.blind || c.reader.Blind()
 	}
 	f.mu.Unlock()
 	return err
@@ -181,6 +185,7 @@ type knownSource struct {
 	rules   *mapping.Ruleset
 	checked *mapping.Source
 	claimed *queue.Claimed // as the state database has it
+	blind   bool           // its server refuses glances
 	at      time.Time
 }
 
@@ -355,7 +360,11 @@ func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedul
 	target := max(p.target, c.target)
 	// Of what the last visit has confirmed the stream says nothing, if no WAL was written since.
 	read := func() cdc.LSN { return max(c.stage.last(), c.reader.Confirmed()) }
-	for tries := 1; read() < target || !c.tables.compared.Load() && time.Since(began) < streamTimeout || m.working(ctx, c, runs); tries++ {
+	for tries := 1; ; tries++ {
+		working := m.working(ctx, c, runs)
+		if read() >= target && !working && (c.tables.compared.Load() || time.Since(began) >= streamTimeout) {
+			break
+		}
 		if !c.reader.Streaming() && time.Since(began) > streamTimeout {
 			if err := c.waiting(); err != nil {
 				return fmt.Errorf("%w: %w", errNoStream, err)
@@ -367,7 +376,7 @@ func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedul
 				return fmt.Errorf("other sources get its place: %w", err)
 			}
 		}
-		if read() < target {
+		if read() < target || working && c.reader.Resting() {
 			c.reader.Ask()
 		}
 		if err := retry.Wait(ctx, asks.Delay(tries)); err != nil {
@@ -375,6 +384,9 @@ func (m *member) follow(ctx context.Context, c *capture, p *grant, runs *schedul
 		}
 	}
 	m.fleet.reach(m, p)
+	if c.reader.Resting() { // what is written from now on has it read again
+		m.fleet.release(m, p)
+	}
 	return nil
 }
 
