@@ -232,7 +232,7 @@ const (
 // answer is the memory for reading one. A request that waits for its answer has none of it: thousands may wait at once.
 type answer struct {
 	*bufio.Reader
-	body [answerKept]byte
+	part [4 << 10]byte // of the body
 }
 
 // answers is a cache, not state: what is read from it was written since.
@@ -250,20 +250,11 @@ func (a *answer) readBody(body io.Reader) (kept []byte, whole bool, err error) {
 	if body == http.NoBody {
 		return nil, true, nil
 	}
-	n, at := 0, 0
-	for n < answerRead && err == nil {
+	for n := 0; n < answerRead && err == nil; {
 		var m int
-		m, err = body.Read(a.body[at:])
-		n, at = n+m, at+m
-		if at == answerKept && err == nil {
-			if kept == nil {
-				kept = append(kept, a.body[:]...)
-			}
-			at = 0
-		}
-	}
-	if kept == nil && n > 0 {
-		kept = append(kept, a.body[:at]...)
+		m, err = body.Read(a.part[:])
+		n += m
+		kept = append(kept, a.part[:min(m, answerKept-len(kept))]...)
 	}
 	if err == io.EOF {
 		return kept, true, nil
