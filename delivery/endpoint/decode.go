@@ -40,9 +40,10 @@ func Parse(origin string, src []byte) (Endpoint, error) {
 // that they name are found relative to it. Mistakes are recorded in the value's
 // document.
 func DecodeList(v strictyaml.Value) []Endpoint {
-	var all []Endpoint
+	items := v.List()
+	all := make([]Endpoint, 0, len(items))
 	lines := map[string]int{}
-	for _, item := range v.List() {
+	for _, item := range items {
 		e := decode(item, filepath.Dir(item.File()))
 		if first, ok := lines[e.Name]; ok && e.Name != "" {
 			item.Errorf("give one of them another name", "there are two endpoints with the name %q, the other on line %d", e.Name, first)

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,8 +34,9 @@ type connection struct {
 	waited  bool     // it has been idle
 	unasked bool     // it has had more to say
 
-	left   int64 // bytes that the receiver may send before it has said too much
-	failed error // why nothing more can be read
+	left   int64  // bytes that the receiver may send before it has said too much
+	early  []byte // of the answer, which were read and are read again
+	failed error  // why nothing more can be read
 
 	// What closes it when the context ends for which it is in use.
 	ended <-chan struct{}
@@ -52,6 +55,11 @@ var errAnswerHeader = fmt.Errorf("server response headers exceeded %d bytes", ma
 
 // Read is from under TLS, within the bounds of an answer's header.
 func (c *connection) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
 	if c.left <= 0 {
 		return 0, errAnswerHeader
 	}
@@ -114,7 +122,6 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 	a.steps.connect(c.address)
 	a.prepared.writeHead(d, last)
 	c.left = maxAnswerHeader
-	d.reader.Reset(c)
 	var wrote bool
 	if len(d.head)+len(d.body) <= writtenAlone {
 		d.head = append(d.head, d.body...)
@@ -133,11 +140,12 @@ func (c *connection) exchange(a *attempt, last bool) (r reply) {
 		_ = c.wire.SetWriteDeadline(late) // fails when it is closed, as does the write
 		wrote = <-written == nil
 	}
-	if r.err == nil && r.whole && wrote && !last && !r.answer.Close && r.answer.StatusCode >= http.StatusOK && d.reader.Buffered() == 0 {
+	complete := r.err == nil && r.whole && r.answer.StatusCode >= http.StatusOK
+	if complete && wrote && !last && !r.answer.Close && d.answer.Buffered() == 0 {
 		c.used, r.keep = true, c
 		return r
 	}
-	c.unasked = r.err == nil && r.whole && r.answer.StatusCode >= http.StatusOK && d.reader.Buffered() > 0
+	c.unasked = complete && d.answer.Buffered() > 0
 	defer c.close()
 	if !wrote { // there may be no room for TLS's farewell, which would wait for some
 		defer c.abort()
@@ -157,26 +165,29 @@ func (c *connection) writeLarge(d *draft) error {
 // readAnswer reads the answer that counts, after any number of provisional ones, and of its body
 // what readBody reads.
 func (d *draft) readAnswer(c *connection, a *attempt) (r reply) {
-	if _, err := d.reader.Peek(1); err != nil {
+	n, err := c.Read(d.first[:])
+	if n == 0 {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return reply{err: err}
 	}
 	a.steps.answered()
+	c.early = d.first[:n]
+	d.beginAnswer().Reset(c)
 	for r.answer == nil || provisional(r.answer.StatusCode) {
 		// The body is not closed: that would read all of it.
-		answer, err := http.ReadResponse(d.reader, a.prepared.base) //nolint:bodyclose // see above
+		next, err := http.ReadResponse(d.answer.Reader, a.prepared.base) //nolint:bodyclose // see above
 		if err != nil {
 			return reply{err: c.judge(err)}
 		}
-		if answer.StatusCode < http.StatusContinue {
+		if next.StatusCode < http.StatusContinue {
 			return reply{err: &malformedError{errLowStatus}}
 		}
-		r.answer = answer
+		r.answer = next
 	}
 	c.left = math.MaxInt64
-	r.kept, r.whole, r.err = d.readBody(r.answer.Body)
+	r.kept, r.whole, r.err = d.answer.readBody(r.answer.Body)
 	r.err = c.judge(r.err)
 	return r
 }
@@ -218,26 +229,32 @@ const (
 	answerRead = 64 << 10
 )
 
+// answer is the memory for reading one. A request that waits for its answer has none of it: thousands may wait at once.
+type answer struct {
+	*bufio.Reader
+	part [4 << 10]byte // of the body
+}
+
+// answers is a cache, not state: what is read from it was written since.
+var answers = sync.Pool{New: func() any { return &answer{Reader: bufio.NewReader(nil)} }}
+
+// beginAnswer gives the draft the memory for reading its answer, until it is freed.
+func (d *draft) beginAnswer() *answer {
+	d.answer, _ = answers.Get().(*answer)
+	return d.answer
+}
+
 // readBody reads the body to its end, or answerRead bytes of it, and returns a copy of its first
 // answerKept bytes. A body read to its end (whole) leaves the connection to the next request.
-func (d *draft) readBody(body io.Reader) (kept []byte, whole bool, err error) {
+func (a *answer) readBody(body io.Reader) (kept []byte, whole bool, err error) {
 	if body == http.NoBody {
 		return nil, true, nil
 	}
-	n, at := 0, 0
-	for n < answerRead && err == nil {
+	for n := 0; n < answerRead && err == nil; {
 		var m int
-		m, err = body.Read(d.answer[at:])
-		n, at = n+m, at+m
-		if at == answerKept && err == nil {
-			if kept == nil {
-				kept = append(kept, d.answer[:]...)
-			}
-			at = 0
-		}
-	}
-	if kept == nil && n > 0 {
-		kept = append(kept, d.answer[:at]...)
+		m, err = body.Read(a.part[:])
+		n += m
+		kept = append(kept, a.part[:min(m, answerKept-len(kept))]...)
 	}
 	if err == io.EOF {
 		return kept, true, nil

@@ -22,7 +22,7 @@ func (c *connections) overHTTP2(ctx context.Context, a *attempt) (r reply) {
 	}
 	defer func() { _ = answer.Body.Close() }() // nothing is written through it
 	r.answer = answer
-	r.kept, _, r.err = a.draft.readBody(answer.Body)
+	r.kept, _, r.err = a.draft.beginAnswer().readBody(answer.Body)
 	return r
 }
 

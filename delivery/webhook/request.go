@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -36,16 +35,17 @@ type draft struct {
 	body       []byte // its tail
 	signatures []byte // empty: there are none
 
-	head   []byte // of HTTP/1.1, and after it the body if that is small
-	reader *bufio.Reader
-	answer [answerKept]byte
+	head []byte // of HTTP/1.1, and after it the body if that is small
+
+	first  [512]byte // of the answer over HTTP/1.1: mostly all of it
+	answer *answer   // nil until it begins
 }
 
 // headerTraceparent is that of https://www.w3.org/TR/trace-context/, as net/http keeps it.
 const headerTraceparent = "Traceparent"
 
 // drafts is a cache, not state: what is read from it was written since.
-var drafts = sync.Pool{New: func() any { return &draft{reader: bufio.NewReader(nil)} }}
+var drafts = sync.Pool{New: func() any { return &draft{} }}
 
 // maxDraft bounds what a draft keeps of a large request, in bytes.
 const maxDraft = 64 << 10
@@ -82,7 +82,11 @@ func (d *draft) free() {
 	if cap(d.head) > maxDraft {
 		d.head = nil
 	}
-	d.reader.Reset(nil)
+	if d.answer != nil {
+		d.answer.Reset(nil)
+		answers.Put(d.answer)
+		d.answer = nil
+	}
 	drafts.Put(d)
 }
 

@@ -142,14 +142,19 @@ func heldEndpoint(row *state.Endpoint) endpoint.Endpoint {
 	return endpoint.Endpoint{Events: public.Events, Tenants: row.Tenants, Sources: public.Sources}.WithDefaults()
 }
 
-// all are the endpoints as they are to be treated now.
+// all are the endpoints as they are to be treated now. They are not to be changed: those of the file are shared.
 func (r *roster) all() []endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
+	out := r.file
+	if len(r.rows) > 0 || len(r.fields) > 0 {
+		out = make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
+		for i := range r.file {
+			out = append(out, r.withFields(r.file[i]))
+		}
+	}
 	names := make(map[string]bool, len(r.file))
 	for i := range r.file {
-		out = append(out, r.withFields(r.file[i]))
 		names[r.file[i].Name] = true
 	}
 	var clashes []string

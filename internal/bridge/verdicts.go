@@ -37,7 +37,7 @@ type verdicts struct {
 	// are what they name.
 	settings map[uint16]verdictSettings
 	rules    map[uint64]*verdictRules
-	rosters  map[uint64][]endpoint.Endpoint // without their settings
+	rosters  map[uint64][]*addressee
 	version  uint16
 	used     bool      // a record has the version
 	since    time.Time // when capture began, or went on
@@ -50,7 +50,7 @@ func newVerdicts(changes, reads uint64) *verdicts { return newVerdictsOf(chunkRe
 func newVerdictsOf(chunk, changes, reads uint64) *verdicts {
 	return &verdicts{
 		seed: maphash.MakeSeed(), changes: newVerdictRing(chunk, changes), reads: newVerdictRing(chunk, reads),
-		settings: map[uint16]verdictSettings{0: {}}, rules: map[uint64]*verdictRules{0: {}}, rosters: map[uint64][]endpoint.Endpoint{0: nil},
+		settings: map[uint16]verdictSettings{0: {}}, rules: map[uint64]*verdictRules{0: {}}, rosters: map[uint64][]*addressee{0: nil},
 	}
 }
 
@@ -333,16 +333,15 @@ func (s *verdictRules) told(c *remembered, verdict mapping.Verdict) control.WhyR
 }
 
 // offered are the endpoints, with why they did not get an event of a tenant.
-func (v *verdicts) offered(endpoints []endpoint.Endpoint, event string, tenant uint64) []control.WhyEndpoint {
+func (v *verdicts) offered(roster []*addressee, event string, tenant uint64) []control.WhyEndpoint {
 	var out []control.WhyEndpoint
-	for i := range endpoints {
-		e := &endpoints[i]
-		refused := queue.Refuses(e, event)
-		own := len(e.Tenants) == 0 || slices.ContainsFunc(e.Tenants, func(t string) bool { return v.hash([]byte(t)) == tenant })
+	for _, a := range roster {
+		refused := queue.Refuses(&endpoint.Endpoint{Events: a.events, State: a.state}, event)
+		own := len(a.tenants) == 0 || slices.ContainsFunc(a.tenants, func(t string) bool { return v.hash([]byte(t)) == tenant })
 		if refused == "" && !own {
 			refused = queue.RefusedTenant
 		}
-		out = append(out, control.WhyEndpoint{Endpoint: e.Name, Refused: refused, Tenants: e.Tenants})
+		out = append(out, control.WhyEndpoint{Endpoint: a.name, Refused: refused, Tenants: a.tenants})
 	}
 	return out
 }

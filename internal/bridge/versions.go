@@ -78,25 +78,48 @@ func (v *verdicts) use(rules *mapping.Ruleset) {
 
 // offer has what follows offered to these endpoints.
 func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
-	names := make([]endpoint.Endpoint, 0, len(endpoints))
-	for i := range endpoints {
-		if e := &endpoints[i]; v.source == "" || queue.TakesSource(e, v.source) {
-			names = append(names, endpoint.Endpoint{Name: e.Name, State: e.State, Events: e.Events, Tenants: e.Tenants})
-		}
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.settings[v.version]
-	same := slices.EqualFunc(v.rosters[s.roster], names, func(a, b endpoint.Endpoint) bool {
-		return a.Name == b.Name && a.State == b.State && slices.Equal(a.Events, b.Events) && slices.Equal(a.Tenants, b.Tenants)
-	})
-	if same {
+	before := v.rosters[s.roster]
+	known := make(map[string]*addressee, len(before))
+	for _, a := range before {
+		known[a.name] = a
+	}
+	var now []*addressee
+	same := true
+	for i := range endpoints {
+		e := &endpoints[i]
+		if v.source != "" && !queue.TakesSource(e, v.source) {
+			continue
+		}
+		a := known[e.Name]
+		if !a.is(e) {
+			a = &addressee{e.Name, e.State, e.Events, e.Tenants}
+		}
+		same = same && len(now) < len(before) && before[len(now)] == a
+		now = append(now, a)
+	}
+	if same && len(now) == len(before) {
 		return
 	}
 	s.roster++
-	v.rosters[s.roster] = names
+	v.rosters[s.roster] = now
 	delete(v.rosters, s.roster-rostersKept)
 	v.changeLocked(s)
+}
+
+// addressee is what of an endpoint says whether it gets an event. Rosters that have the same one share it: of thousands of
+// endpoints, one is paused at a time.
+type addressee struct {
+	name            string
+	state           endpoint.State
+	events, tenants []string
+}
+
+// is reports whether it is the endpoint as it is now; nil is none.
+func (a *addressee) is(e *endpoint.Endpoint) bool {
+	return a != nil && a.state == e.State && slices.Equal(a.events, e.Events) && slices.Equal(a.tenants, e.Tenants)
 }
 
 // changeLocked makes a new version of the settings.
@@ -113,11 +136,11 @@ func (v *verdicts) changeLocked(s verdictSettings) {
 type knownSettings struct {
 	settings map[uint16]verdictSettings
 	rules    map[uint64]*verdictRules
-	rosters  map[uint64][]endpoint.Endpoint
+	rosters  map[uint64][]*addressee
 }
 
 // of returns what a record's verdicts are about; complete: both are remembered.
-func (k *knownSettings) of(r *verdictRecord) (rules *verdictRules, roster []endpoint.Endpoint, complete bool) {
+func (k *knownSettings) of(r *verdictRecord) (rules *verdictRules, roster []*addressee, complete bool) {
 	s, known := k.settings[r.settings]
 	if rules = k.rules[s.rules]; rules == nil || !known {
 		return &verdictRules{}, nil, false // older than the last reloads
