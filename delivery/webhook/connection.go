@@ -167,7 +167,7 @@ func (c *connection) writeLarge(d *draft) error {
 func (d *draft) readAnswer(c *connection, a *attempt) (r reply) {
 	n, err := c.Read(d.first[:])
 	if n == 0 {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return reply{err: err}
