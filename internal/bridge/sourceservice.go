@@ -117,8 +117,9 @@ func (m *member) remember(rules *mapping.Ruleset, identity cdc.Identity, id stri
 	f := m.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if before := m.recalled; before != nil && before.id == id {
-		v, whole = before.verdicts, before.epoch == epoch && m.epoch == epoch && from <= m.confirmed
+	// Verdicts name events by their positions alone: those of another epoch would be given the webhook-ids of this one.
+	if before := m.recalled; before != nil && before.id == id && before.epoch == epoch {
+		v, whole = before.verdicts, m.epoch == epoch && from <= m.confirmed
 	} else {
 		v = newRecollection(m.Name, len(f.members))
 	}
