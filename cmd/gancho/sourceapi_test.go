@@ -168,7 +168,7 @@ func TestSourcesOverAPI(t *testing.T) {
 	d.api(root, http.StatusOK, http.MethodGet, "/test-case?table=clientes&key=1&source="+d.first, "", `"text":`)
 	d.api(root, http.StatusOK, http.MethodGet, "/doctor?source="+d.first, "", "slot")
 	var proof control.ProveView
-	if err := json.Unmarshal(d.api(root, http.StatusOK, http.MethodGet, "/proof", ""), &proof); err != nil || len(proof.Differences) > 0 {
+	if err := json.Unmarshal(d.api(root, http.StatusOK, http.MethodGet, "/proof", ""), &proof); err != nil || len(proof.Differences) > 0 || !slices.Equal(proof.Uncounted(), []string{d.wrong}) {
 		t.Errorf("the proof: %+v, %v", proof, err)
 	}
 	got = nil
@@ -279,6 +279,9 @@ func TestSourcesRemotely(t *testing.T) {
 		if code, stdout, stderr := d.far(args...); code != 0 || !strings.Contains(stdout, d.first) || !strings.Contains(stdout, d.second) {
 			t.Errorf("gancho %v does not name the sources: exit %d\n%s%s", args, code, stdout, stderr)
 		}
+	}
+	if _, stdout, _ := d.far("prove"); !strings.Contains(stdout, ", of several sources\nsource "+d.wrong+": nothing is counted yet") {
+		t.Errorf("the proof does not say of which source nothing is counted:\n%s", stdout)
 	}
 	for part, args := range map[string][]string{
 		"it is not said of which source": {"parked", "redrive", "--all"},
