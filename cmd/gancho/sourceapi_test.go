@@ -295,6 +295,17 @@ func TestSourcesRemotely(t *testing.T) {
 		t.Errorf("gancho status of one: exit %d\n%s%s", code, stdout, stderr)
 	}
 
+	// A source of which the sums cannot be read does not hide those of the others.
+	client := d.many.redisClient()
+	keys, err := client.Keys(t.Context(), "*"+d.first+"*:tally").Result()
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	if err := client.Set(t.Context(), strings.ReplaceAll(keys[0], d.first, d.wrong), "no hash", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	d.api(d.token("fim", ""), http.StatusOK, http.MethodGet, "/status", "", `"seen":6`, "source "+d.wrong+": ")
+
 	// A bridge with one source has none to choose.
 	one := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text)")
 	one.rules = "rules:\n  - {event: cliente.novo, table: clientes, on: insert, columns: [id, nome]}\n"
