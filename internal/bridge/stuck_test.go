@@ -39,6 +39,17 @@ func TestStuckMoves(t *testing.T) {
 	}
 }
 
+// TestFleetReady: the process that captures several sources is not ready while nobody moves a backlog.
+func TestFleetReady(t *testing.T) {
+	t.Parallel()
+	if err := bridge.FleetReady(true); err == nil || !strings.Contains(err.Error(), "crm of source loja_1") {
+		t.Error(err)
+	}
+	if err := bridge.FleetReady(false); err != nil {
+		t.Errorf("one that delivers alone: %v", err)
+	}
+}
+
 // TestStuckMovesOfSources: of several sources the endpoint and the source are named apart, and removing the endpoint, which the others may need, is no advice.
 func TestStuckMovesOfSources(t *testing.T) {
 	t.Parallel()
