@@ -97,11 +97,13 @@ func (s *session) proveText(v *control.ProveView, zone *time.Location) error {
 	if v.Since.IsZero() {
 		return s.say("nothing is counted yet: gancho run counts what it captures\n")
 	}
-	counted := "; counted up to " + orDash(v.Counted)
+	var err error
 	if len(v.Sources) > 1 { // each has a position of its own
-		counted = ", of several sources"
+		err = s.say("commits from %s to before %s, of several sources\n", at(v.From), at(v.To))
+	} else {
+		err = s.say("commits from %s to before %s; counted up to %s\n", at(v.From), at(v.To), orDash(v.Counted))
 	}
-	if err := s.say("commits from %s to before %s%s\n", at(v.From), at(v.To), counted); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, name := range v.Uncounted() {
