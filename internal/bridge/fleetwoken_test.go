@@ -136,6 +136,20 @@ func (s *shops) paused() {
 	}
 }
 
+// apart are the options of a process that captures alone, and of one that delivers alone and knows of the sources what Redis says.
+func (s *shops) apart() (capturing, delivering bridge.Options) {
+	s.t.Helper()
+	capturing, delivering = s.options, s.options
+	var err error
+	if delivering.Listen, err = testservers.FreeAddress(); err != nil {
+		s.t.Fatal(err)
+	}
+	sources := *s.options.Sources
+	sources.VisitEvery, sources.Cluster = time.Hour, func() string { return "postgres://postgres@127.0.0.1:1/postgres" }
+	capturing.Deliver, delivering.Capture, delivering.Sources = false, false, &sources
+	return capturing, delivering
+}
+
 // TestFleetOverflowsElsewhere: of a process that captures alone, the backlogs over the quota of paused endpoints are moved by one that delivers alone, which
 // knows nothing of the quota; and the backlogs of sources that are not being read count.
 func TestFleetOverflowsElsewhere(t *testing.T) {
@@ -144,21 +158,13 @@ func TestFleetOverflowsElsewhere(t *testing.T) {
 	s := newShops(t, 2)
 	s.withState()
 	s.paused()
-	worker := s.options
-	s.options.Deliver, s.options.Quotas.Total.Backlog, s.options.Sources.VisitEvery = false, quota, 2*time.Second
+	capturing, delivering := s.apart()
+	s.options = delivering
+	s.start()
+	capturing.Quotas.Total.Backlog, capturing.Sources.VisitEvery = quota, 2*time.Second
+	s.options = capturing
 	s.start()
 	s.awaitSlots(2)
-	capturing := s.options
-	s.options = worker
-	var err error
-	if s.options.Listen, err = testservers.FreeAddress(); err != nil {
-		t.Fatal(err)
-	}
-	sources := *s.options.Sources
-	sources.VisitEvery, sources.Cluster = time.Hour, func() string { return "postgres://postgres@127.0.0.1:1/postgres" }
-	s.options.Deliver, s.options.Capture, s.options.Sources = true, false, &sources
-	s.start()
-	s.options = capturing
 	for i := range 2 {
 		s.exec(shop(i), fmt.Sprintf("insert into pedidos (empresa, cliente, n) select 1, c %% 3, c from generate_series(1, %d) c", rows))
 	}
@@ -181,6 +187,46 @@ func TestFleetOverflowsElsewhere(t *testing.T) {
 		_, body := s.get(token, "/endpoints/crm")
 		return strings.Contains(strings.ReplaceAll(body, `": `, `":`), fmt.Sprintf(`"queued":%d,`, 2*rows))
 	})
+}
+
+// TestFleetFullRedis: without any quota, a Redis that is full of a paused endpoint's events gets room by a process that delivers alone, so that all is captured by
+// one that captures alone.
+func TestFleetFullRedis(t *testing.T) {
+	t.Parallel()
+	const rows = 20_000 // of each source
+	s := newShops(t, 2)
+	s.withState()
+	s.paused()
+	capturing, delivering := s.apart()
+	s.options = capturing
+	s.start()
+	s.awaitSlots(2)
+	s.options = delivering
+	s.start()
+	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+	defer func() { _ = client.Close() }()
+	var used int64
+	if _, err := fmt.Sscanf(client.Info(t.Context(), "memory").Val(), "# Memory\r\nused_memory:%d", &used); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(used+2<<20)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		s.exec(shop(i), fmt.Sprintf("insert into pedidos (empresa, cliente, n) select 1, c %% 3, c from generate_series(1, %d) c", rows))
+	}
+	for _, n := range []int{rows / 2, rows, 2 * rows} { // a busy machine has a minute for each
+		s.eventually(fmt.Sprint(n, " events"), func() bool {
+			there := s.estado("select coalesce(sum(events), 0)::int from gancho.overflow_heads where endpoint like '%/crm'")
+			for i := range 2 {
+				there += int(client.XLen(t.Context(), "gancho:"+shop(i)+":{crm}:q").Val())
+			}
+			return there >= n
+		})
+	}
+	if n := s.estado("select count(*)::int from gancho.overflow"); n == 0 {
+		t.Error("redis was not full")
+	}
 }
 
 // TestFleetRestoresMarksAtTakeover: a process stands by for a source of which events are in the state database; the one that reads it ends, and Redis is
