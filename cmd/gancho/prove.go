@@ -97,8 +97,19 @@ func (s *session) proveText(v *control.ProveView, zone *time.Location) error {
 	if v.Since.IsZero() {
 		return s.say("nothing is counted yet: gancho run counts what it captures\n")
 	}
-	if err := s.say("commits from %s to before %s; counted up to %s\n", at(v.From), at(v.To), orDash(v.Counted)); err != nil {
+	var err error
+	if len(v.Sources) > 1 { // each has a position of its own
+		err = s.say("commits from %s to before %s, of several sources\n", at(v.From), at(v.To))
+	} else {
+		err = s.say("commits from %s to before %s; counted up to %s\n", at(v.From), at(v.To), orDash(v.Counted))
+	}
+	if err != nil {
 		return err
+	}
+	for _, name := range v.Uncounted() {
+		if err := s.say("source %s: nothing is counted yet: gancho run counts what it captures\n", name); err != nil {
+			return err
+		}
 	}
 	if v.Since.After(v.From) {
 		if err := s.say("counting began at %s: events that were queued before are not complete\n", at(v.Since)); err != nil {

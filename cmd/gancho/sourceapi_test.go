@@ -168,7 +168,7 @@ func TestSourcesOverAPI(t *testing.T) {
 	d.api(root, http.StatusOK, http.MethodGet, "/test-case?table=clientes&key=1&source="+d.first, "", `"text":`)
 	d.api(root, http.StatusOK, http.MethodGet, "/doctor?source="+d.first, "", "slot")
 	var proof control.ProveView
-	if err := json.Unmarshal(d.api(root, http.StatusOK, http.MethodGet, "/proof", ""), &proof); err != nil || len(proof.Differences) > 0 {
+	if err := json.Unmarshal(d.api(root, http.StatusOK, http.MethodGet, "/proof", ""), &proof); err != nil || len(proof.Differences) > 0 || !slices.Equal(proof.Uncounted(), []string{d.wrong}) {
 		t.Errorf("the proof: %+v, %v", proof, err)
 	}
 	got = nil
@@ -280,6 +280,9 @@ func TestSourcesRemotely(t *testing.T) {
 			t.Errorf("gancho %v does not name the sources: exit %d\n%s%s", args, code, stdout, stderr)
 		}
 	}
+	if _, stdout, _ := d.far("prove"); !strings.Contains(stdout, ", of several sources\nsource "+d.wrong+": nothing is counted yet") {
+		t.Errorf("the proof does not say of which source nothing is counted:\n%s", stdout)
+	}
 	for part, args := range map[string][]string{
 		"it is not said of which source": {"parked", "redrive", "--all"},
 		"there is no source":             {"parked", "list", "--source", "nada"},
@@ -291,6 +294,17 @@ func TestSourcesRemotely(t *testing.T) {
 	if code, stdout, stderr := d.far(of("status")...); code != 0 || !strings.Contains(stdout, "gancho_"+d.first) || strings.Contains(stdout, d.second) {
 		t.Errorf("gancho status of one: exit %d\n%s%s", code, stdout, stderr)
 	}
+
+	// A source of which the sums cannot be read does not hide those of the others.
+	client := d.many.redisClient()
+	keys, err := client.Keys(t.Context(), "*"+d.first+"*:tally").Result()
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	if err := client.Set(t.Context(), strings.ReplaceAll(keys[0], d.first, d.wrong), "no hash", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	d.api(d.token("fim", ""), http.StatusOK, http.MethodGet, "/status", "", `"seen":6`, "source "+d.wrong+": ")
 
 	// A bridge with one source has none to choose.
 	one := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text)")

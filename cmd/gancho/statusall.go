@@ -131,7 +131,7 @@ func heldProblem(s *cdc.Slot, limit int64) string {
 // slotProblem says why a slot cannot be read, and what to do.
 func slotProblem(s sourceSlot) string {
 	if errors.Is(s.err, cdc.ErrNoSlot) {
-		return fmt.Sprintf("slot %s is missing; create it with gancho run --create, or see gancho plan --source %s", s.Slot, s.Name)
+		return fmt.Sprintf("slot %s is missing; where the rules fit the source (see gancho check and gancho plan with --source %s), gancho run --create creates it", s.Slot, s.Name)
 	}
 	return strings.Join(strings.Fields(s.err.Error()), " ")
 }

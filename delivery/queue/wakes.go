@@ -10,10 +10,29 @@ import (
 	"gancho/internal/retry"
 )
 
-// ListenTo calls woken with the prefix of each of several queues in this one's Redis for which other processes have appended something, or
-// ask that it be looked at, until the context ends; and with all when a notification may have been missed. The queues need not be open. They
-// are asked for again whenever changed is signalled.
-func (q *Queue) ListenTo(ctx context.Context, prefixes func() []string, changed <-chan struct{}, woken func(prefix string)) {
+// Wake is why a queue is to be looked at. The zero value: leases or states may have changed, or a notification was missed.
+type Wake struct {
+	Events   bool // something was appended to an endpoint's streams
+	Overflow bool // the oldest events of endpoints are to move: AskOverflow was called, and is called again until they have
+}
+
+// wakeOf reads what was published.
+func wakeOf(payload string) (w Wake) {
+	for name := range strings.SplitSeq(payload, "\n") {
+		switch {
+		case strings.Contains(name, overflowMark):
+			w.Overflow = true
+		case name != WakeAll:
+			w.Events = true
+		}
+	}
+	return w
+}
+
+// ListenTo calls woken with the prefix of each of several queues in this one's Redis for which a process has appended something, or
+// asks that it be looked at, until the context ends; and with all when a notification may have been missed. What this process publishes is heard,
+// too. The queues need not be open. They are asked for again whenever changed is signalled.
+func (q *Queue) ListenTo(ctx context.Context, prefixes func() []string, changed <-chan struct{}, woken func(prefix string, why Wake)) {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		if q.listenToOnce(ctx, prefixes, changed, woken) {
 			failures = 1
@@ -22,7 +41,7 @@ func (q *Queue) ListenTo(ctx context.Context, prefixes func() []string, changed 
 	}
 }
 
-func (q *Queue) listenToOnce(ctx context.Context, prefixes func() []string, changed <-chan struct{}, woken func(prefix string)) (connected bool) {
+func (q *Queue) listenToOnce(ctx context.Context, prefixes func() []string, changed <-chan struct{}, woken func(prefix string, why Wake)) (connected bool) {
 	sub, err := q.subscribe(ctx) // to its own, so that there is always one
 	if err != nil {
 		return false
@@ -48,16 +67,17 @@ func (q *Queue) listenToOnce(ctx context.Context, prefixes func() []string, chan
 			return true
 		}
 		var channel string
+		var why Wake
 		switch m := m.(type) {
 		case *redis.Subscription: // what was published before it was missed
 			if m.Kind == "subscribe" {
 				channel = m.Channel
 			}
 		case *redis.Message:
-			channel = m.Channel
+			channel, why = m.Channel, wakeOf(m.Payload)
 		}
 		if prefix, ok := strings.CutSuffix(channel, wakeSuffix); ok && channel != own {
-			woken(prefix)
+			woken(prefix, why)
 		}
 	}
 }

@@ -139,6 +139,7 @@ type call struct {
 	resume          func(context.Context) error
 	pause           func()
 	turned, scanned bool
+	turning         sync.Mutex // held from when a turn is asked for until it has ended
 }
 
 // answer is what a route returns.

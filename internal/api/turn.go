@@ -209,8 +209,15 @@ var (
 
 // turn waits until a statement of the request that may read very many rows may be carried
 // out. Meanwhile the request is none that is carried out. Only the first turn of a request
-// may be refused: behind it, what was done of it is to be completed.
+// may be refused: behind it, what was done of it is to be completed. A request to several sources, which asks many at once, has its statements one
+// after the other.
 func (c *call) turn(ctx context.Context) (end func(), err error) {
+	c.turning.Lock()
+	defer func() {
+		if err != nil {
+			c.turning.Unlock()
+		}
+	}()
 	c.pause()
 	limit := turnTime
 	if c.turned {
@@ -233,7 +240,10 @@ func (c *call) turn(ctx context.Context) (end func(), err error) {
 		return nil, err
 	}
 	c.turned = true
-	return func() { c.turns.end(granted) }, nil
+	return func() {
+		c.turns.end(granted)
+		c.turning.Unlock()
+	}, nil
 }
 
 // scan waits, as turn does, until the request may read all queues. It has no turn then, nor

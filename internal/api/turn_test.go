@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"gancho/internal/api"
 	"gancho/internal/control"
@@ -273,5 +276,30 @@ func TestTurnsAreGivenUp(t *testing.T) {
 	turns.End(third)
 	if last := turns.Ask("a", true); !last.Granted() {
 		t.Error("after all turns have ended none is granted")
+	}
+}
+
+// A request that asks many sources at once has its statements one after the other: it has one place among the requests.
+func TestTurnsOfSources(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	of := control.Options{Store: w.store, Queue: w.queue, Verdicts: w.verdicts}
+	house := of
+	house.EachSource = func(_ context.Context, do func(*control.Service) error) error {
+		var group errgroup.Group
+		for i := range 8 {
+			group.Go(func() error {
+				one := of
+				one.SourceName = fmt.Sprint("loja_", i)
+				return do(control.New(one))
+			})
+		}
+		return group.Wait()
+	}
+	w.serve(zerolog.Nop(), house)
+	for range 3 {
+		if a := w.do(http.MethodGet, "/why?table=cobrancas&key=7-key", "root", ""); a.status != http.StatusOK || !strings.Contains(string(a.body), "loja_7") {
+			t.Errorf("%d: %s", a.status, a.body)
+		}
 	}
 }

@@ -63,6 +63,7 @@ type fleet struct {
 	queues  map[string]*member // by the prefixes of their queues
 	servers map[string]*server // by their addresses
 	placed  int                // places that are taken
+	looking int                // sources whose session is opened without a place: as many at once as there are places
 	crowded bool               // some sources wait for a place
 	version int                // of the rules
 }
@@ -245,7 +246,7 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 	for _, m := range f.members {
 		switch {
 		case m.place != nil:
-			if m.problem != nil {
+			if m.problem != nil && !m.place.look {
 				trying++
 			}
 			if m.place.reached && !m.place.ending {
@@ -272,7 +273,7 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 		case holding >= f.o.Streams:
 			left = append(left, m)
 		default:
-			f.grantLocked(ctx, m, now)
+			f.grantLocked(ctx, m, now, false)
 			holding++
 			if m.problem != nil {
 				trying++
@@ -280,6 +281,11 @@ func (f *fleet) assign(ctx context.Context, now time.Time) {
 		}
 	}
 	waiting, f.crowded = left, len(left) > 0
+	for _, m := range f.members { // those that wait for a place, too: all places may wait for Redis, which is full of their backlogs
+		if f.looking < f.o.Streams && m.looksLocked() {
+			f.grantLocked(ctx, m, now, true)
+		}
+	}
 	// Those that stay leave some places to visits.
 	quiet := func(m *member) time.Duration { return max(0, now.Sub(m.lively)-livelyAlike) }
 	slices.SortFunc(staying, func(a, b *member) int { // those that are quiet for longest go first, then those that were just written to once, and of others those that have stayed longest
@@ -368,15 +374,12 @@ func (f *fleet) updateLocked(all []endpoint.Endpoint) {
 	members := slices.Collect(maps.Values(f.members))
 	if activated {
 		for _, m := range members {
-			m.due = time.Now() // there may be something to deliver
+			m.wakeLocked() // there may be something to deliver
 		}
 	}
 	f.mu.Unlock()
 	for _, m := range members {
 		m.update(all)
-	}
-	if activated {
-		signal(f.wake)
 	}
 }
 

@@ -208,8 +208,8 @@ func (s *shops) await(what string, within time.Duration, until func(all []receiv
 func (s *shops) start() (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- bridge.Run(ctx, s.options) }()
+	ended, options := make(chan error, 1), s.options // which the test may change for another process
+	go func() { ended <- bridge.Run(ctx, options) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {

@@ -21,7 +21,8 @@ type memberStats struct {
 	stats []queue.Stats
 }
 
-// stats returns what the queues of the sources hold of endpoints; of those that are not open, what they held when they were.
+// stats returns what the queues of the sources hold of endpoints; of those that are not open, or do not answer, what they held when they were read
+// last: without them a backlog would seem to be within its quota.
 func (f *fleet) stats(ctx context.Context, names []string) []memberStats {
 	open := f.open()
 	var all []memberStats
@@ -36,8 +37,11 @@ func (f *fleet) stats(ctx context.Context, names []string) []memberStats {
 		b.member.using.RLock()
 		stats, err := b.queue.Stats(ctx, names)
 		b.member.using.RUnlock()
-		if err != nil {
-			continue // it is being closed, or Redis is unreachable, which others say
+		if err != nil { // it is being closed, or Redis is unreachable, which others say
+			f.mu.Lock()
+			all = append(all, memberStats{b.member, b.member.stats})
+			f.mu.Unlock()
+			continue
 		}
 		all = append(all, memberStats{b.member, stats})
 		var backlog int64
@@ -114,22 +118,17 @@ func (f *fleet) overflow(ctx context.Context, keep map[string]int64) {
 	for source := range of {
 		if m := f.members[source]; m != nil {
 			asked = append(asked, m)
-			if m.moving = now; m.end == nil && f.Deliver {
-				m.due = now // its session moves them
-			}
+			m.moving = now
+			m.wakeLocked() // its session moves them, or asks others to
 		}
 	}
 	f.mu.Unlock()
-	if len(asked) == 0 {
-		return
-	}
-	signal(f.wake)
 	for _, m := range asked {
 		m.overflow(ctx, of[m.Name])
 	}
 }
 
-// overflow is that of the fleet for a source; where the session is to move them, and is not open yet, it is asked again then.
+// overflow is that of the fleet for a source; while the session is not open yet, the next measurement asks again.
 func (m *member) overflow(ctx context.Context, keep map[string]int64) {
 	f := m.fleet
 	f.applying.Lock()
@@ -140,7 +139,7 @@ func (m *member) overflow(ctx context.Context, keep map[string]int64) {
 		maps.DeleteFunc(keep, func(name string, _ int64) bool { return d.Owns(name) })
 	}
 	f.applying.Unlock()
-	if f.captures && (open || !f.Deliver) && len(keep) > 0 {
+	if f.captures && open && len(keep) > 0 {
 		// Others say that Redis is unreachable, and the next measurement asks again.
 		_ = m.withQueue(ctx, func(_ *member, q *queue.Queue) error { return q.AskOverflow(ctx, keep) })
 	}
@@ -154,19 +153,32 @@ func (f *fleet) prefixes() []string {
 }
 
 // woken has the queue of a source be looked at: something was appended to it to which this process does not deliver, by another one, such as that
-// which reads the source, or by a timer or a schedule of this one.
-func (f *fleet) woken(prefix string) {
+// which reads the source, or by a timer or a schedule of this one; or who has leases has changed, which each dispatcher that begins or ends
+// says, those of this process too, so that it is no reason to begin one.
+func (f *fleet) woken(prefix string, why queue.Wake) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	m := f.queues[prefix]
-	opens := m != nil && m.end == nil && !m.woken
-	if m != nil {
-		m.woken = true
-		if m.end != nil { // the session may read for long before it looks
-			signal(m.needs)
-		}
+	if m == nil {
+		return
 	}
-	f.mu.Unlock()
-	if opens {
-		signal(f.wake)
+	moves := why.Overflow && f.State != nil
+	if moves {
+		m.moving = time.Now()
 	}
+	if m.end != nil && (why.Events || moves) {
+		signal(m.needs)
+	}
+	m.wakeLocked()
+}
+
+// wakeLocked has its queue be looked at: there may be something to deliver, to store or to move.
+func (m *member) wakeLocked() {
+	switch {
+	case m.end != nil: // the session may read for long before it looks
+		signal(m.looks)
+	case !m.woken:
+		signal(m.fleet.wake)
+	}
+	m.woken = true
 }

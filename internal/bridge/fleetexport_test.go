@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,8 +10,10 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // Places gives places to sources that all need one, and returns how many of those whose last visit has failed, and of the
@@ -49,16 +52,16 @@ func Visited(confirmed, current cdc.LSN, ago time.Duration) bool {
 	return m.dueLocked(now)
 }
 
-// Woken returns how many of two sources are to be read because the endpoints have changed.
+// Woken returns how many of two sources are to be looked at because the endpoints have changed.
 func Woken(before, after []endpoint.Endpoint) (n int) {
 	f, members := fakeFleet(1, 2)
 	f.updateLocked(before)
 	for _, m := range members {
-		m.due = time.Time{}
+		m.woken = false
 	}
 	f.updateLocked(after)
 	for _, m := range members {
-		if !m.due.IsZero() {
+		if m.woken {
 			n++
 		}
 	}
@@ -161,6 +164,129 @@ func QuestionHolds(ctx context.Context, redis string) (holds bool, err error) {
 		err = errNoStream
 	}
 	return holds, err
+}
+
+// WokenSession returns what a source's session has to do, and whether events of it are to move to the state database, after its queue was woken.
+func WokenSession(why queue.Wake) (needs, looks, moves bool) {
+	f, members := fakeFleet(1, 1)
+	f.State = &StateOptions{}
+	m := members[0]
+	f.queues = map[string]*member{"gancho:a": m}
+	f.woken("gancho:a", why)
+	return len(m.needs) == 1, len(m.looks) == 1, time.Since(m.moving) < movingFor
+}
+
+// WokenGrant returns how a source without a session is looked at whose queue was woken: read, or looked at alone, or not at all. due: it is to be read,
+// too. crowded: another source has the only place.
+func WokenGrant(due, crowded bool) (read, looked bool) {
+	f, members := fakeFleet(1, 2)
+	f.bridge.house = newHouse(&f.Options, &Definitions{})
+	f.endpoints.Store(&[]endpoint.Endpoint{})
+	f.Queue.URL = "redis://127.0.0.1:1" // its session waits
+	m, now := members[0], time.Now()
+	m.server.watch = cdc.NewActivityWatch("")
+	m.end, m.woken, members[1].visited = nil, true, now
+	if !due {
+		m.visited = now
+	}
+	if crowded {
+		members[1].place = &grant{end: func() {}, since: now}
+		f.placed++
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.assign(ctx, now)
+	f.mu.Lock()
+	if p := m.place; p != nil {
+		read, looked = !p.look, p.look
+	}
+	f.mu.Unlock()
+	cancel()
+	f.sessions.Wait()
+	m.server.watch.Close(context.Background())
+	if f.looking > 0 || f.placed > 0 && !crowded {
+		return true, true // a place is not given back
+	}
+	return read, looked
+}
+
+// ClosedStats returns what counts as the backlog of a source whose queue does not answer, and held so many events when it was read last.
+func ClosedStats(ctx context.Context, redis string, held int64) (int64, error) {
+	f, members := fakeFleet(1, 1)
+	f.bridge.house = newHouse(&f.Options, &Definitions{})
+	q, err := queue.Open(ctx, queue.Options{URL: redis, Logger: zerolog.Nop()})
+	if err != nil {
+		return 0, err
+	}
+	m := members[0]
+	m.active = &bridge{house: f.house, queue: q, member: m}
+	m.stats = []queue.Stats{{Endpoint: "crm", Backlog: held}}
+	all := []queue.Stats{{Endpoint: "crm"}}
+	err = q.Close()
+	f.addStats(ctx, all)
+	return all[0].Backlog, err
+}
+
+// UnreadProblem returns why a source is shown as not read, which is so because of the cause, after its slot holds more WAL than the budget, and was to be
+// dropped at another DSN.
+func UnreadProblem(ctx context.Context, s Source, dropAt, redis string, claimed queue.Source, cause error) (problem error, err error) {
+	f, members := fakeFleet(1, 1)
+	f.bridge.house = newHouse(&f.Options, &Definitions{})
+	f.WALBudget, f.DropOverBudget = 1, true
+	m := members[0]
+	m.Source, m.server.dsn, m.server.watch = s, dropAt, cdc.NewActivityWatch(s.DSN)
+	defer m.server.watch.Close(ctx)
+	b := m.half()
+	if b.queue, err = queue.Open(ctx, queue.Options{URL: redis, Prefix: s.QueuePrefix, Logger: zerolog.Nop()}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.queue.Close()) }()
+	if _, err := b.queue.Claim(ctx, claimed, false); err != nil {
+		return nil, err
+	}
+	f.refuse(m, cause)
+	m.judgeUnread(ctx, b)
+	return m.problem, nil
+}
+
+// Recalled reports whether what is remembered of a source in one epoch is in the other.
+func Recalled(before, now uint16) bool {
+	_, members := fakeFleet(1, 1)
+	first, _ := members[0].remember(&mapping.Ruleset{}, cdc.Identity{}, "id", before, 0)
+	second, _ := members[0].remember(&mapping.Ruleset{}, cdc.Identity{}, "id", now, 0)
+	return first == second
+}
+
+// CapturedStats returns what counts as the backlog of a source of a process that captures alone, after its session has looked at the queue, and whether that
+// stays open until others have delivered it.
+func CapturedStats(ctx context.Context, q *queue.Queue, state endpoint.State) (backlog int64, waits bool, err error) {
+	f, members := fakeFleet(1, 1)
+	f.bridge.house = newHouse(&f.Options, &Definitions{})
+	f.endpoints.Store(&[]endpoint.Endpoint{{Name: "crm", State: state}})
+	m := members[0]
+	waits, err = m.waits(ctx, &bridge{house: f.house, queue: q, member: m})
+	all := []queue.Stats{{Endpoint: "crm"}}
+	f.addStats(ctx, all)
+	return all[0].Backlog, waits, err
+}
+
+// FleetReady is readiness of a process of several sources while nobody moves the backlog of one.
+func FleetReady(captures bool) error {
+	f, _ := fakeFleet(1, 1)
+	f.bridge.house, f.bridge.health = newHouse(&f.Options, &Definitions{}), &health{}
+	f.captures, f.listed, f.house.fleet = captures, true, f
+	f.health.queue.Store(true)
+	f.excesses.stuck.moves = map[string]*pendingMove{"loja_1" + ofSource + "crm": {until: time.Now()}}
+	return f.bridge.ready()
+}
+
+// DueWhileVisiting reports whether a source that has given up its place is due again before its visit has ended.
+func DueWhileVisiting() (visiting, ended bool) {
+	_, members := fakeFleet(1, 1)
+	m := members[0]
+	m.visiting = true
+	visiting = m.dueLocked(time.Now())
+	m.visiting = false
+	return visiting, m.dueLocked(time.Now())
 }
 
 // fakeFleet is a fleet whose sources have sessions that do nothing.

@@ -151,7 +151,7 @@ func (f *fleet) drop(ctx context.Context, name string) (bool, error) {
 		if stats[0].Owned || f.State != nil && stats[0].LogEntries+stats[0].Dead > 0 {
 			left.Store(true)
 			f.mu.Lock()
-			m.due = time.Now() // its session stores it
+			m.wakeLocked() // its session stores it
 			f.mu.Unlock()
 			return nil
 		}
@@ -161,7 +161,6 @@ func (f *fleet) drop(ctx context.Context, name string) (bool, error) {
 		}
 		return err
 	})
-	signal(f.wake)
 	return err == nil && !left.Load(), err
 }
 
@@ -180,12 +179,11 @@ func (f *fleet) resume(ctx context.Context, name string) (resumed bool, hastened
 		resumed, hastened = resumed || did, hastened+n
 		if did || n > 0 {
 			f.mu.Lock()
-			m.due = time.Now() // there is something to deliver
+			m.wakeLocked() // there is something to deliver
 			f.mu.Unlock()
 		}
 		return err
 	})
-	signal(f.wake)
 	return resumed, hastened, err
 }
 
@@ -199,12 +197,11 @@ func (f *fleet) resumeAll(ctx context.Context, names []string) (resumed []string
 		resumed = append(resumed, some...)
 		if len(some) > 0 {
 			f.mu.Lock()
-			m.due = time.Now() // there is something to deliver
+			m.wakeLocked() // there is something to deliver
 			f.mu.Unlock()
 		}
 		return err
 	})
-	signal(f.wake)
 	return resumed, err
 }
 

@@ -24,6 +24,7 @@ type member struct {
 	forget   func()        // removes the metrics
 	grants   chan *grant   // capacity 1: it is to be read
 	needs    chan struct{} // capacity 1: there is something to deliver
+	looks    chan struct{} // capacity 1: perhaps there is
 	warned   warned
 	capture  atomic.Pointer[capture] // that reads it; nil: it is not read
 	reading  atomic.Pointer[bridge]  // of the capture
@@ -37,26 +38,27 @@ type member struct {
 	holding []string
 
 	// What follows is guarded by the fleet's mu.
-	gone    bool               // it is a source no more
-	end     context.CancelFunc // ends the session; nil: there is none
-	closing bool               // the session takes no place any more
-	place   *grant             // nil: it has none
-	written int64              // as the server counted last; -1: not known
-	moved   time.Time          // since when something was written that was not read; zero: nothing was
-	lively  time.Time          // when something was written last
-	began   time.Time          // since when that was so without a pause
-	visited time.Time          // when it was read up to its end last
-	due     time.Time          // when a timer or a schedule of it is due; zero: none is
-	retry   time.Time          // it is not to be read before
-	broken  time.Time          // when its jobs were interrupted, because others needed its place; zero: they were not
-	problem error              // why it is not read; nil: it is
-	backlog int64
-	stats   []queue.Stats // of its queue, as they were read last
-	parked  int64
-	queued  time.Time // when an event of it was queued last
-	moving  time.Time // when events of it were to be moved to the state database last
-	warnAt  time.Time // when was logged that much WAL is held
-	// woken: other processes have something for its queue, which its session has not looked at since.
+	gone     bool               // it is a source no more
+	end      context.CancelFunc // ends the session; nil: there is none
+	closing  bool               // the session takes no place any more
+	place    *grant             // nil: it has none
+	visiting bool               // its visit has not ended, which says when the next one is due; the place may be another source's already
+	written  int64              // as the server counted last; -1: not known
+	moved    time.Time          // since when something was written that was not read; zero: nothing was
+	lively   time.Time          // when something was written last
+	began    time.Time          // since when that was so without a pause
+	visited  time.Time          // when it was read up to its end last
+	due      time.Time          // when a timer or a schedule of it is due; zero: none is
+	retry    time.Time          // it is not to be read before
+	broken   time.Time          // when its jobs were interrupted, because others needed its place; zero: they were not
+	problem  error              // why it is not read; nil: it is
+	backlog  int64
+	stats    []queue.Stats // of its queue, as they were read last
+	parked   int64
+	queued   time.Time // when an event of it was queued last
+	moving   time.Time // when events of it were to be moved to the state database last
+	warnAt   time.Time // when was logged that much WAL is held
+	// woken: its queue is to be looked at, which its session has not done since: there may be something that is of no visit.
 	woken bool
 	// unconfirmed is why what was read was not confirmed when the last visit ended; nil: it was.
 	unconfirmed error
@@ -98,8 +100,8 @@ type grant struct {
 func newMember(f *fleet, s Source, database string, of *server) *member {
 	m := &member{
 		Source: s, fleet: f, database: database, server: of, Log: f.Log.With().Str("source", s.Name).Logger(),
-		grants: make(chan *grant, 1), needs: make(chan struct{}, 1), warned: warned{backlogs: map[string]bool{}},
-		written: -1, forget: func() {},
+		grants: make(chan *grant, 1), needs: make(chan struct{}, 1), looks: make(chan struct{}, 1), warned: warned{backlogs: map[string]bool{}},
+		written: -1, forget: func() {}, woken: true,
 	}
 	m.accept.Store(f.AcceptSource && !f.listed)
 	return m
@@ -175,10 +177,8 @@ func (m *member) turnLocked(jobTurns *int) (turn time.Duration, job bool) {
 // dueLocked reports whether it is to be read.
 func (m *member) dueLocked(now time.Time) bool {
 	switch {
-	case m.gone || m.closing:
+	case m.gone || m.closing || m.visiting:
 		return false
-	case m.woken && m.end == nil:
-		return true
 	case now.Before(m.retry):
 		return false
 	case !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
@@ -208,15 +208,20 @@ func (m *member) needLocked(now time.Time) time.Time {
 	return earlier(visit, m.moved.Add(-m.fleet.o.VisitEvery))
 }
 
-// grantLocked gives a source a place.
-func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time) {
-	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err, look: now.Before(m.retry)}
-	p.idle = !p.moved && m.due.IsZero() && m.broken.IsZero() && !m.hasJobs
+// looksLocked reports whether its queue is to be looked at by a session that does not read it.
+func (m *member) looksLocked() bool { return m.woken && m.end == nil && m.place == nil && !m.gone }
+
+// grantLocked gives a source a place, or, with look, one of those that need no walsender.
+func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time, look bool) {
+	p := &grant{since: now, target: m.server.current, moved: !m.moved.IsZero(), ended: ctx.Err, look: look}
+	p.idle = !p.moved && (m.due.IsZero() || now.Before(m.due)) && m.broken.IsZero() && !m.hasJobs
 	p.ctx, p.end = context.WithCancel(ctx)
-	if m.place = p; !p.look {
+	if m.place = p; look {
+		f.looking++
+	} else {
+		f.placed++
 		m.moved, m.due, m.broken = time.Time{}, time.Time{}, time.Time{}
 	}
-	f.placed++
 	m.grants <- p // it has one at a time
 	if m.end == nil {
 		m.woken = false // the session looks when it begins
@@ -251,7 +256,11 @@ func (f *fleet) vacate(m *member, p *grant) {
 		return
 	}
 	m.place = nil
-	f.placed--
+	if p.look {
+		f.looking--
+	} else {
+		f.placed--
+	}
 	if p.working {
 		m.broken = time.Now()
 	}

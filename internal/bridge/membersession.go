@@ -178,12 +178,9 @@ func (m *member) leave() bool {
 	return m.closing
 }
 
-// waits reports whether the queue has something to deliver, or to store, now or later. What waits for a person to act
-// does not count: who acts has all sources looked at.
+// waits reports whether the queue has something to deliver, or to store, now or later, which other processes may do: until then it is known
+// what it holds. What waits for a person to act does not count: who acts has all sources looked at.
 func (m *member) waits(ctx context.Context, b *bridge) (bool, error) {
-	if !b.Deliver {
-		return false, nil
-	}
 	names, err := b.queue.Registered(ctx)
 	if err != nil || len(names) == 0 {
 		return false, err
@@ -204,7 +201,7 @@ func (m *member) waits(ctx context.Context, b *bridge) (bool, error) {
 	m.fleet.mu.Unlock()
 	for i := range stats {
 		s := &stats[i]
-		if s.Backlog+s.Replays > s.Blocked && sent[s.Endpoint] && s.Reason == "" || b.State != nil && s.LogEntries+s.Dead > 0 {
+		if s.Backlog+s.Replays > s.Blocked && sent[s.Endpoint] && s.Reason == "" || b.Deliver && b.State != nil && s.LogEntries+s.Dead > 0 {
 			waits = true
 		}
 	}
@@ -231,10 +228,15 @@ func (m *member) readStats(ctx context.Context, q *queue.Queue, names []string) 
 
 // deliver delivers what the queue has, once it has something, until the context ends.
 func (m *member) deliver(ctx context.Context, b *bridge) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-m.needs:
+	for needed := false; !needed; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.needs:
+			needed = true
+		case <-m.looks:
+			needed, _ = m.waits(ctx, b) // who listens to Redis hears when it answers again
+		}
 	}
 	f := m.fleet
 	f.applying.Lock()

@@ -19,12 +19,21 @@ import (
 // visit reads the source for as long as it has the place.
 func (m *member) visit(b *bridge, p *grant) {
 	f := m.fleet
-	defer f.vacate(m, p)
-	if p.look {
-		return
-	}
+	f.mu.Lock()
+	m.visiting = true
+	f.mu.Unlock()
+	defer func() {
+		f.vacate(m, p)
+		f.mu.Lock()
+		m.visiting = false
+		f.mu.Unlock()
+		signal(f.wake)
+	}()
 	if !f.captures {
 		f.reach(m, p)
+		return
+	}
+	if p.look {
 		return
 	}
 	err := m.read(p.ctx, b, p)
@@ -63,7 +72,9 @@ func (m *member) judgeUnread(ctx context.Context, b *bridge) {
 	err = half.judgeBudget(ctx, &lag)
 	m.told.from(half)
 	if over, ok := errors.AsType[*overBudgetError](err); ok {
-		f.refuse(m, half.giveUp(ctx, over))
+		if err := half.giveUp(ctx, over); !errors.Is(err, errSourceMoved) { // else the slot is still there, the log says why, and the cause stays the one to show
+			f.refuse(m, err)
+		}
 	}
 }
 
@@ -311,25 +322,26 @@ func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error
 }
 
 // compareConfirmed forgets what is known of the visits before when Redis does not have it any more: the record of a position is
-// as durable as what was queued up to it.
+// as durable as what was queued up to it. Unless Redis has it, what moved to the state database is marked there again: who begins after another
+// process cannot tell what Redis has lost meanwhile.
 func (m *member) compareConfirmed(ctx context.Context, half *bridge) error {
 	f := m.fleet
 	f.mu.Lock()
 	confirmed, epoch := m.confirmed, m.epoch
 	f.mu.Unlock()
-	if confirmed == 0 {
+	reached, err := waitFor(ctx, half.Log, "redis", func() (*queue.Reached, error) { return half.queue.Reached(ctx) })
+	if err != nil {
+		return err
+	}
+	if confirmed > 0 && reached != nil && reached.Confirmed >= confirmed {
 		return nil
 	}
-	reached, err := half.queue.Reached(ctx)
-	if err == nil && reached != nil && reached.Confirmed >= confirmed {
-		return nil
-	}
-	if err == nil && (reached == nil || reached.Epoch == epoch) {
+	if confirmed > 0 && (reached == nil || reached.Epoch == epoch) {
 		m.Log.Error().Stringer("confirmed", confirmed).Str("slot", m.Slot).
 			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source may be lost; the source is read from where its slot stands; restore redis's data, or send those changes by hand")
 	}
-	if err == nil && half.State != nil { // what moved to the state database goes before what is queued from now on
-		if err := half.queue.RestoreOverflow(ctx); err != nil {
+	if half.State != nil { // what moved goes before what is queued from now on
+		if _, err := waitFor(ctx, half.Log, "redis or the state database", func() (struct{}, error) { return struct{}{}, half.queue.RestoreOverflow(ctx) }); err != nil {
 			return err
 		}
 	}

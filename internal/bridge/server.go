@@ -81,7 +81,10 @@ func (b *bridge) ready() error {
 		}
 	}
 	if b.fleet != nil {
-		return b.fleet.ready()
+		if err := b.fleet.ready(); err != nil || !b.fleet.captures {
+			return err
+		}
+		return b.excesses.stuck.err()
 	}
 	if b.capture == nil {
 		return nil

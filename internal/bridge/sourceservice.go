@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,18 +27,22 @@ func (oneSource) Collect(out chan<- prometheus.Metric) {
 }
 
 // eachSource calls a function with what people do with each source, several at once, over queues of their own: those of the sessions would be kept open, and
-// no other sessions begin, for as long as it takes. It fails until it is known which sources there are.
+// no other sessions begin, for as long as it takes. While Redis is unreachable they have no queues: what needs none is answered. It fails until it is
+// known which sources there are.
 func (f *fleet) eachSource(ctx context.Context, do func(*control.Service) error) error {
 	if !f.isListed() {
 		return errUnlisted
 	}
+	var down atomic.Pointer[error] // Redis is that of all: when one has waited for it in vain, the others do not
 	return f.each(func(m *member) error {
-		return m.withOwnQueue(ctx, func(q *queue.Queue) error { return m.serve(q, nil, do) })
+		if err := down.Load(); err != nil {
+			return m.serve(nil, *err, do)
+		}
+		return m.ask(ctx, do, func(unreachable error) { down.Store(&unreachable) })
 	})
 }
 
-// ofSource does with that of one, if there is one of the name, as eachSource does. While Redis is unreachable it has no queue: what needs none is
-// answered.
+// ofSource does with that of one, if there is one of the name, as eachSource does.
 func (f *fleet) ofSource(ctx context.Context, name string, do func(*control.Service) error) (known bool, err error) {
 	if !f.isListed() {
 		return false, errUnlisted
@@ -48,15 +53,22 @@ func (f *fleet) ofSource(ctx context.Context, name string, do func(*control.Serv
 	if m == nil {
 		return false, nil
 	}
+	return true, m.ask(ctx, do, func(error) {})
+}
+
+// ask calls a function with what people do with the source, over a queue of its own; without one, after it has called down with the reason, while Redis
+// is unreachable.
+func (m *member) ask(ctx context.Context, do func(*control.Service) error, down func(unreachable error)) error {
 	opened := false
-	err = m.withOwnQueue(ctx, func(q *queue.Queue) error {
+	err := m.withOwnQueue(ctx, func(q *queue.Queue) error {
 		opened = true
 		return m.serve(q, nil, do)
 	})
 	if !opened && errors.Is(err, queue.ErrUnreachable) && ctx.Err() == nil {
+		down(err)
 		err = m.serve(nil, err, do)
 	}
-	return true, err
+	return err
 }
 
 func (f *fleet) isListed() bool {
@@ -117,8 +129,9 @@ func (m *member) remember(rules *mapping.Ruleset, identity cdc.Identity, id stri
 	f := m.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if before := m.recalled; before != nil && before.id == id {
-		v, whole = before.verdicts, before.epoch == epoch && m.epoch == epoch && from <= m.confirmed
+	// Verdicts name events by their positions alone: those of another epoch would be given the webhook-ids of this one.
+	if before := m.recalled; before != nil && before.id == id && before.epoch == epoch {
+		v, whole = before.verdicts, m.epoch == epoch && from <= m.confirmed
 	} else {
 		v = newRecollection(m.Name, len(f.members))
 	}

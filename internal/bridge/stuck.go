@@ -86,14 +86,19 @@ func (m *stuckMoves) err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var names []string
+	otherwise := "; or delete what nobody needs (gancho endpoints remove NAME --drop-queue)"
 	for _, name := range slices.Sorted(maps.Keys(m.moves)) {
-		if !m.moves[name].until.IsZero() {
-			names = append(names, name)
+		if m.moves[name].until.IsZero() {
+			continue
 		}
+		if source, endpoint, several := strings.Cut(name, ofSource); several {
+			name, otherwise = endpoint+" of source "+source, "" // the endpoint may be needed for other sources
+		}
+		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return nil
 	}
 	return fmt.Errorf("backlogs that are over their quota stay in redis: nobody moves those of %s to the state database; "+
-		"see that a process delivers them that has state.dsn and state.key, and its log; or delete what nobody needs (gancho endpoints remove NAME --drop-queue)", strings.Join(names, ", "))
+		"see that a process delivers them that has state.dsn and state.key, and its log%s", strings.Join(names, ", "), otherwise)
 }

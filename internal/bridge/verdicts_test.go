@@ -30,6 +30,13 @@ rules:
 // verdictLab is a table with rules.
 func verdictLab(t testing.TB) (*mapping.Ruleset, *cdc.Relation) {
 	t.Helper()
+	bind, rel := verdictBinder(t)
+	return bind(7, 9), rel
+}
+
+// verdictBinder is a table, and what binds the rules to it, with numbers.
+func verdictBinder(t testing.TB) (bind func(numbers ...int) *mapping.Ruleset, rel *cdc.Relation) {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), pg.Database(t, "", "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text); alter table cobrancas replica identity full"))
 	if err != nil {
 		t.Fatal(err)
@@ -43,16 +50,19 @@ func verdictLab(t testing.TB) (*mapping.Ruleset, *cdc.Relation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound, err := rules.Bind(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
+	bind = func(numbers ...int) *mapping.Ruleset {
+		bound, err := rules.Bind(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound.Number(numbers)
+		return bound
 	}
-	bound.Number([]int{7, 9})
 	table, err := cdc.LoadTable(t.Context(), conn, "", "", "cobrancas")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bound, table.Relation
+	return bind, table.Relation
 }
 
 var verdictStart = time.Date(2026, 11, 28, 14, 0, 0, 0, time.UTC)
@@ -85,7 +95,8 @@ func TestVerdicts(t *testing.T) {
 	if bridge.RecordSize != 64 || bridge.RecordSize*(bridge.VerdictsKept+bridge.ReadsKept) > 16<<20 {
 		t.Errorf("a record has %d bytes, all have %d", bridge.RecordSize, bridge.RecordSize*(bridge.VerdictsKept+bridge.ReadsKept))
 	}
-	rules, rel := verdictLab(t)
+	bind, rel := verdictBinder(t)
+	rules := bind(7, 9)
 	const kept = 2048
 	v := bridge.NewVerdicts(kept)
 	v.Use(rules, endpoint.Endpoint{Name: "crm", Tenants: []string{"1"}}, endpoint.Endpoint{Name: "bi", Events: []string{"cliente.*"}}, endpoint.Endpoint{Name: "velho", State: endpoint.Inactive})
@@ -161,14 +172,18 @@ func TestVerdicts(t *testing.T) {
 	expect("endpoints of before", control.WhyQuestion{Key: "5"}, first, second, third)
 	flap(bridge.RostersKept)
 	expect("endpoints that are forgotten", control.WhyQuestion{Key: "5"}, "1 update rules.yaml:3 event 5249-0-7 ?", second, "3 update rules.yaml:3 event 5251-0-7 ?")
-	for range bridge.RulesKept + 1 { // reloads
-		reloaded := *rules // the same ones are those of a visit before
-		v.Use(&reloaded)
+	for range bridge.RulesKept + 1 { // preparations of the same rules
+		v.Use(bind(7, 9))
+		apply(update(rel, 4, "9", "1", "P", "P"))
+	}
+	expect("rules that were prepared again", control.WhyQuestion{Key: "5"}, "1 update rules.yaml:3 event 5249-0-7 ?", second, "3 update rules.yaml:3 event 5251-0-7 ?")
+	for n := range bridge.RulesKept + 1 { // reloads
+		v.Use(bind(7, 10+n))
 		apply(update(rel, 4, "9", "1", "P", "P"))
 	}
 	expect("rules that are forgotten", control.WhyQuestion{Key: "5"}, "1 update  event 5249-0-7 ?", "2 update  when_false ", "3 update  event 5251-0-7 ?")
 	// Room is made, oldest first.
-	for n := 4; n < 4+kept-1-40-bridge.RostersKept-(bridge.RulesKept+1); n++ {
+	for n := 4; n < 4+kept-1-40-bridge.RostersKept-2*(bridge.RulesKept+1); n++ {
 		apply(update(rel, n, "8", "1", "P", "P"))
 	}
 	expect("what has not made room", control.WhyQuestion{Key: "5"}, "3 update  event 5251-0-7 ?")

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"reflect"
 	"slices"
 
 	"gancho/delivery/endpoint"
@@ -61,13 +62,15 @@ type verdictRules struct {
 	texts []mapping.RuleText
 }
 
-// use has what follows judged by these rules.
+// use has what follows judged by these rules. Those of a visit that was prepared again are the same rules, and no version of their own: else
+// those that older answers need would soon have to make room.
 func (v *verdicts) use(rules *mapping.Ruleset) {
 	loaded := &verdictRules{rules, rules.Texts()}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.settings[v.version]
-	if before := v.rules[s.rules]; before != nil && before.Ruleset == rules { // of the visit before
+	if before := v.rules[s.rules]; before != nil && before.Ruleset != nil && reflect.DeepEqual(before.texts, loaded.texts) {
+		v.rules[s.rules] = loaded // their schedules may be others
 		return
 	}
 	s.rules++

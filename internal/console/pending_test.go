@@ -133,7 +133,12 @@ func TestPendingOfSource(t *testing.T) {
 	w.dead("crm", "alfa/1", "a1", 400)
 	w.dead("crm", "beta/1", "b0", 400)
 	w.dead("crm", "beta/1", "b1", 500)
+	reader := w.as(state.Viewer, "") // a page that it may not see has nothing to choose
+	if reader.open("/console/source").shows(http.StatusForbidden); strings.Contains(reader.text(), "alfa") {
+		t.Errorf("sources are shown above a page that is not: %s", reader.text())
+	}
 	b := w.as(state.Admin, "")
+	b.open("/console/source").shows(http.StatusOK, "alfa", "beta")
 	b.open("/console/pending").shows(http.StatusOK, "O servidor recusou 400", "O servidor recusou 500")
 	b.open("/console/pending?source=alfa").shows(http.StatusOK, "a1")
 	if text := b.text(); strings.Contains(text, "b0") || strings.Contains(text, "recusou 500") {

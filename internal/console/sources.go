@@ -77,7 +77,7 @@ func (v *visit) sourceOptions(first, chosen string) []option {
 
 // choice is that of a source above a page, and what else the page's address has.
 func (v *visit) choice() (sources []option, kept []fact) {
-	if v.screen == nil || !v.screen.chosen {
+	if v.screen == nil || !v.screen.chosen || !v.actor.Role.Covers(v.screen.role) {
 		return nil, nil
 	}
 	sources = v.sourceOptions(v.text("sources.all"), v.source)

@@ -82,7 +82,7 @@ type Options struct {
 	AddStats      func(ctx context.Context, to []queue.Stats)
 	ResumeSources func(ctx context.Context, endpoint string) (resumed bool, hastened int, err error)
 	// EachSource calls a function with the Service of each of several sources, several at once; its error has all of theirs. OfSource does with that of one,
-	// and reports whether there is one of the name. The Queue is that of what is no source's then. Nil: there is one source, or it is one of several
+	// and reports whether there is one of the name. While Redis is unreachable theirs have no Queue. The Queue is that of what is no source's then. Nil: there is one source, or it is one of several
 	// that is worked on, SourceName, which has a part of the Store's overflow to itself.
 	EachSource func(ctx context.Context, do func(of *Service) error) error
 	OfSource   func(ctx context.Context, name string, do func(of *Service) error) (known bool, err error)

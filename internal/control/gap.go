@@ -22,6 +22,9 @@ func (s *Service) Gaps(ctx context.Context, a Actor) ([]Gap, error) {
 	}
 	all := []Gap{}
 	err := gather(ctx, s, func(of *Service) (gaps []Gap, err error) {
+		if err := of.unreachable(); err != nil {
+			return nil, err
+		}
 		some, err := of.Queue.Gaps(ctx)
 		for i := range some {
 			gaps = append(gaps, Gap{of.SourceName, some[i]})

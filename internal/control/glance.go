@@ -105,8 +105,8 @@ func compareBool(a, b bool) int {
 // glanceAge ago.
 func (s *Service) recent(ctx context.Context, a Actor, now time.Time, endpoints int) (map[string]state.Recent, error) {
 	since := now.Add(-time.Minute)
-	if a.Tenant != "" || endpoints <= fewEndpoints {
-		return s.Store.Recent(ctx, since, a.Tenant)
+	if a.Tenant != "" || s.SourceName != "" || endpoints <= fewEndpoints {
+		return s.Store.Recent(ctx, since, a.Tenant, s.ownSource())
 	}
 	g := &s.glance
 	g.mu.Lock()
@@ -114,7 +114,7 @@ func (s *Service) recent(ctx context.Context, a Actor, now time.Time, endpoints 
 	if now.Sub(g.asked) <= glanceAge {
 		return g.recent, nil
 	}
-	found, err := s.Store.Recent(ctx, since, "")
+	found, err := s.Store.Recent(ctx, since, "", nil)
 	if err == nil {
 		g.recent, g.asked = found, now
 	}

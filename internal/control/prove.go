@@ -20,14 +20,33 @@ type ProveView struct {
 	// From and To are the span, in whole intervals; To is not in it.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Since is when counting began, zero: never; Counted the commit up to which was counted.
-	Since   time.Time   `json:"since,omitzero"`
-	Counted string      `json:"counted_to,omitempty"`
-	Rules   []ProveRule `json:"rules"`
+	// Since is when counting began, zero: never; of several sources, since when all are counted of which anything is. Counted is the commit up to
+	// which was counted; of several sources each has its own.
+	Since   time.Time     `json:"since,omitzero"`
+	Counted string        `json:"counted_to,omitempty"`
+	Sources []ProveSource `json:"sources,omitempty"`
+	Rules   []ProveRule   `json:"rules"`
 	// Differences are the sums that do not agree, each a sentence; none: everything is accounted for.
 	Differences []string `json:"differences"`
 	// Moving: the numbers changed while they were read, so that the differences may be events in motion.
 	Moving bool `json:"moving,omitempty"`
+}
+
+// ProveSource is how much is counted of one of several sources: Since and Counted are as those of a ProveView.
+type ProveSource struct {
+	Source  string    `json:"source"`
+	Since   time.Time `json:"since,omitzero"`
+	Counted string    `json:"counted_to,omitempty"`
+}
+
+// Uncounted are the sources, of several, of which nothing is counted.
+func (v *ProveView) Uncounted() (names []string) {
+	for _, s := range v.Sources {
+		if s.Since.IsZero() {
+			names = append(names, s.Source)
+		}
+	}
+	return names
 }
 
 // ProveRule is what a rule made of changes: seen + repeated = matched + filtered + collapsed + parked.
@@ -95,6 +114,8 @@ func (v *ProveView) add(one *ProveView) {
 	if one.Since.After(v.Since) { // since then all are counted
 		v.Since = one.Since
 	}
+	v.Sources = append(v.Sources, one.Sources...)
+	slices.SortFunc(v.Sources, func(a, b ProveSource) int { return strings.Compare(a.Source, b.Source) })
 	v.Rules = append(v.Rules, one.Rules...)
 	slices.SortStableFunc(v.Rules, func(a, b ProveRule) int { return strings.Compare(a.Source, b.Source) })
 	v.Differences = append(v.Differences, one.Differences...)
@@ -104,6 +125,9 @@ func (v *ProveView) add(one *ProveView) {
 
 // proveCalm counts a source, again while events are in motion.
 func (s *Service) proveCalm(ctx context.Context, span queue.TallySpan) (ProveView, error) {
+	if err := s.unreachable(); err != nil {
+		return ProveView{}, err
+	}
 	var before *ProveView
 	for began := time.Now(); ; {
 		v, uncounted, err := s.prove(ctx, span)
@@ -191,6 +215,9 @@ func (s *Service) prove(ctx context.Context, span queue.TallySpan) (v ProveView,
 	v = ProveView{From: span.From.UTC(), To: span.To.UTC(), Since: tallies.Since, Differences: []string{}, Rules: p.view()}
 	if tallies.Counted != 0 {
 		v.Counted = tallies.Counted.String()
+	}
+	if s.SourceName != "" {
+		v.Sources = []ProveSource{{s.SourceName, v.Since, v.Counted}}
 	}
 	for _, text := range p.differences(v.Rules) {
 		if s.SourceName != "" {

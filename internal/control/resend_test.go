@@ -218,7 +218,7 @@ func TestSupersededAreNotSentAgain(t *testing.T) {
 	if err != nil || sum.Delivered != 1 || sum.Failed != 0 {
 		t.Errorf("rates: %+v, %v", sum, err)
 	}
-	recent, err := g.Store.Recent(ctx, hour.From, "")
+	recent, err := g.Store.Recent(ctx, hour.From, "", nil)
 	if err != nil || recent["todos"].Delivered != 1 || recent["todos"].Failed != 0 || recent["todos"].Outcome != "delivered" {
 		t.Errorf("recent: %+v, %v", recent, err)
 	}

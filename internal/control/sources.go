@@ -216,6 +216,9 @@ func (s *Service) everyQueue(ctx context.Context, do func(source string, q *queu
 	}
 	var turn sync.Mutex
 	return s.EachSource(ctx, func(of *Service) error {
+		if err := of.unreachable(); err != nil {
+			return err
+		}
 		turn.Lock()
 		defer turn.Unlock()
 		return do(of.SourceName, of.Queue)

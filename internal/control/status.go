@@ -40,7 +40,7 @@ func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) er
 
 // countDead counts the actor's dead letters in the store.
 func (s *Service) countDead(ctx context.Context, a Actor, names []string) (map[string]int64, error) {
-	f, err := a.scope(state.Filter{})
+	f, err := a.scope(state.Filter{Sources: s.ownSource()})
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +251,18 @@ func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string
 	return s.Queue.Orphans(ctx, known)
 }
 
+// has reports whether a job is for the source that the Service is of, perhaps beside others.
+func (s *Service) has(j *state.Job) bool {
+	if s.SourceName == "" || j.Source != "" {
+		return s.SourceName == "" || j.Source == s.SourceSlot
+	}
+	of := endpoint.Endpoint{Sources: j.Filter.Sources, Tenants: j.Filter.Tenants}
+	if t := j.Filter.Tenant; t != nil {
+		of.Tenants = []string{*t}
+	}
+	return queue.TakesSource(&of, s.SourceName)
+}
+
 // unfinishedJobs are the jobs that have not ended, among the newest.
 func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, error) {
 	jobs, err := s.Store.Jobs(ctx, a.Tenant, 0, MaxPage)
@@ -258,7 +270,7 @@ func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, err
 		return nil, err
 	}
 	return slices.DeleteFunc(jobs, func(j state.Job) bool {
-		return j.State != state.Queued && j.State != state.Running && j.State != state.Paused
+		return j.State != state.Queued && j.State != state.Running && j.State != state.Paused || !s.has(&j)
 	}), nil
 }
 

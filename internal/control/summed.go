@@ -14,15 +14,19 @@ const summedFor = 15 * time.Second
 // summed are the sums over several sources, as they were read last.
 type summed struct {
 	turn   chan struct{} // capacity 1: who reads them, or looks whether they are read; the others wait for the same
-	read   time.Time     // when they were, or could not be
-	failed error
+	read   time.Time     // when they were, as far as they could be
+	failed error         // why not all
 	rules  []RuleRate
 	timers []TimerView
 }
 
-// sums are the rates of the rules and the pending timers, over all sources; of several as they were at most summedFor ago.
+// sums are the rates of the rules and the pending timers, over all sources; of several as they were at most summedFor ago. Beside an error, which names
+// the sources that it is of, they are those of the others.
 func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerView, error) {
 	if s.EachSource == nil {
+		if err := s.unreachable(); err != nil {
+			return nil, nil, err
+		}
 		rules, err := s.ruleRates(ctx, now)
 		if err != nil {
 			return nil, nil, err
@@ -60,9 +64,6 @@ func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerV
 		return nil, nil, err // it is not known whether they can be read
 	}
 	m.read, m.failed, m.rules, m.timers = time.Now(), err, nil, nil
-	if err != nil {
-		return nil, nil, err
-	}
 	for _, r := range rules {
 		m.rules = append(m.rules, *r)
 	}
@@ -71,7 +72,7 @@ func (s *Service) sums(ctx context.Context, now time.Time) ([]RuleRate, []TimerV
 	}
 	slices.SortFunc(m.rules, func(a, b RuleRate) int { return strings.Compare(a.Rule, b.Rule) })
 	sortTimers(m.timers)
-	return slices.Clone(m.rules), slices.Clone(m.timers), nil
+	return slices.Clone(m.rules), slices.Clone(m.timers), err
 }
 
 func addRate(to map[string]*RuleRate, r *RuleRate) {

@@ -254,16 +254,20 @@ type Recent struct {
 	Status  int       `json:"status,omitempty"`
 }
 
-// Recent returns what was sent since a time, by endpoint: of one tenant's events, "": of all.
-func (s *Store) Recent(ctx context.Context, since time.Time, tenant string) (map[string]Recent, error) {
+// Recent returns what was sent since a time, by endpoint: of one tenant's events, "": of all; and of some sources' where there are several, nil: of all.
+func (s *Store) Recent(ctx context.Context, since time.Time, tenant string, sources []string) (map[string]Recent, error) {
 	type row struct {
 		Endpoint string
 		Recent
 	}
+	w := &where{text: s.text}
+	w.add("time > %s and outcome <> 'superseded'", since)
+	w.given("tenant = %s", tenant)
+	w.sources(sources)
 	rows, err := collectMany(ctx, s, "read the newest attempts", `
 		select endpoint, count(*) filter (where outcome = 'delivered'), count(*) filter (where outcome <> 'delivered'), max(time),
 			(array_agg(outcome order by time desc))[1], (array_agg(class order by time desc))[1], (array_agg(status order by time desc))[1]
-		from gancho.attempts where time > $1 and outcome <> 'superseded' and ($2 = '' or tenant = $2) group by endpoint`, []any{since, s.text.encode(tenant)}, func(r pgx.CollectableRow) (row, error) {
+		from gancho.attempts`+w.sql()+` group by endpoint`, w.args, func(r pgx.CollectableRow) (row, error) {
 		var v row
 		err := r.Scan(&v.Endpoint, &v.Delivered, &v.Failed, &v.Last, &v.Outcome, &v.Class, &v.Status)
 		v.Last = v.Last.UTC()
