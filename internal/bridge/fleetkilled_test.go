@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -244,10 +245,12 @@ func (k *killedFleet) round() {
 	case n < 10:
 		what = "bridge, with a database more"
 		k.killProcess()
-		k.create(shop(k.created))
-		k.write(shop(k.created), false)
+		name := shop(k.created)
+		k.create(name)
 		k.created++
 		k.run()
+		k.awaitSlots(len(k.writers) + 1) // rows from before it has one are no events
+		k.write(name, false)
 	case n < 11 && len(k.writers) > killedShops-2:
 		what = "bridge, with a database less"
 		k.vanish(shop(killedHot + k.random.IntN(k.created-killedHot)))
@@ -327,6 +330,11 @@ func (k *killedFleet) end() {
 		want[name] = len(all)
 		rows += len(all)
 	}
+	defer func() {
+		if k.t.Failed() {
+			k.explain()
+		}
+	}()
 	k.await("all events", 3*time.Minute, func([]received) bool {
 		for source, n := range want {
 			if k.arrived[source] < n {
@@ -358,4 +366,41 @@ func (k *killedFleet) end() {
 		}
 	}
 	k.t.Logf("%v; %d rows in %d databases, %d requests", k.kills, rows, len(k.known), len(k.received))
+}
+
+// explain logs what is missing, and where the slots stand.
+func (k *killedFleet) explain() {
+	k.mu.Lock()
+	there := map[string]bool{}
+	for _, e := range k.received {
+		source, _, _ := strings.Cut(e.Tenant, "/")
+		there[fmt.Sprint(source, " ", e.Data.ID)] = true
+	}
+	k.mu.Unlock()
+	for source, all := range k.known {
+		var missing []int
+		for id := range all {
+			if !there[fmt.Sprint(source, " ", id)] {
+				missing = append(missing, id)
+			}
+		}
+		slices.Sort(missing)
+		if len(missing) > 0 {
+			k.t.Logf("%s: %d of %d rows are missing, from %d to %d", source, len(missing), len(all), missing[0], missing[len(missing)-1])
+		}
+	}
+	conn, err := pgx.Connect(context.Background(), k.pg.DSN("postgres"))
+	if err != nil {
+		k.t.Log(err)
+		return
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var line string
+	rows, _ := conn.Query(context.Background(), "select format('%s: active %s, restart %s, confirmed %s, now %s', database, active, restart_lsn, confirmed_flush_lsn, pg_current_wal_lsn()) from pg_replication_slots order by 1")
+	if _, err := pgx.ForEachRow(rows, []any{&line}, func() error {
+		k.t.Log(line)
+		return nil
+	}); err != nil {
+		k.t.Log(err)
+	}
 }
