@@ -62,7 +62,7 @@ WHOLEOF      = $(sort internal/api internal/console $(shell grep -rl --include='
 WHOLETESTS   = awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
 
 .PHONY: test-whole
-test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, a bridge under load
+test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, what costs much and shows it nothing new
 	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxF $(WHOLEOF:%=-e ./%))
 	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) $(WHOLEOF:%=./%)
 
