@@ -29,8 +29,8 @@ func Sample[T any](all []T) []T {
 }
 
 // Whole skips a test with the race detector that costs much there and shows it nothing which
-// other tests do not: a bridge under load, a wait of minutes, or one client's tour of what
-// others ask for, too. `make test-whole` runs it.
+// other tests do not: a bridge under load, a count of what is done in quiet, or one client's
+// tour of what others ask for, too. `make test-whole` runs it.
 func Whole(t testing.TB) {
 	t.Helper()
 	if raced {
