@@ -115,7 +115,6 @@ func compared(all []arrival) []control.ClosingEvent {
 
 // TestClosingOfHalfHours: where midnight is within an hour of UTC, events before and after it are counted together, and the closing
 // has those before it. It becomes due while two bridges run, and is sent once, also when the one that has sent it is killed.
-// It waits for a minute of the clock to begin: in an early file, it begins early.
 func TestClosingOfHalfHours(t *testing.T) {
 	t.Parallel()
 	zone := halfHourZone(t)
