@@ -17,7 +17,8 @@ ROOMY       := GOGC=400
 # Nothing is found by: the DWARF of tests, which the linker drops; vetting in every test, as make lint vets; the second for
 # which the race detector holds each process that ends, beyond a tenth.
 # Inlining is a third of the compiler's work and, with the race detector, hardly any of the tests': only Go's own packages have it.
-RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags='all=-dwarf=false -l' -gcflags=std=-dwarf=false
+# Tests wait for servers, too: one package more than there are processors. What counts how little is done in quiet is not among them.
+RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags='all=-dwarf=false -l' -gcflags=std=-dwarf=false -p $(shell expr 1 + $$(nproc 2>/dev/null || echo 2))
 # Pinned, so that the same tree gets the same findings everywhere.
 LINTVERSION := v2.15.0
 # Outside the tree, so that a clean checkout does not compile it again.
@@ -62,7 +63,7 @@ WHOLEOF      = $(sort internal/api internal/console $(shell grep -rl --include='
 WHOLETESTS   = awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testservers\.(Whole|Sample|Cases)\(/ { print name }' $(WHOLEOF:%=%/*_test.go)
 
 .PHONY: test-whole
-test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, a bridge under load
+test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, what costs much and shows it nothing new
 	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxF $(WHOLEOF:%=-e ./%))
 	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) $(WHOLEOF:%=./%)
 

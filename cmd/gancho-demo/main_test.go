@@ -17,8 +17,8 @@ import (
 	"gancho/internal/testservers"
 )
 
-// buildGancho builds the command as this test was built, with the race detector or
-// without: nothing is compiled a second time.
+// buildGancho builds the command as this test was built: nothing is compiled a second time. Of several -gcflags, which make
+// test has, Go tells a test the last one only.
 func buildGancho(t *testing.T) string {
 	t.Helper()
 	args := []string{"build", "-buildvcs=false"}
@@ -39,6 +39,7 @@ func buildGancho(t *testing.T) string {
 // The tour shows each event of the presets with its SQL and its webhook, from
 // a bridge that is a process of its own.
 func TestTour(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	scenes, err := demo.Scenes()
 	if err != nil {

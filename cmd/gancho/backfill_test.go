@@ -329,6 +329,7 @@ func TestBackfillUnderKills(t *testing.T) {
 // TestBackfillSession is what an operator does with a backfill: looks at it, starts it, stops it for a while, lets it
 // go on, and gives another one up.
 func TestBackfillSession(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newBackfillWorld(t, 3000)
 	s.rules += `  - event: conta.do.grupo

@@ -113,6 +113,53 @@ func compared(all []arrival) []control.ClosingEvent {
 	return out
 }
 
+// TestClosingOfHalfHours: where midnight is within an hour of UTC, events before and after it are counted together, and the closing
+// has those before it. It becomes due while two bridges run, and is sent once, also when the one that has sent it is killed.
+func TestClosingOfHalfHours(t *testing.T) {
+	t.Parallel()
+	zone := halfHourZone(t)
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w.rules = loadRules
+	w.source, w.extra = "  timezone: "+zone.String(), "state: {key: '"+stateKey+"'}"
+	r := newReceiver(t, nil)
+	due := time.Now().In(zone).Add(90 * time.Second)
+	w.endpoint("a", r.url(), "closing: daily "+due.Format("15:04"))
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) select 1, i from generate_series(1, 7) i")
+	w.exec("insert into eventos (cliente_id, seq) select 2, i from generate_series(1, 5) i")
+	r.waitCount(12)
+	c := w.redisClient()
+	queuetest.Eventually(t, "the events to be stored and counted", func() bool {
+		return c.XLen(t.Context(), "gancho:{a}:q").Val()+c.XLen(t.Context(), "gancho:{a}:log").Val() == 0
+	})
+	b.stop()
+	year, month, day := time.Now().In(zone).Date()
+	midnight := time.Date(year, month, day, 0, 0, 0, 0, zone)
+	w.toInterval(midnight)
+	w.exec("update gancho.attempts set committed = case key when '1' then $1::timestamptz else $2::timestamptz end", midnight.Add(-10*time.Minute), midnight.Add(10*time.Minute))
+	if err := c.HSet(t.Context(), "gancho:{a}:state", "closed", midnight.AddDate(0, 0, -2).Format(time.DateOnly)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b = w.run()
+	other := w.start("run", "--config", w.write())
+	other.waitLog("serving health and metrics")
+	hasClosing := func(all []arrival) bool { byDay, _ := closingsOf(t, all); return len(byDay) > 0 }
+	r.waitFor(4*queuetest.Patience, "the closing", hasClosing)
+	b.kill()
+	other.waitLog("bridge is ready")
+	w.exec("insert into eventos (cliente_id, seq) values (1, 8)")
+	all := r.waitFor(queuetest.Patience, "an event after the kill", func(all []arrival) bool { return len(distinct(ofKey(all, "1"))) == 8 })
+	byDay, ids := closingsOf(t, all)
+	got := byDay[midnight.AddDate(0, 0, -1).Format(time.DateOnly)]
+	if len(byDay) != 1 || len(ids) != 1 || !got.Complete || got.Count != 7 || got.Missing != 0 || !got.To.Equal(midnight) {
+		t.Errorf("closings %+v under %v", byDay, ids)
+	}
+	if diff := cmp.Diff(compared(ofKey(all[:12], "1")), got.Events); diff != "" {
+		t.Errorf("the receiver finds a difference: %s", diff)
+	}
+	other.stop()
+}
+
 // TestClosing closes two days, after an outage, of which events became dead letters, were sent again, wait, are superseded, and are
 // missing in the log, with kills of the bridge and Redis around it: each receiver has one closing of each day, after
 // the day's events, and it says what the receiver counts itself.

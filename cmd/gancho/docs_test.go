@@ -14,11 +14,13 @@ import (
 
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // TestDeliveryPage runs every command of docs/delivery.md in its order, beside
 // a running bridge: each has to do what it is there for, which is to end with 0.
 func TestDeliveryPage(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/delivery.md")
 	if err != nil {

@@ -230,6 +230,7 @@ func ofPresets(hooks []sentEvent) []sentEvent {
 // and exactly the webhooks of the golden file; each near miss causes none of
 // the scene's events. All rules of all presets fire at least once.
 func TestFortyEvents(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	scenes, err := demo.Scenes()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 // TestFiveMinutes does what the page for the first five minutes says, in both languages: what it shows, in its order, is
 // what the commands print, and in the end the source is as it was.
 func TestFiveMinutes(t *testing.T) {
+	testservers.Whole(t)
 	redis, err := testservers.StartRedis(testservers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)

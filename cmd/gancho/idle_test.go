@@ -24,6 +24,7 @@ const (
 // servers, as these count it: statements and connections in PostgreSQL's log,
 // commands, those of scripts included, in Redis's statistics.
 func TestIdleBridgeIsQuiet(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{
 		"log_statement": "'all'", "log_replication_commands": "on", "log_connections": "on", "log_line_prefix": "'%a '",

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	main "gancho/cmd/gancho"
+
+	"gancho/internal/testservers"
 )
 
 var updateInit = flag.Bool("update-init", false, "rewrite testdata/init")
@@ -79,6 +81,7 @@ func golden(t *testing.T, name, dir, got string) {
 
 // TestInitAny: every message of init for a database of any kind.
 func TestInitAny(t *testing.T) {
+	testservers.Whole(t)
 	other := pg.Database(t, "", `create table leituras (id int primary key, sensor text);
 		create table conta_pagar (id int primary key, titulo text, aberta_em date, usuario int, ramo int, dados jsonb);
 		create table acessos (id int primary key, usuario_id int, ip inet, navegador text, entrou_em timestamp, sucesso bool);

@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"gancho/internal/language"
+	"gancho/internal/testservers"
 )
 
 // draftTexts calls found with each text that drafts say: what is given to say, and to functions of its kind.
@@ -104,6 +105,7 @@ var portugueseAlready = regexp.MustCompile(`^\d+\.$|^(checkout concluído|exclus
 // TestTranslatedComments: init writes each comment of its template, of presets and of their tests in Portuguese, and the
 // same YAML.
 func TestTranslatedComments(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for _, preset := range []string{"iset", "pacto", "superlogica"} {
 		english, portuguese := t.TempDir(), t.TempDir()
@@ -187,6 +189,7 @@ func TestUsedComments(t *testing.T) {
 
 // TestInitExport: what makes the next command work is printed, but no password.
 func TestInitExport(t *testing.T) {
+	testservers.Whole(t)
 	dsn, _ := initWorld(t, "create table vendas (id int primary key)")
 	t.Setenv("GANCHO_SOURCE_DSN", "")
 	config, err := pgconn.ParseConfig(dsn)

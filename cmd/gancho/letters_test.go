@@ -20,6 +20,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // store is the session's store, for what no command does.
@@ -225,6 +226,7 @@ const letters = 40_000
 // TestManyDeadLetters: a page reads no more of very many than of a few, and
 // nothing grows with their number but the time that deleting them takes.
 func TestManyDeadLetters(t *testing.T) {
+	testservers.Whole(t)
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")
 	const few = 1000

@@ -47,6 +47,7 @@ func longestGap(all []arrival) (longest time.Duration) {
 // started: every endpoint continues within the lease, everything arrives, and the
 // first deliveries of each key are in order.
 func TestDeliverersUnderLoad(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	w.rules = loadRules

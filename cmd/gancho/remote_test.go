@@ -174,6 +174,7 @@ func (d *desk) compare(want int, args []string) string {
 
 // TestRemoteCommands: over the API each command prints what it prints beside the bridge, and ends with the same code.
 func TestRemoteCommands(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	d := newDesk(t)
 	delivery := decoded[struct {

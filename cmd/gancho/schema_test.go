@@ -14,6 +14,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
+
+	"gancho/internal/testservers"
 )
 
 // fileSchema compiles the schema that gancho schema prints.
@@ -98,6 +100,7 @@ func kindOf(text string) string {
 // TestSchemasAccept: every configuration, rule file and file of tests in the repository that
 // its decoder reads is what its schema says, and so are the examples of the documentation.
 func TestSchemasAccept(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	schemas := map[string]*jsonschema.Schema{}
 	for _, kind := range []string{"config", "rules", "tests"} {
@@ -156,6 +159,7 @@ func TestSchemasAccept(t *testing.T) {
 // TestSchemasRefuse: what the decoders refuse as an unknown or missing key, or as the wrong
 // kind of value, is not what the schemas say either.
 func TestSchemasRefuse(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for _, c := range []struct{ kind, file string }{
 		{"config", "config/testdata/unknown_keys.yaml"}, {"config", "config/testdata/wrong_kinds.yaml"}, {"config", "config/testdata/missing.yaml"},

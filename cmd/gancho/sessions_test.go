@@ -14,6 +14,7 @@ import (
 
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 var updateSessions = flag.Bool("update-sessions", false, "rewrite testdata/sessions")
@@ -80,6 +81,7 @@ func (s *slotSession) compare(name string) {
 // TestSlotSessions: what backfill, replay, why, status, prove and recover print of a small day's work, in both languages; the
 // texts are in testdata/sessions and testdata/portuguese. Of a command that changes something only the first is real.
 func TestSlotSessions(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := &slotSession{session: newSession(t, "keep_events: 7d", "keep_changes: true"), portuguese: &portugueseSession{t: t}}
 	s.rules = strings.Replace(loadRules, "data: {id", "changed_at: criado_em\n    data: {id", 1)

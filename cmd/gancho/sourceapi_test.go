@@ -257,6 +257,7 @@ func (d *manyDesk) changesOne(root string) {
 
 // TestSourcesRemotely: over the API commands print of many databases what they print beside the bridge, of all and of one.
 func TestSourcesRemotely(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	d := newManyDesk(t)
 	position := decoded[page[control.Parked]](d.session, "parked", "list", "--source", d.first).Items[0].ID.String()

@@ -136,6 +136,7 @@ func TestOneOfSources(t *testing.T) {
 // TestPlanSources: plan goes over all, applies what is pending everywhere after one question, and takes it back; what fails at one
 // database does not keep the others from it.
 func TestPlanSources(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newManyWorld(t)
 	wrong := w.names[2]
@@ -160,6 +161,7 @@ func TestPlanSources(t *testing.T) {
 
 // TestSourcesAtAGlance: status and doctor go over all, the most WAL held first; what is the same of all is told once.
 func TestSourcesAtAGlance(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newManyWorld(t)
 	wrong := w.names[2]

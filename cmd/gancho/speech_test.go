@@ -15,6 +15,7 @@ import (
 
 	main "gancho/cmd/gancho"
 	"gancho/internal/language"
+	"gancho/internal/testservers"
 )
 
 var updatePortuguese = flag.Bool("update-portuguese", false, "rewrite testdata/portuguese")
@@ -106,6 +107,7 @@ func helps(t *testing.T, heading string, run func(*testing.T, ...string) (int, s
 
 // TestTranslatedHelp: no text of any command's help is left in English, and no translation is of a text that is there no more.
 func TestTranslatedHelp(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	english, portuguese := helps(t, "Available Commands:", command), helps(t, "Comandos:", inPortuguese)
 	if len(english) < 60 || len(english) != len(portuguese) {

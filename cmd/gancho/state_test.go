@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gancho/delivery/queue/queuetest"
+	"gancho/internal/testservers"
 )
 
 // rowsOf are the rows of the arrivals in the order of their commits, each once.
@@ -239,16 +240,18 @@ func TestStoredEndpointUnreadable(t *testing.T) {
 	b.stop()
 }
 
-// TestStateNeedsMigration: without --create a bridge says what is missing.
+// TestStateNeedsMigration: without --create a bridge says what is missing, and with it makes it.
 func TestStateNeedsMigration(t *testing.T) {
 	t.Parallel()
-	s := newStateful(t, pg, nil, loadTable)
-	s.rules = loadRules
-	b := s.start("run", "--config", s.write())
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w.rules = loadRules
+	w.extra = "state: {dsn: '" + pg.Database(t, "") + "', key: '" + stateKey + "'}"
+	b := w.start("run", "--config", w.write())
 	b.wait(1)
 	if !strings.Contains(b.text(), "gancho migrate") {
 		t.Errorf("it ended with:\n%s", b.text())
 	}
+	w.run().stop()
 }
 
 // TestWrongStateKey names the place.

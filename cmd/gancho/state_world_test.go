@@ -17,6 +17,7 @@ import (
 
 	"gancho/internal/state"
 	"gancho/internal/testservers"
+	"gancho/migrations"
 )
 
 // stateful is a world with a state database, driven as people do: over the API
@@ -28,7 +29,7 @@ type stateful struct {
 	state                *pgx.Conn // of stateConn
 }
 
-// newStateful makes a world whose state is in a database of its own on the
+// newStateful makes a world whose state, with its schema, is in a database of its own on the
 // server; lines are more of the state section.
 func newStateful(t *testing.T, server *testservers.Postgres, lines []string, statements ...string) *stateful {
 	t.Helper()
@@ -36,12 +37,12 @@ func newStateful(t *testing.T, server *testservers.Postgres, lines []string, sta
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stateful{world: newWorld(t, testservers.RedisOptions{}, statements...), stateDSN: server.Database(t, ""), key: key}
+	s := &stateful{world: newWorld(t, testservers.RedisOptions{}, statements...), stateDSN: server.Database(t, server.Template(t, "state", migrations.Apply)), key: key}
 	s.extra = "state:\n" + strings.Join(prefix("  ", append([]string{"dsn: " + s.stateDSN, "key: " + key}, lines...)), "\n")
 	return s
 }
 
-// store opens the state database, which a bridge has migrated, and ends with the test.
+// store opens the state database, and ends with the test.
 func (s *stateful) store() *state.Store {
 	s.t.Helper()
 	keys, err := state.ParseKeys(s.key)

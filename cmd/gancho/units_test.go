@@ -16,6 +16,7 @@ import (
 
 	"gancho/internal/browser"
 	"gancho/internal/presets"
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -142,6 +143,7 @@ func (u *unitWorld) change(sql string) {
 // TestUnits follows the help pages of the three vendors, in their words, as a unit does in a browser, with scripts and without. Each ends in a
 // webhook that is received after a row change.
 func TestUnits(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	chromium, err := browser.Start()
 	if err != nil {

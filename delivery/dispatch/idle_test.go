@@ -8,6 +8,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
+	"gancho/internal/testservers"
 )
 
 // renewals is how many there are in a minute with the default lease, in which
@@ -18,6 +19,7 @@ const renewals = 18
 // it sends in a minute follows from what each renewal takes, so the test does not
 // have to last as long.
 func TestIdleProcessIsQuiet(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	eps := endpoints(3)

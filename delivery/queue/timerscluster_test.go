@@ -22,7 +22,8 @@ import (
 // timers; no mark of it stays.
 func TestTimersInCluster(t *testing.T) {
 	t.Parallel()
-	cluster, err := testservers.StartCluster(testservers.ClusterOptions{})
+	// What is queued is waited for in each slot until it is on the disk: with everysec that is a second each time.
+	cluster, err := testservers.StartCluster(testservers.ClusterOptions{Settings: map[string]string{"appendfsync": "always"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 // apart by how long they take.
 func TestForeignIsAskedAsAbsent(t *testing.T) {
 	t.Parallel()
-	dsn := pg.Database(t, "")
+	dsn := stateDatabase(t)
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)

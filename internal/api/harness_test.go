@@ -59,23 +59,20 @@ type reply struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOn(t, pg.Copy(t, "state", migrate))
+	return newWorldOn(t, stateDatabase(t))
 }
 
-// migrate makes the state schema in a database, if it is not there.
-func migrate(ctx context.Context, dsn string) error {
-	_, err := migrations.Apply(ctx, dsn)
-	return err
+// stateDatabase returns a database with the state's schema.
+func stateDatabase(t *testing.T) string {
+	t.Helper()
+	return pg.Database(t, pg.Template(t, "state", migrations.Apply))
 }
 
-// newWorldOn is newWorld with its state in a database that is empty, or has the schema.
+// newWorldOn is newWorld with its state in a database that has the schema.
 func newWorldOn(t *testing.T, dsn string) *world {
 	t.Helper()
 	ctx := t.Context()
 	w := &world{t: t, dsn: dsn, log: &testservers.Transcript{}, answers: &testservers.Transcript{}, tokens: map[string]string{}, about: describe(t)}
-	if err := migrate(ctx, w.dsn); err != nil {
-		t.Fatal(err)
-	}
 	key, err := state.GenerateKey("1")
 	if err != nil {
 		t.Fatal(err)

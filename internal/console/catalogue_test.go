@@ -13,6 +13,7 @@ import (
 	"gancho/internal/browser"
 	"gancho/internal/contract"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -98,7 +99,7 @@ func TestCatalogue(t *testing.T) {
 	}
 	b.open("/console/catalogue/no.such").shows(http.StatusNotFound)
 	w.as(state.Viewer, "").open("/console/catalogue/cobranca.paga").shows(http.StatusOK, "crm-1", "crm-2", "O que dispara", "cobrancas (update)")
-	for _, o := range []browser.Options{{Width: 1280, Height: 900, Language: "en"}, {Dark: true, Width: 320, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900, Language: "en"}, {Dark: true, Width: 320, Height: 640}}) {
 		p := chromium.Page(t, o)
 		p.Open(w.link(state.Viewer, ""))
 		p.Follow(map[bool]string{true: "Enter", false: "Entrar"}[o.Language == "en"])

@@ -16,6 +16,7 @@ import (
 	"gancho/internal/browser"
 	"gancho/internal/console"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // webhookID is the n-th event's.
@@ -157,7 +158,7 @@ func TestDeliveriesInChromium(t *testing.T) {
 	for n := range 30 {
 		w.sent(n, "crm", "1", fmt.Sprint("a-", n), []string{"delivered", "retry", "dead"}[n%3], 1+n%3)
 	}
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 360, Height: 640}, {NoScript: true, Width: 320, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 360, Height: 640}, {NoScript: true, Width: 320, Height: 640}}) {
 		p := chromium.Page(t, o)
 		english := o.Language == "en"
 		say := func(pt, en string) string { return map[bool]string{false: pt, true: en}[english] }

@@ -8,6 +8,7 @@ import (
 
 	"gancho/internal/browser"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // The screens of endpoints, of what is pending and of jobs can be used by everybody, in both languages, light and dark, wide and
@@ -21,7 +22,7 @@ func TestDeskInChromium(t *testing.T) {
 	w.dead("erp", "", "b0", 500)
 	w.parked("o valor não cabe")
 	shots := os.Getenv("GANCHO_TEST_SHOTS") // a directory: the pages are drawn there
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}}) {
 		english := o.Language == "en"
 		enter := map[bool]string{true: "Enter", false: "Entrar"}[english]
 		p := chromium.Page(t, o)

@@ -11,6 +11,7 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // A link signs in, and the screens of the frame can be used by everybody, in both languages, light and dark, wide and narrow.
@@ -18,7 +19,7 @@ func TestInChromium(t *testing.T) {
 	t.Parallel()
 	w := newConsole(t)
 	w.endpoint("crm", "")
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}}) {
 		p := chromium.Page(t, o)
 		enter := map[bool]string{true: "Enter", false: "Entrar"}[o.Language == "en"]
 		p.Open(w.link(state.Admin, ""))

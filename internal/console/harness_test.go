@@ -52,10 +52,7 @@ var root = control.Actor{Name: "cli:teste", Role: state.Admin}
 func newConsole(t testing.TB, more ...func(*console.Options)) *world {
 	t.Helper()
 	ctx := context.Background()
-	dsn := pg.Database(t, "")
-	if _, err := migrations.Apply(ctx, dsn); err != nil {
-		t.Fatal(err)
-	}
+	dsn := pg.Database(t, pg.Template(t, "state", migrations.Apply))
 	keys, err := state.ParseKeys(testKey)
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/language"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // uPlot is what its authors have published as 1.6.32, and its license is handed out with it.
@@ -92,7 +93,7 @@ func TestRatesInChromium(t *testing.T) {
 	w.endpoint("crm", "")
 	w.tried("crm", "", 40, 7)
 	shown := regexp.MustCompile(`\d\d/\d\d \d\d:\d\d – \d\d/\d\d \d\d:\d\d`)
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Width: 360, Height: 640}, {NoScript: true, Width: 360, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Width: 360, Height: 640}, {NoScript: true, Width: 360, Height: 640}}) {
 		p := chromium.Page(t, o)
 		w.enter(p, state.Viewer, "", language.Portuguese)
 		p.Follow("Ver o gráfico")

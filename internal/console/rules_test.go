@@ -18,6 +18,7 @@ import (
 	"gancho/internal/draft"
 	"gancho/internal/simulate"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 	"gancho/mapping/ruletest"
 )
@@ -157,7 +158,7 @@ func TestSimulateRules(t *testing.T) {
 			t.Errorf("%s %s: the mistake is not at its field: %s", field, value, b.text())
 		}
 	}
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", NoScript: true, Width: 320, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", NoScript: true, Width: 320, Height: 640}}) {
 		english := o.Language == "en"
 		say := func(portuguese, text string) string {
 			if english {

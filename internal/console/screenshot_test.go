@@ -21,6 +21,7 @@ import (
 	"gancho/internal/browser"
 	"gancho/internal/language"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 var screenshots = flag.String("screenshots", "", "the directory that screenshots of each page are written to, for docs/console.md")
@@ -30,6 +31,7 @@ const maxScreenshot = 60_000
 
 // The pictures of docs/console.md, which has every page in every language: with -screenshots they are drawn, and the page shows them.
 func TestScreenshots(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	shown := map[string]bool{}

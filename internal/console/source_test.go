@@ -10,6 +10,7 @@ import (
 	"gancho/internal/browser"
 	"gancho/internal/doctor"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // Origem shows the slot, and what the doctor finds at a real server: with the statement, who runs it and why, and what is
@@ -48,7 +49,7 @@ func TestSource(t *testing.T) {
 			t.Errorf("%s of tenant %q is shown the screen", c.role, c.tenant)
 		}
 	}
-	for _, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}} {
+	for _, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}, {NoScript: true, Width: 360, Height: 640}}) {
 		p := chromium.Page(t, o)
 		english := o.Language == "en"
 		p.Open(w.link(state.Operator, ""))

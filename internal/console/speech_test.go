@@ -19,6 +19,7 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/language"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // englishOnly are words of English that are none of Portuguese, without which hardly a sentence can be made.
@@ -50,6 +51,7 @@ func foreignTo(n *html.Node, english map[string]bool) (found []string) {
 
 // Nothing on any page is English for who reads Portuguese, but what is marked so: neither a text of ours, nor a sentence of anybody.
 func TestPagesArePortuguese(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	portuguese, english := language.Of(language.Portuguese).Keys(), map[string]bool{}

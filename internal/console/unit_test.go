@@ -20,6 +20,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/presets"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -71,7 +72,7 @@ func TestUnitsInChromium(t *testing.T) {
 	t.Parallel()
 	w := newUnits(t, nil, vendor(t, "pacto"), vendor(t, "superlogica"), vendor(t, "iset"))
 	shots := os.Getenv("GANCHO_TEST_SHOTS") // a directory; "": nobody looks
-	for i, o := range []browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}} {
+	for i, o := range testservers.Sample([]browser.Options{{Width: 1280, Height: 900}, {Dark: true, Language: "en", Width: 320, Height: 640}}) {
 		say := func(pt, en string) string {
 			if o.Language == "en" {
 				return en

@@ -49,10 +49,7 @@ const testKey = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 func newGym(t *testing.T) *gym {
 	t.Helper()
 	ctx := context.Background()
-	dsn := pg.Copy(t, "state", func(ctx context.Context, dsn string) error {
-		_, err := migrations.Apply(ctx, dsn)
-		return err
-	})
+	dsn := pg.Database(t, pg.Template(t, "state", migrations.Apply))
 	keys, err := state.ParseKeys(testKey)
 	if err != nil {
 		t.Fatal(err)

@@ -47,18 +47,13 @@ func keyText(ids ...string) string {
 func database(t testing.TB, options string) string {
 	t.Helper()
 	if options == "" {
-		return pg.Copy(t, "state", migrate)
+		return pg.Database(t, pg.Template(t, "state", migrations.Apply))
 	}
 	dsn := pg.Database(t, options)
-	if err := migrate(t.Context(), dsn); err != nil {
+	if _, err := migrations.Apply(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
 	return dsn
-}
-
-func migrate(ctx context.Context, dsn string) error {
-	_, err := migrations.Apply(ctx, dsn)
-	return err
 }
 
 func open(t testing.TB, dsn string, k *state.Keyring) *state.Store {

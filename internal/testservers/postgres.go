@@ -46,7 +46,7 @@ type Postgres struct {
 	clock      *Clock
 	databases  atomic.Int64
 	templateMu sync.Mutex
-	templates  map[string]func() error // of Copy: by name, what makes it, once
+	templates  map[string]func() error // by name, what makes it, once
 }
 
 // StartPostgres creates a cluster in a temporary directory, starts it, and waits
@@ -272,32 +272,32 @@ func (p *Postgres) Database(t testing.TB, options string, statements ...string) 
 	return p.DSN(name)
 }
 
-// Copy is Database with what prepare has put into the named database, which is prepared once
-// for the server: a copy is a third of the work of a schema that many tests need. The copies'
-// options are those of Database without any.
-func (p *Postgres) Copy(t testing.TB, template string, prepare func(ctx context.Context, dsn string) error) string {
+// Template returns the options of Database that have it begin with what prepare, such as migrations.Apply, has put into
+// the named database, which is prepared once for the server: a copy is a third of the work of a schema that many tests need.
+func (p *Postgres) Template(t testing.TB, name string, prepare func(ctx context.Context, dsn string) ([]string, error)) string {
 	t.Helper()
 	p.templateMu.Lock()
-	made := p.templates[template]
+	made := p.templates[name]
 	if made == nil {
 		made = sync.OnceValue(func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 			defer cancel()
-			if err := p.Exec(ctx, "postgres", "create database "+template); err != nil {
+			if err := p.Exec(ctx, "postgres", "create database "+name); err != nil {
 				return err
 			}
-			return prepare(ctx, p.DSN(template))
+			_, err := prepare(ctx, p.DSN(name))
+			return err
 		})
 		if p.templates == nil {
 			p.templates = map[string]func() error{}
 		}
-		p.templates[template] = made
+		p.templates[name] = made
 	}
 	p.templateMu.Unlock()
 	if err := made(); err != nil {
-		t.Fatalf("prepare database %s: %v", template, err)
+		t.Fatalf("prepare database %s: %v", name, err)
 	}
-	return p.Database(t, "template "+template)
+	return "template " + name
 }
 
 func (p *Postgres) drop(t testing.TB, name string) {

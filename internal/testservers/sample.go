@@ -28,11 +28,12 @@ func Sample[T any](all []T) []T {
 	return some
 }
 
-// Whole skips a test of a bridge under load with the race detector, which takes most of
-// a processor's time there. `make test-whole` runs it.
+// Whole skips a test with the race detector that costs much there and shows it nothing which
+// other tests do not: a bridge under load, a count of what is done in quiet, or one client's
+// tour of what others ask for, too. `make test-whole` runs it.
 func Whole(t testing.TB) {
 	t.Helper()
 	if raced {
-		t.Skip("the race detector takes most of a processor's time under load: make test-whole runs it without")
+		t.Skip("it costs much with the race detector, and other tests show that as much: make test-whole runs it without")
 	}
 }

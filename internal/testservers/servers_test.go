@@ -49,8 +49,8 @@ func TestPostgresSurvivesStopAndKill(t *testing.T) {
 	}
 }
 
-// TestCopy: copies have what was prepared once, and nothing of each other.
-func TestCopy(t *testing.T) {
+// TestTemplate: copies have what was prepared once, and nothing of each other.
+func TestTemplate(t *testing.T) {
 	t.Parallel()
 	pg, err := testservers.StartPostgres(testservers.PostgresOptions{})
 	if err != nil {
@@ -59,10 +59,10 @@ func TestCopy(t *testing.T) {
 	t.Cleanup(pg.Close)
 	prepared := 0
 	for range 2 {
-		dsn := pg.Copy(t, "ready", func(ctx context.Context, _ string) error {
+		dsn := pg.Database(t, pg.Template(t, "ready", func(ctx context.Context, _ string) ([]string, error) {
 			prepared++
-			return pg.Exec(ctx, "ready", "create table t (id int); insert into t values (1)")
-		})
+			return nil, pg.Exec(ctx, "ready", "create table t (id int); insert into t values (1)")
+		}))
 		conn, err := pgx.Connect(t.Context(), dsn)
 		if err != nil {
 			t.Fatal(err)
