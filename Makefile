@@ -17,8 +17,7 @@ ROOMY       := GOGC=400
 # Nothing is found by: the DWARF of tests, which the linker drops; vetting in every test, as make lint vets; the second for
 # which the race detector holds each process that ends, beyond a tenth.
 # Inlining is a third of the compiler's work and, with the race detector, hardly any of the tests': only Go's own packages have it.
-# Tests wait for servers, too: one package more than there are processors. What counts how little is done in quiet is not among them.
-RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags='all=-dwarf=false -l' -gcflags=std=-dwarf=false -p $(shell expr 1 + $$(nproc 2>/dev/null || echo 2))
+RACE        := $(ROOMY) GORACE="atexit_sleep_ms=100 $$GORACE" CGO_ENABLED=1 $(GO) test -race -trimpath -vet=off -gcflags='all=-dwarf=false -l' -gcflags=std=-dwarf=false
 # Pinned, so that the same tree gets the same findings everywhere.
 LINTVERSION := v2.15.0
 # Outside the tree, so that a clean checkout does not compile it again.
