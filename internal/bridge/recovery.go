@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -42,6 +44,9 @@ var ErrNothingToRecover = errors.New("the slot is the one that was read, and not
 // ErrNeverRead says that nobody has read the source for this queue.
 var ErrNeverRead = errors.New("nothing was read for this queue yet, so that nothing of it is missing; start gancho run --create, and if a slot of an older queue is in the way, drop it before: SELECT pg_drop_replication_slot('<source.slot>')")
 
+// slotFreed is how long a slot that is in use is waited for.
+const slotFreed = 2 * time.Second
+
 // Recover finds out what stands in the way, and changes nothing. It returns ErrNothingToRecover when
 // nothing does.
 func Recover(ctx context.Context, o RecoveryOptions) (*Recovery, error) {
@@ -53,6 +58,10 @@ func Recover(ctx context.Context, o RecoveryOptions) (*Recovery, error) {
 		return nil, ErrNeverRead
 	}
 	i, err := cdc.Inspect(ctx, o.Source)
+	// A bridge that is refused takes the slot for a moment each time that it tries again.
+	for until := time.Now().Add(slotFreed); err == nil && i.Active && time.Now().Before(until) && retry.Wait(ctx, slotFreed/10) == nil; {
+		i, err = cdc.Inspect(ctx, o.Source)
+	}
 	if err != nil {
 		return nil, err
 	}
