@@ -3,6 +3,7 @@ package cdc_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -153,6 +154,23 @@ func TestGlanceOfAnotherSlot(t *testing.T) {
 	})
 	if err := reader.Run(t.Context(), onlooker()); err == nil || err.Error() != "another slot" || asked != 1 {
 		t.Errorf("after %d questions: %v", asked, err)
+	}
+}
+
+// TestGlanceOfYoungPublication: changes that PostgreSQL 18 skips with a warning, because their publication did not exist, are not taken for nothing.
+func TestGlanceOfYoungPublication(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable, "create publication gancho for table t")
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	do(t, dial(t, dsn), "drop publication gancho", "insert into t values (1)", "create publication gancho for table t")
+	reader := cdc.NewReader(o, source)
+	reader.Confirm(source.ConfirmedFlush)
+	reader.Glance()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := reader.Run(ctx, onlooker()); err == nil || !strings.Contains(err.Error(), "publication gancho did not exist when the next changes were made") {
+		t.Error(err)
 	}
 }
 
