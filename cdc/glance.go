@@ -37,34 +37,26 @@ var errAsked = errors.New("asked how far the stream is")
 // lookAhead returns a quietError when nothing up to end is to be sent; nil: the stream has to be read. Nothing is consumed: what is
 // confirmed is what the handler has confirmed before.
 func (r *Reader) lookAhead(ctx context.Context, pg *pgconn.PgConn, is Identity, end LSN) error {
-	admit := func() error {
-		if r.admit == nil {
-			return nil
-		}
-		return r.admit(ctx, is)
-	}
-	if err := admit(); err != nil { // before anything is confirmed
-		return err
-	}
-	if r.young != nil || r.skip.Load() != 0 {
+	// What admit refuses while another process may have the slot, it is asked again of the stream's.
+	admitted := func() bool { return r.admit == nil || r.admit(ctx, is) == nil }
+	if !admitted() || r.young != nil || r.skip.Load() != 0 { // before anything is confirmed
 		return nil
 	}
 	delete(pg.CustomData(), warned)
 	results, err := pg.Exec(ctx, r.glanceSQL(end)).ReadAll()
 	if _, answered := errors.AsType[*pgconn.PgError](err); answered && SQLState(err) != codeObjectInUse {
 		r.options.Log.Debug().Err(err).Msg("the slot cannot be peeked at; it is streamed")
-		r.blind.Store(true)
+		r.blind.Store(SQLState(err) == codeInsufficientPrivilege)
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look whether the slot has anything to stream: %w", err)
 	}
-	if pg.CustomData()[warned] != nil || len(results[len(results)-1].Rows) > 0 { // PostgreSQL 18 warns of a publication that is missing, and skips its changes
+	replica, found := results[1], results[len(results)-1]
+	// A replica says how much it has received, and peeks at what it has replayed. PostgreSQL 18 warns of a publication that is missing, and
+	// skips its changes. And if nobody had the slot in between, one that was made anew stands beyond what was recorded.
+	if string(replica.Rows[0][0]) == "t" || len(found.Rows) > 0 || pg.CustomData()[warned] != nil || !admitted() {
 		return nil
-	}
-	// Nobody had the slot in between: one that was made anew stands beyond what was recorded.
-	if err := admit(); err != nil {
-		return err
 	}
 	return &quietError{end}
 }
@@ -77,6 +69,7 @@ func (r *Reader) glanceSQL(end LSN) string {
 		options = append(options, quoteLiteral(o[0]), quoteLiteral(o[1]))
 	}
 	return fmt.Sprintf(`set local statement_timeout = %[1]d;
+		select pg_catalog.pg_is_in_recovery();
 		select pg_catalog.pg_replication_slot_advance(slot_name, '%[3]s') from pg_catalog.pg_replication_slots where slot_name = %[2]s and confirmed_flush_lsn < '%[3]s';
 		select lsn from pg_catalog.pg_logical_slot_peek_binary_changes(%[2]s, '%[4]s', 1, %[5]s) limit 1`,
 		glanceTimeout.Milliseconds(), slot, r.Confirmed(), end, strings.Join(options, ", "))
@@ -96,10 +89,16 @@ func (r *Reader) rest(ctx context.Context, h Handler, end LSN) error {
 	case <-r.ask: // that was the answer
 	default:
 	}
+	if r.rewound.Swap(false) {
+		return errRewind
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.ask:
-		return errAsked
 	}
+	if r.rewound.Swap(false) {
+		return errRewind
+	}
+	return errAsked
 }

@@ -132,7 +132,8 @@ func TestGlanceFinds(t *testing.T) {
 	}
 }
 
-// TestGlanceOfAnotherSlot: a slot that was made anew between two visits is not taken for the one that was read, even if it has nothing.
+// TestGlanceOfAnotherSlot: a slot that was made anew between two visits is not taken for the one that was read, even if it has nothing; the stream says so, which
+// has the slot.
 func TestGlanceOfAnotherSlot(t *testing.T) {
 	t.Parallel()
 	dsn := pg.Database(t, "", oneTable)
@@ -152,8 +153,24 @@ func TestGlanceOfAnotherSlot(t *testing.T) {
 		}
 		return err
 	})
-	if err := reader.Run(t.Context(), onlooker()); err == nil || err.Error() != "another slot" || asked != 1 {
+	if err := reader.Run(t.Context(), onlooker()); err == nil || err.Error() != "another slot" || asked != 2 {
 		t.Errorf("after %d questions: %v", asked, err)
+	}
+}
+
+// TestRewindOfGlance: a reader that rests streams from the confirmed position when it is rewound.
+func TestRewindOfGlance(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable)
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	s := glance(t, o, source, source.ConfirmedFlush)
+	await(t, s.keepalives, "a position")
+	s.reader.Rewind()
+	await(t, s.resets, "the stream to start")
+	insertEach(t, dial(t, dsn), 1, 1)
+	if diff := cmp.Diff(insertions(1, 1), s.changes(1)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }
 

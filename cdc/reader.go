@@ -47,6 +47,7 @@ type Reader struct {
 	glance  bool                   // see Glance
 	resting atomic.Bool            // see Resting
 	blind   atomic.Bool            // see Blind
+	rewound atomic.Bool            // Rewind was called while it rested
 	started atomic.Pointer[string] // see ServerStarted; nil before the first stream
 
 	current atomic.Pointer[session] // the one that streams, nil between two
@@ -113,6 +114,9 @@ func (r *Reader) Waiting() error {
 func (r *Reader) Rewind() {
 	if s := r.current.Load(); s != nil {
 		s.end(errRewind)
+	} else if r.Resting() {
+		r.rewound.Store(true)
+		r.Ask()
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gancho/cdc"
 )
 
@@ -86,6 +88,27 @@ func TestStandby(t *testing.T) {
 	if err := await(t, ended, "the reader to end"); err != nil {
 		t.Fatal(err)
 	}
+	// What the standby has received and not replayed is not taken for nothing.
+	replaying := dial(t, o.DSN)
+	do(t, replaying, "select pg_wal_replay_pause()")
+	eventually(t, "the replay to be paused", func() bool { return value[string](t, replaying, "select pg_get_wal_replay_pause_state()") == "paused" })
+	do(t, conn, "insert into t values (3)")
+	written := value[cdc.LSN](t, conn, "select pg_current_wal_flush_lsn()")
+	eventually(t, "the WAL to be received", func() bool {
+		return value[bool](t, replaying, "select pg_last_wal_receive_lsn() >= $1 and pg_last_wal_replay_lsn() < $1", written)
+	})
+	looks := glance(t, o, source, first.End)
+	if looks.reader.Resting() {
+		t.Error("a reader of a standby rests")
+	}
+	do(t, replaying, "select pg_wal_replay_resume()")
+	if diff := cmp.Diff(insertions(3, 3), looks.changes(1)); diff != "" {
+		t.Errorf("changes after the replay (-want +got):\n%s", diff)
+	}
+	if err := looks.end(); err != nil {
+		t.Fatal(err)
+	}
+
 	primary.Kill()
 	if err := standby.Promote(); err != nil {
 		t.Fatal(err)

@@ -274,7 +274,9 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 			d.log.Warn().Err(err).Str("endpoint", c.name).Msg("lease not given back: another process gets the endpoint when it expires")
 		}
 		if d.releasing.Add(-1) == 0 { // else who is the last wakes the others for all: each wake has them inspect everything
-			_ = d.worker.WakeAll(ctx) // without it they look within a third of a lease
+			waking, done := context.WithTimeout(background, leaveTimeout)
+			defer done()
+			_ = d.worker.WakeAll(waking) // without it they look within a third of a lease
 		}
 	})
 }

@@ -97,7 +97,7 @@ func FuzzParseTimestamp(f *testing.F) {
 }
 
 func FuzzArrayReader(f *testing.F) {
-	for _, s := range []string{"{}", "{1,NULL,3}", `{{a,"b\"c"},{NULL,"null"}}`, "[0:1][5:6]={{1,2},{3,4}}", "{{{{{{1}}}}}}", "{"} {
+	for _, s := range []string{"{}", "{1,NULL,3}", `{{a,"b\"c"},{NULL,"null"}}`, "[0:1][5:6]={{1,2},{3,4}}", "{{{{{{1}}}}}}", "{", "{{=,0}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -139,14 +139,17 @@ func printArray(s string) []byte {
 	if bounds, _, found := strings.Cut(strings.TrimSpace(s), "="); found && bounds[0] == '[' {
 		out = []byte(bounds + "=")
 	}
+	before := false // something stands before the next item
 	for r := pgtext.ReadArray([]byte(s), ','); ; {
 		item, elem, _ := r.Next()
-		if n := len(out); item != pgtext.ArrayClose && n > 0 && out[n-1] != '{' && out[n-1] != '=' {
+		if item == pgtext.ArrayEnd {
+			return out
+		}
+		if before && item != pgtext.ArrayClose {
 			out = append(out, ',')
 		}
+		before = item != pgtext.ArrayOpen
 		switch item {
-		case pgtext.ArrayEnd:
-			return bytes.TrimSuffix(out, []byte(","))
 		case pgtext.ArrayOpen:
 			out = append(out, '{')
 		case pgtext.ArrayClose:
