@@ -51,6 +51,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} [0-9:]+ GMT`), "TIME"},
 	{regexp.MustCompile(`'\d+GB'`), "'N GB'"}, // of other tests' WAL, too, as are senders
 	{regexp.MustCompile(`\d+ of \d+ (WAL senders|replication slots)`), "N of N $1"},
+	{regexp.MustCompile(`(?m)^.*resends or redrives that have not ended.*\n`), ""}, // while one has ended a moment before
 	{regexp.MustCompile(`\d+ (seconds|transactions)`), "N $1"},
 	{regexp.MustCompile(`matched_per_minute": [0-9.]+`), `matched_per_minute": N`},
 	{regexp.MustCompile(`(?m)\d+\.\d +\d+$`), "N"},

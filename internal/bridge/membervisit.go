@@ -322,8 +322,8 @@ func (m *member) openCapture(ctx context.Context, half *bridge) (*capture, error
 }
 
 // compareConfirmed forgets what is known of the visits before when Redis does not have it any more: the record of a position is
-// as durable as what was queued up to it. Unless Redis has it, what moved to the state database is marked there again: who begins after another
-// process cannot tell what Redis has lost meanwhile.
+// as durable as what was queued up to it. Unless Redis has it, or any record when none is known, what moved to the state database is marked there again,
+// which waits for that: who begins after another process cannot tell whether Redis was emptied meanwhile.
 func (m *member) compareConfirmed(ctx context.Context, half *bridge) error {
 	f := m.fleet
 	f.mu.Lock()
@@ -333,7 +333,7 @@ func (m *member) compareConfirmed(ctx context.Context, half *bridge) error {
 	if err != nil {
 		return err
 	}
-	if confirmed > 0 && reached != nil && reached.Confirmed >= confirmed {
+	if reached != nil && reached.Confirmed >= confirmed { // it is not known of a source that was never confirmed by this process
 		return nil
 	}
 	if confirmed > 0 && (reached == nil || reached.Epoch == epoch) {
