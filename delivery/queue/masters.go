@@ -65,6 +65,17 @@ func (s *identities) identify(ctx context.Context, server redis.Cmdable) (info, 
 	return got, err
 }
 
+// History names the history of the masters' data from which the queue goes on: it is another after a restart or a failover, in which the newest part may
+// have been lost.
+func (q *Queue) History() string {
+	accepted := *q.servers.accepted.Load()
+	var b strings.Builder
+	for _, addr := range slices.Sorted(maps.Keys(accepted)) {
+		_, _ = b.WriteString(addr + " " + accepted[addr] + "\n") // never fails
+	}
+	return b.String()
+}
+
 func (s *identities) masters() []string { return slices.Collect(maps.Keys(*s.accepted.Load())) }
 
 // noteIdentity runs on each new connection that delivers. A restart cuts all

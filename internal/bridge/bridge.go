@@ -409,14 +409,14 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
 		o.Overflow = b.overflow()
 		q, err := queue.Open(ctx, o)
-		if err == nil && o.Overflow != nil && (b.member == nil || !b.member.restored) {
+		if err == nil && o.Overflow != nil && (b.member == nil || b.member.restored != q.History()) {
 			err = q.RestoreOverflow(ctx)
 			if err != nil {
 				err = errors.Join(err, q.Close())
 			}
 		}
 		if err == nil && b.member != nil {
-			b.member.restored = true
+			b.member.restored = q.History()
 		}
 		return q, err
 	})

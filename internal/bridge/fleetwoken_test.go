@@ -230,9 +230,30 @@ func TestFleetFullRedis(t *testing.T) {
 }
 
 // TestFleetRestoresMarksAtTakeover: a process stands by for a source of which events are in the state database; the one that reads it ends, and Redis is
-// emptied: before the process that takes over appends anything, Redis gets to know again that they are there.
+// emptied, or restarted without its newest part: before the process that takes over appends anything, Redis gets to know again that they are there.
 func TestFleetRestoresMarksAtTakeover(t *testing.T) {
 	t.Parallel()
+	t.Run("emptied", func(t *testing.T) {
+		t.Parallel()
+		restoresMarks(t, func(_ *shops, client *redis.Client, _ string) error {
+			return client.FlushAll(context.Background()).Err()
+		})
+	})
+	t.Run("restarted", func(t *testing.T) {
+		t.Parallel()
+		restoresMarks(t, func(s *shops, client *redis.Client, key string) error { // the record of the source is still there
+			ctx := context.Background()
+			if err := errors.Join(client.ConfigSet(ctx, "appendfsync", "always").Err(), client.HDel(ctx, key+"state", "overflow").Err(), client.Del(ctx, key+"q").Err()); err != nil {
+				return err
+			}
+			s.redis.Kill()
+			return s.redis.Start()
+		})
+	})
+}
+
+func restoresMarks(t *testing.T, lose func(s *shops, client *redis.Client, key string) error) {
+	t.Helper()
 	s := newShops(t, 1)
 	s.withState()
 	s.paused()
@@ -259,7 +280,7 @@ func TestFleetRestoresMarksAtTakeover(t *testing.T) {
 		return of.LastVisit != nil && of.State == control.SourceVisited
 	})
 	stop()
-	if err := client.FlushAll(context.Background()).Err(); err != nil {
+	if err := lose(s, client, key); err != nil {
 		t.Fatal(err)
 	}
 	s.exec(shop(0), "insert into pedidos (empresa, cliente, n) values (1, 1, 31)")

@@ -68,7 +68,7 @@ type member struct {
 	known     *knownSource // nil: everything is to be prepared
 	compared  compared
 	recalled  *recollection
-	restored  bool // Redis has the marks of what is of its backlogs in the state database; it belongs to the session
+	restored  string // the history of Redis (queue.Queue.History) that has the marks of what is of its backlogs in the state database; it belongs to the session
 	hasJobs   bool
 	accept    atomic.Bool // Options.AcceptSource, for the first of those that there are at the start
 	epoch     uint16

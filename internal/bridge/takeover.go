@@ -109,5 +109,8 @@ func (c *capture) acceptRestart(ctx context.Context) error {
 	if err == nil && c.State != nil {
 		err = c.queue.RestoreOverflow(ctx)
 	}
+	if err == nil && c.member != nil {
+		c.member.restored = c.queue.History()
+	}
 	return err
 }

@@ -65,11 +65,15 @@ type verdictRules struct {
 // use has what follows judged by these rules. Those of a visit that was prepared again are the same rules, and no version of their own: else
 // those that older answers need would soon have to make room.
 func (v *verdicts) use(rules *mapping.Ruleset) {
-	loaded := &verdictRules{rules, rules.Texts()}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.settings[v.version]
-	if before := v.rules[s.rules]; before != nil && before.Ruleset != nil && reflect.DeepEqual(before.texts, loaded.texts) {
+	before := v.rules[s.rules]
+	if before != nil && before.Ruleset == rules { // of the visit before
+		return
+	}
+	loaded := &verdictRules{rules, rules.Texts()}
+	if before != nil && before.Ruleset != nil && reflect.DeepEqual(before.texts, loaded.texts) {
 		v.rules[s.rules] = loaded // their schedules may be others
 		return
 	}
@@ -90,7 +94,6 @@ func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
 		known[a.name] = a
 	}
 	var now []*addressee
-	same := true
 	for i := range endpoints {
 		e := &endpoints[i]
 		if v.source != "" && !queue.TakesSource(e, v.source) {
@@ -100,10 +103,9 @@ func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
 		if !a.is(e) {
 			a = &addressee{e.Name, e.State, e.Events, e.Tenants}
 		}
-		same = same && len(now) < len(before) && before[len(now)] == a
 		now = append(now, a)
 	}
-	if same && len(now) == len(before) {
+	if slices.Equal(now, before) {
 		return
 	}
 	s.roster++
