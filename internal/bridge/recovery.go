@@ -44,9 +44,6 @@ var ErrNothingToRecover = errors.New("the slot is the one that was read, and not
 // ErrNeverRead says that nobody has read the source for this queue.
 var ErrNeverRead = errors.New("nothing was read for this queue yet, so that nothing of it is missing; start gancho run --create, and if a slot of an older queue is in the way, drop it before: SELECT pg_drop_replication_slot('<source.slot>')")
 
-// slotFreed is how long a slot that is in use is waited for.
-const slotFreed = 2 * time.Second
-
 // Recover finds out what stands in the way, and changes nothing. It returns ErrNothingToRecover when
 // nothing does.
 func Recover(ctx context.Context, o RecoveryOptions) (*Recovery, error) {
@@ -58,10 +55,6 @@ func Recover(ctx context.Context, o RecoveryOptions) (*Recovery, error) {
 		return nil, ErrNeverRead
 	}
 	i, err := cdc.Inspect(ctx, o.Source)
-	// A bridge that is refused takes the slot for a moment each time that it tries again.
-	for until := time.Now().Add(slotFreed); err == nil && i.Active && time.Now().Before(until) && retry.Wait(ctx, slotFreed/10) == nil; {
-		i, err = cdc.Inspect(ctx, o.Source)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +115,32 @@ func (r *Recovery) compare(ctx context.Context, reached *queue.Reached, i *cdc.I
 	return nil
 }
 
+// slotFreed is how long a slot that is in use is waited for.
+const slotFreed = 2 * time.Second
+
+// awaitFree waits until nobody has the slot, for a while: a bridge that is refused takes it for a moment each time that it tries again.
+func (r *Recovery) awaitFree(ctx context.Context) error {
+	for until := time.Now().Add(slotFreed); r.active && time.Now().Before(until); {
+		if err := retry.Wait(ctx, slotFreed/10); err != nil {
+			return err
+		}
+		i, err := cdc.Inspect(ctx, r.options.Source)
+		if err != nil {
+			return err
+		}
+		r.active = i.Active
+	}
+	return nil
+}
+
 // Carry records the gap, makes a new slot where one is needed, and begins a new epoch behind it. Killed in
 // between, it goes on when it is run again: what is missing stays known until the epoch has begun, with
 // which it is recorded in one command.
 func (r *Recovery) Carry(ctx context.Context) error {
 	o := r.options
+	if err := r.awaitFree(ctx); err != nil {
+		return err
+	}
 	if r.active {
 		return fmt.Errorf("a process reads slot %q now; stop it first (see pg_stat_replication)", o.Source.Slot)
 	}
