@@ -36,6 +36,7 @@ type house struct {
 	stateComplaint, recordComplaint complaint
 	mails                           chan mail.Message // that were not sent yet
 	excesses                        excesses
+	measuringQueues                 sync.Mutex // one measureQueues at a time
 
 	fleet *fleet // the sources, when there are several; nil: there is one, the bridge's own
 }

@@ -95,6 +95,8 @@ func (b *bridge) measure(ctx context.Context) {
 
 // measureQueues measures what the queues hold, for the metrics, readiness and quotas.
 func (b *bridge) measureQueues(ctx context.Context) error {
+	b.measuringQueues.Lock() // what was read first is not to be noted last: a backlog would seem to be within its quota for a moment
+	defer b.measuringQueues.Unlock()
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
 	b.measureConfirming(b.queue.Unconfirmed())
 	endpoints := b.endpointsNow()
