@@ -177,12 +177,22 @@ func TestSlotGone(t *testing.T) {
 	dsn := pg.Database(t, "", oneTable)
 	o := optionsFor(dsn)
 	source := prepare(t, o, allOps("t"))
-	do(t, dial(t, dsn), "select pg_drop_replication_slot('"+o.Slot+"')")
+	conn := dial(t, dsn)
+	do(t, conn, "select pg_drop_replication_slot('"+o.Slot+"')")
 	err := cdc.NewReader(o, source).Run(t.Context(), onlooker())
 	if err == nil {
 		t.Fatal("no error")
 	}
 	golden(t, "slot_gone", err.Error(), o.Slot, "SLOT")
+	o.Known = true
+	_, err = cdc.Prepare(t.Context(), o, allOps("t"))
+	if lost, ok := errors.AsType[*cdc.LostSlotError](err); !ok || lost.Reason != cdc.SlotMissing {
+		t.Errorf("prepared in place of one that was read: %v", err)
+	}
+	var slots int
+	if err := conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots where slot_name = $1", o.Slot).Scan(&slots); err != nil || slots != 0 {
+		t.Errorf("%d slots were created in its place, %v", slots, err)
+	}
 }
 
 // TestYoungPublication: the publication of everything that is younger than the

@@ -14,6 +14,9 @@ import (
 func (p *preparation) findSlot(ctx context.Context) error {
 	s, err := readSlotState(ctx, p.conn, p.Slot)
 	if errors.Is(err, ErrNoSlot) {
+		if p.Known {
+			return &LostSlotError{Slot: p.Slot, Reason: SlotMissing}
+		}
 		p.newSlot = true
 		return nil
 	}

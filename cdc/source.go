@@ -30,6 +30,8 @@ type Options struct {
 	// Create lets Prepare create the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
 	Create bool
+	// Known: the slot was read before. Prepare creates none in its place: a slot that is missing is a [*LostSlotError].
+	Known bool
 	// Temporary has the Reader create the slot for itself, temporary, so that the server
 	// drops it when the connection ends, however that ends: see temporary.go. Prepare then
 	// looks for no slot. Run does not connect again.

@@ -8,23 +8,16 @@ import (
 	"strings"
 	"time"
 
-	"gancho/cdc"
 	"gancho/mapping"
 )
 
 // adopt binds other rules, or the same ones to what the source has become, and
 // uses them from the next transaction on. Its caller holds adopting.
 func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
-	if err := c.hasSlot(ctx); err != nil {
-		return err
-	}
 	types := c.reader.TypesVersion()
-	bound, source, err := c.prepare(ctx, rules)
+	bound, source, err := c.prepare(ctx, rules, true)
 	if err != nil {
 		return err
-	}
-	if source.SlotCreated { // it has gone right after hasSlot
-		return errors.Join(errNoSlot, cdc.DropSlot(ctx, c.Source))
 	}
 	if !slices.Equal(source.Publications, c.publications) {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
@@ -45,18 +38,6 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	c.watch(bound)
 	signal(c.stage.timers) // some may have lost their rule
 	return nil
-}
-
-var errNoSlot = errors.New("the replication slot has gone; start gancho again, which names what is lost")
-
-// hasSlot refuses to go on without the slot, which prepare might create: only the
-// start, which claims the source's epoch, knows of the gap.
-func (c *capture) hasSlot(ctx context.Context) error {
-	_, err := waitFor(ctx, c.Log, "source", func() (cdc.Slot, error) { return c.gauge.Measure(ctx) })
-	if errors.Is(err, cdc.ErrNoSlot) {
-		return errNoSlot
-	}
-	return err
 }
 
 // adoptTimeout bounds adoptAgain: the watch of the tables waits for it, and the application

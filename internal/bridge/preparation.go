@@ -26,12 +26,10 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		rules, c.checked = known.rules, known.checked
 		source, err = c.sourceNow(ctx, known)
 	} else if reached, err = c.lookBack(ctx); err == nil {
-		rules, source, err = c.prepare(ctx, b.definitionsNow().Rules)
-	} else {
-		err = b.refusalOf(ctx, err)
+		rules, source, err = c.prepare(ctx, b.definitionsNow().Rules, reached != nil && !b.AcceptSource)
 	}
 	if err != nil {
-		return nil, err
+		return nil, b.refusalOf(ctx, err)
 	}
 	// What the types are now is what the rules are bound to, and a bridge that waits for
 	// its servers, or for another one to end, streams hours later.
@@ -133,8 +131,8 @@ func (b *bridge) rememberSource(ctx context.Context) error {
 
 // prepare binds the rules to the source's tables and prepares its slot and
 // publication for them. Every mistake in the rules is reported before anything
-// is created.
-func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
+// is created. The slot is created unless it is known: in place of one that was read, none is.
+func (c *capture) prepare(ctx context.Context, rules *mapping.Rules, known bool) (*mapping.Ruleset, *cdc.Source, error) {
 	var identity cdc.Identity
 	bound, err := waitFor(ctx, c.Log, "source", func() (_ *mapping.Ruleset, err error) {
 		conn, err := cdc.Connect(ctx, c.Source.DSN)
@@ -175,7 +173,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	if err != nil {
 		return nil, nil, err
 	}
-	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
+	options := c.Source
+	options.Known = known
+	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, options, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
 	}
