@@ -27,6 +27,7 @@ func TestRedrivesAtOnce(t *testing.T) {
 	s.until(n, "select count(*) from gancho.dead_letters")
 	// Paused, so that nothing dies again before all redrives exist.
 	s.call(b, http.MethodPost, "/endpoints/crm/pause", "", nil)
+	b.waitLogs(`"stored":1,`, 2)
 	for range redrives {
 		s.call(b, http.MethodPost, "/dead-letters/redrive", `{"filter": {"endpoint": "crm"}}`, nil)
 	}
