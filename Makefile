@@ -63,7 +63,7 @@ WHOLETESTS   = awk '/^func Test/ { sub(/\(.*/, "", $$2); name = $$2 } /testserve
 
 .PHONY: test-whole
 test-whole: deps ## Test without the race detector what make test leaves to it: all cases of a sample, what costs much and shows it nothing new
-	$(WHOLE) $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxF $(WHOLEOF:%=-e ./%))
+	$(WHOLE) $(TESTFLAGS) ./examples $$(grep -rlE --include='*_test.go' 'testservers\.(Cases|Sample)\(|^//go:build !race' . | xargs -n1 dirname | sort -u | grep -vxF $(WHOLEOF:%=-e ./%))
 	$(WHOLE) -run "^($$($(WHOLETESTS) | sort -u | paste -sd'|'))$$" $(TESTFLAGS) $(WHOLEOF:%=./%)
 
 .PHONY: test-examples

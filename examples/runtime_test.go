@@ -34,7 +34,7 @@ func kits() []kit {
 	fixed := func(words ...string) func(string) []string { return func(string) []string { return words } }
 	return []kit{
 		{
-			name: "go", needs: []string{"go"}, build: []string{"go", "build", "-o", "receiver", "receiver.go"}, run: fixed("./receiver"),
+			name: "go", needs: []string{"go"}, build: []string{"go", "build", "-trimpath", "-o", "receiver", "receiver.go"}, run: fixed("./receiver"),
 			asymmetric: true, lines: true, file: "receiver.go",
 			applies: "fmt.Println(e.Type, e.ID)", fails: `if _, err := os.Stat("broken"); err == nil { panic("broken") }`,
 		},
@@ -92,6 +92,9 @@ func (k kit) prepared(t *testing.T) string { return k.preparedWith(t, k.applies)
 // preparedWith is prepared, with another text for what apply does.
 func (k kit) preparedWith(t *testing.T, applies string) string {
 	t.Helper()
+	if k.build != nil {
+		testservers.Whole(t) // to build one costs more than all that it does
+	}
 	for _, program := range k.needs {
 		if _, err := exec.LookPath(program); err != nil {
 			if k.optional && os.Getenv("GANCHO_TEST_EXAMPLES") != "all" {

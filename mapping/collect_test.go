@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -377,6 +378,7 @@ rules:
 // One transaction of 6,000 rows, in memory and through the temporary file, and
 // again after a restart: always the same events with the same positions.
 func TestTransactionMemory(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newTransactions(t, `
 rules:

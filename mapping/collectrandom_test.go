@@ -11,12 +11,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
 // What random transactions make is what a comparison of the tables before and
 // after them shows, in memory and through the temporary file.
 func TestNetEffectOfRandomTransactions(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for name, options := range map[string][]mapping.MapperOption{"memory": nil, "file": {mapping.WithTransactionMemory(400)}} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -117,6 +118,7 @@ func stored(t testing.TB, conn *pgx.Conn, rel *cdc.Relation, table string) []val
 // What triggers have in their conditions is accepted, and has the value that PostgreSQL
 // gives for the same rows in a session with the source's time zone.
 func TestDelegateEqualsPostgres(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	l := newLab(t, pg, mapping.Options{Location: saoPaulo(t)}, delegateRules(triggerExpressions), delegateSchema)
 	l.compareDelegated(triggerExpressions)
@@ -261,6 +263,7 @@ rules:
 // What fails for one row parks that change alone; what was not sent is left out, or parks
 // where it would decide; previous shows what the old row gives.
 func TestDelegateRows(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	l := newLab(t, pg, mapping.Options{}, `
 rules:
@@ -376,6 +379,7 @@ create function dinamica(t text) returns text stable language plpgsql as $$decla
 // What the source evaluates for many changes is held for a few at a time, and a value that
 // is too large parks its change.
 func TestDelegateLargeValues(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rules = `
 rules:
@@ -542,6 +546,7 @@ rules:
 // The database's own locale, collation, encoding and search_path decide what an expression
 // means, and a column's own collation.
 func TestDelegateInDatabases(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	expressions := []string{
 		"nome < 'b'", "upper(nome)", "nome < 'É'", "ordenado < 'b'", "ordenado > 'ana'", "solto = 'ANA'", "max_texto(ordenado, nome)", "pago = '1234.50'", "pago::text", "pago > '10'::money", "initcap(nome)", "lower(nome) ilike 'JOSÉ%'",
@@ -654,6 +659,7 @@ func TestDelegateClock(t *testing.T) {
 // A mask around what the source evaluates hides as it does around a column, and what a
 // parked change shows is without the columns that are shown only so.
 func TestDelegateMasks(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	masks := []string{"mask_cpf(%s)", "mask_cnpj(%s)", "mask_email(%s)", "mask_phone(%s)", " last4 ( %s )", "hmac(%s, 'k')"}
 	var rules strings.Builder

@@ -109,6 +109,7 @@ func denyQuery(r *rand.Rand, clause string) string {
 // it that may read every column but those denied. That role's privileges on partitions,
 // children and parents, and on what reads a denied column below, are those of the list.
 func TestDenyAgreesWithPrivileges(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	ctx := context.Background()
 	conn := connect(t, denySchema, `
@@ -197,6 +198,7 @@ func lookupMistakes(t *testing.T, conn *pgx.Conn, o mapping.Options, sql string)
 // TestDenyHoldsInFunctions: what a query calls may read anything, unless it is
 // PostgreSQL's own and reads what it is given, or the role cannot read the columns.
 func TestDenyHoldsInFunctions(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := connect(t, denySchema, `
 		revoke create on schema public from public;

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 	"gancho/mapping/expr"
 	"gancho/migrations"
@@ -48,6 +49,7 @@ func documented() mapping.Options {
 
 // Every example of the page fits the legacy schema.
 func TestDocumentedRulesBind(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := legacyDatabase(t)
 	blocks := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(page(t), -1)

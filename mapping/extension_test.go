@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -121,6 +122,7 @@ rules:
 // TestTextLikeTypes: conditions on types that are text give PostgreSQL's value, and
 // types with an equality of their own are refused where it decides.
 func TestTextLikeTypes(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	ctx := context.Background()
 	conn := connect(t, "revoke create on schema public from public", extensionSchema, "insert into pessoas values ('Ana', 'Ana@B.com', 'Rita', '1', '{Ana@B.com}', 'ANA@b.com'), ('Eva', null, '', '2', null, 'x')")

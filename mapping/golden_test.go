@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gancho/internal/strictyaml"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -27,6 +28,7 @@ func TestParseRefuses(t *testing.T) {
 
 // Each file of testdata/bind is well formed and does not fit the schema.
 func TestBindRefuses(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := connect(t, "revoke create on schema public from public") // PostgreSQL 14 grants it
 	for _, file := range wrongFiles(t, "testdata/bind/*.yaml") {

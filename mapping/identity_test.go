@@ -7,12 +7,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
 // TestFullAdvice: REPLICA IDENTITY FULL is advised only where the application's
 // UPDATE works under it, with what has to be done first.
 func TestFullAdvice(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const (
 		plain  = "create table itens (id int primary key, qtd int)"

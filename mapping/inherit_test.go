@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -67,6 +68,7 @@ rules:
 
 // TestInheritedMistakes: what an heir lacks is said with its name.
 func TestInheritedMistakes(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
 		statement, rule string

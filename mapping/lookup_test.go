@@ -167,6 +167,7 @@ func TestLookup(t *testing.T) {
 // Every value of a batch is what the query gives on its own, whatever the types
 // of arguments and results.
 func TestLookupEqualsTheQuery(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const query = `select a.i, a.n, a.t, a.c, a.b, a.d, a.ts, a.e, a.r, a.j, m.n + 1 as m from tudo a join tudo m on m.i = a.i
 		where a.i = new.i and a.n is not distinct from new.n and a.t is not distinct from new.t and a.c is not distinct from new.c

@@ -54,6 +54,7 @@ func dropRole(t *testing.T, conn *pgx.Conn, role string) {
 // TestWhatMayNotBeRead: a missing privilege, and rows that row-level security
 // would hide, are mistakes of the rule that needs them, told before it runs.
 func TestWhatMayNotBeRead(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := connect(t, readingSchema("leitor")...)
 	dropRole(t, conn, "leitor")
@@ -195,6 +196,7 @@ rules:
 // are bound, the statements of the mistakes are all that is needed; while they run, its
 // changes alone are parked, under on_schema_change: stop as well, until it is granted again.
 func TestPrivilegesOfRules(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	options := mapping.Options{OnSchemaChange: mapping.Stop}
 	role := "chamador"
@@ -404,6 +406,7 @@ func do(t *testing.T, conn *pgx.Conn, sql string) {
 // not use, and yet the schema of the table has changed; and what is really not found for a
 // missing privilege is asked once, until Recheck finds another reason.
 func TestDriftIsNoPrivilege(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const role = "desviado"
 	const rules = `

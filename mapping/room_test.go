@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -79,6 +80,7 @@ rules:
 // where others may create are refused, with the statement that closes the schema;
 // once that was run the lookup has them.
 func TestRoomRefuses(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := connect(t, denySchema, `
 		create extension citext;

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -24,6 +25,7 @@ rules:
 `
 
 func TestSchemaDrift(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for _, c := range []struct {
 		name, statement, want string

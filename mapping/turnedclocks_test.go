@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -83,6 +84,7 @@ func sameTimes(t *testing.T, what string, got got, want map[string]any) {
 // TestTurnedClocks: where clocks are turned, the time in the data of a timer and of a schedule, and in its query, is what PostgreSQL makes
 // of it in a session of the source's zone, and a timer is due when PostgreSQL says, whichever of them evaluates it.
 func TestTurnedClocks(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	conn := connect(t, "create table vendas (id int primary key, vence timestamp, dia date); insert into vendas values (1)", "alter table vendas replica identity full")
 	dsn := conn.Config().ConnString()

@@ -89,6 +89,7 @@ func TestSentinelFailover(t *testing.T) {
 // What only the master had is lost with it: it was not confirmed, and is
 // appended again.
 func TestSentinelFailoverLosesTheTail(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := startSentinel(t)
 	held := endpoint.Endpoint{Name: "held", State: endpoint.Paused}

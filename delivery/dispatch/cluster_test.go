@@ -268,6 +268,7 @@ func TestClusterNodeKilled(t *testing.T) {
 // A master dies for good, and its replica is promoted, without the end of what
 // it was given, perhaps.
 func TestClusterFailover(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	c := startCluster(t, 1)
 	eps := spread(t, c, 6)
@@ -314,6 +315,7 @@ func TestClusterFailover(t *testing.T) {
 
 // Slots move to another node and back while events flow.
 func TestClusterSlotsMove(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	c := startCluster(t, 0)
 	eps := spread(t, c, 6)
@@ -389,6 +391,7 @@ func testClusterSettings(t *testing.T, c *testservers.Cluster) {
 // What only the master had is lost with it: it was not confirmed, and is
 // appended again, though the other masters still have their part.
 func TestClusterFailoverLosesTheTail(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	c := startCluster(t, 1)
 	eps := spread(t, c, 6)

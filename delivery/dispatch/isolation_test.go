@@ -20,6 +20,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -186,6 +187,7 @@ func (c *crowd) append(t *testing.T, q *queue.Queue, b *queue.Batch, commit cdc.
 // sooner than after the timeout of a dead one. The better of up to three
 // measurements counts: the machine does other things, too.
 func TestDeadEndpointsDelayNoHealthyOne(t *testing.T) {
+	testservers.Whole(t)
 	c := newCrowd(t)
 	const limit, delayed = 2.0, crowdTimeout / 4
 	for range 3 {

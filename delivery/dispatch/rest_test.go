@@ -13,6 +13,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
+	"gancho/internal/testservers"
 )
 
 // resting runs a dispatcher whose endpoints rest very soon.
@@ -27,7 +28,8 @@ func resting(t *testing.T, q *queue.Queue, r *receiver, o dispatch.Options, endp
 // Thousands of endpoints rest and wake, while their settings change, others own some of them for a while, and events come.
 // Nothing is lost, sent twice or out of order, and all rest in the end.
 func TestThousandsRestAndWake(t *testing.T) {
-	const n, rounds = 1000, 4 // not too many for the race detector
+	const rounds = 4
+	n := testservers.Cases(1000)
 	r := queuetest.StartRedis(t)
 	eps := make([]endpoint.Endpoint, n)
 	for i := range eps {

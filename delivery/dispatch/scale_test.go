@@ -9,6 +9,7 @@ import (
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue/queuetest"
+	"gancho/internal/testservers"
 )
 
 // configured is n endpoints as a gym chain has them: one for each unit.
@@ -38,6 +39,7 @@ func heap() int64 {
 
 // An idle endpoint costs less than 4 KB, and thousands are acquired together.
 func TestIdleEndpointsAreCheap(t *testing.T) {
+	testservers.Whole(t)
 	for _, n := range []int{1000, 5000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			r := queuetest.StartRedis(t)

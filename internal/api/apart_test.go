@@ -12,12 +12,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // TestForeignIsAskedAsAbsent makes each request that names something of another tenant, and
 // the same for what does not exist. Both make the same statements: nobody tells the two
 // apart by how long they take.
 func TestForeignIsAskedAsAbsent(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	dsn := stateDatabase(t)
 	conn, err := pgx.Connect(t.Context(), dsn)

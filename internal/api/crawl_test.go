@@ -60,6 +60,7 @@ type crawl struct {
 // what it is for, for whoever may use it: one that nobody is seen to use fails the test. The race detector's
 // sample is a viewer, another tenant's operator, and the operator's admin.
 func TestCrawl(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	c := newCrawl(newWorld(t))
 	for _, o := range owners()[:2] {

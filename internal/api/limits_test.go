@@ -15,10 +15,12 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
+	"gancho/internal/testservers"
 )
 
 // A body with a mistake every few bytes gets a short answer, on every route.
 func TestManyMistakes(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t)
 	w.addEndpoint("crm", "")

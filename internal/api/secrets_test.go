@@ -20,6 +20,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/control"
+	"gancho/internal/testservers"
 )
 
 // mark is in every secret of this test.
@@ -28,6 +29,7 @@ const mark = "h8unter2"
 // Whatever is asked for, rightly or wrongly, no secret and no token comes back
 // or is logged, except where one is made.
 func TestNoSecrets(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t)
 	certificate, key := selfSigned(t)

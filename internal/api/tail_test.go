@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A tail has what was stored while it lasts, and of a tenant nothing but its own.
@@ -18,7 +19,9 @@ func TestTail(t *testing.T) {
 		answers[token] = answer
 		go func() { answer <- w.do("GET", "/tail?event=cobranca.*&seconds=4", token, "") }()
 	}
-	for n := 0; len(answers["root"]) == 0; n++ { // until they have ended: they begin when they are asked
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for ; len(answers["root"]) == 0; <-tick.C { // until they have ended: they begin when they are asked
 		w.addAttempts("one", "1", 1)
 		w.addAttempts("two", "2", 1)
 	}
