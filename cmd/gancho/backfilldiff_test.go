@@ -14,6 +14,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/simulate"
+	"gancho/internal/testservers"
 )
 
 // keptEvent is a kept event of the number-th change.
@@ -31,6 +32,7 @@ func keptEvent(t *testing.T, number int, event, key, op, data string) webhook.Me
 
 // TestBackfillDiff compares the rows of a table with what was last sent of each.
 func TestBackfillDiff(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSession(t, "keep_events: 7d")
 	s.exec("create table alunos (id int primary key, email text, fatura numeric(10,2))")

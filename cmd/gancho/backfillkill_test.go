@@ -98,6 +98,7 @@ func TestBackfillLosesItsSlot(t *testing.T) {
 // TestFaultOfPausedBackfill: rows that capture cannot take come while their job is paused. Then the bridge closes the
 // backfill, and is killed. The job goes on behind the last rows that were taken all the same.
 func TestFaultOfPausedBackfill(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newBackfillWorld(t, 1000)
 	r := newReceiver(t, nil)

@@ -14,11 +14,13 @@ import (
 	main "gancho/cmd/gancho"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // TestBackfillOfLockedTable: the application has locked the table whose rows are read. The job says so, positions are
 // confirmed meanwhile, and it goes on when the lock is gone.
 func TestBackfillOfLockedTable(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newBackfillWorld(t, 600)
 	r := newReceiver(t, nil)
@@ -62,6 +64,7 @@ func TestBackfillOfLockedTable(t *testing.T) {
 
 // TestBackfillToDeadReceiver: the one endpoint of a backfill takes nothing. Who waits for the job is told, and what to do.
 func TestBackfillToDeadReceiver(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newBackfillWorld(t, 600)
 	s.endpoint("morto", "http://"+closedPort(t))
@@ -87,6 +90,7 @@ func TestBackfillToDeadReceiver(t *testing.T) {
 
 // TestBackfillOfNewRules: a table comes into the rules while a backfill runs. Its changes are kept before its rows are read.
 func TestBackfillOfNewRules(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newBackfillWorld(t, 1000)
 	s.exec("create table novas (id int primary key)")

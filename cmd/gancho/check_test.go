@@ -20,6 +20,7 @@ import (
 // TestCheckTables: a table that cannot serve its rule says so, with the
 // statement that fixes it. Where that is SQL, it is run, and check is satisfied.
 func TestCheckTables(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	cases := map[string]struct {
 		statements []string
@@ -319,6 +320,7 @@ func TestCheckInOneRun(t *testing.T) {
 // TestCheckAsksForAll: a database may have thousands of tables, far away. What check asks does not
 // depend on how many there are.
 func TestCheckAsksForAll(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	asked := func(tables int) int {
 		statements := []string{"do $$ begin execute format('alter database %I set log_statement = ''all''', current_database()); end $$"}

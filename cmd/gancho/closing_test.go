@@ -116,6 +116,7 @@ func compared(all []arrival) []control.ClosingEvent {
 // TestClosingOfHalfHours: where midnight is within an hour of UTC, events before and after it are counted together, and the closing
 // has those before it. It becomes due while two bridges run, and is sent once, also when the one that has sent it is killed.
 func TestClosingOfHalfHours(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	zone := halfHourZone(t)
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)

@@ -42,6 +42,7 @@ func findingOf(r *doctor.Report, id string) *doctor.Finding {
 // TestDoctorSession: the help, what is printed before and while a bridge runs, wrong
 // input; the texts are in testdata/doctor.
 func TestDoctorSession(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text)")
 	w.rules = "rules:\n  - {event: cliente.novo, table: clientes, on: insert, columns: [id, nome]}\n"
@@ -118,6 +119,7 @@ func TestDoctorManyTables(t *testing.T) {
 // TestDoctorState: a state database that cannot be reached, that lacks its schema, whose rows
 // another key has encrypted, and the one that is in order.
 func TestDoctorState(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.invalid/ganchos")

@@ -59,6 +59,7 @@ func TestDriftThatNoRuleUses(t *testing.T) {
 // the bridge with an error that names it; nothing is sent as null, and nothing
 // is lost once the rule is fixed.
 func TestDriftStops(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for name, c := range map[string]struct{ alter, column, fixed string }{
 		"dropped": {"alter table fichas drop column valor", "valor", "{id: id}"},

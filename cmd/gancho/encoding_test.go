@@ -31,6 +31,7 @@ const textTables = "create table clientes (id int primary key, nome text, cidade
 // TestSourceEncoding: the text of a database whose server does not know its
 // encoding, nor that of the names in its catalogue. One value that is no text parks its change, for the rules that read it.
 func TestSourceEncoding(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for encoding, c := range map[string]struct{ good, bad, city, column, label, want string }{
 		"latin1":  {`E'Jo\xe3o \x80'`, "", `E'S\xe3o Paulo'`, `E'situa\xe7\xe3o'`, `E'N\xc3O'`, "\"João \u0080\"\"São Paulo\"true"},

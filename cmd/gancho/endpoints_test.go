@@ -99,6 +99,7 @@ func (s *session) queue(endpoints ...endpoint.Endpoint) *queue.Queue {
 
 // TestEndpointsSession is what an operator does with an endpoint in its life.
 func TestEndpointsSession(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSession(t)
 

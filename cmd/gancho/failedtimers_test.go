@@ -99,6 +99,7 @@ rules:
 // TestTimersOfPausedBackfill: a backfill is paused while rows that it has read, and others that it has not, are changed. A change wins over
 // what was read before and after it, whether it sets a timer, moves one or cancels it.
 func TestTimersOfPausedBackfill(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = 900
 	w := newWorld(t, testservers.RedisOptions{}, timedTable, fmt.Sprintf("insert into pedidos select i, '02', 1, '2095-03-01' from generate_series(1, %d) i", rows))

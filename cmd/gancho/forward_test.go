@@ -60,6 +60,7 @@ func (d *desk) forwarding(args ...string) (next func() forwarded, said *bufio.Sc
 // TestForward: what a bridge delivers comes to a developer's receiver, too, once, with the body and the headers of the endpoint, and
 // signatures of a secret of this command's.
 func TestForward(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, valor int)")
 	w.extra = "state: {key: '" + stateKey + "', keep_events: 1d}"

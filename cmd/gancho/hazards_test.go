@@ -15,6 +15,7 @@ import (
 // the metrics and the status say, until it works again. A child that the rule's
 // table gets is reported likewise, and followed after a reload.
 func TestHazardsWatched(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table fichas (id int not null, nome text, valor numeric(10,2))", "create unique index fichas_id on fichas (id)",
 		"alter table fichas replica identity using index fichas_id", "insert into fichas values (1, 'um', 1)", "create table vendas (id int primary key)")

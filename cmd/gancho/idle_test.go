@@ -27,6 +27,7 @@ func TestIdleBridgeIsQuiet(t *testing.T) {
 	testservers.Whole(t)
 	t.Parallel()
 	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{
+		"autovacuum":    "off", // what it writes after the start has to be read and confirmed, and is no quiet
 		"log_statement": "'all'", "log_replication_commands": "on", "log_connections": "on", "log_line_prefix": "'%a '",
 	}})
 	if err != nil {

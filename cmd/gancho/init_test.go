@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -34,6 +35,7 @@ func mustRead(t *testing.T, path string) string {
 // TestInitOnTheLegacySchema: the presets are written for it, so that nothing
 // is guessed, nothing missing, and check finds all in order.
 func TestInitOnTheLegacySchema(t *testing.T) {
+	testservers.Whole(t)
 	schema, _, identity := migrations.Legacy()
 	dsn, dir := initWorld(t, schema, identity)
 	code, stdout, stderr := command(t, "init", "--preset", "superlogica,iset,pacto", "--dsn", dsn, "--dir", dir)

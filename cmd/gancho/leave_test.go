@@ -184,6 +184,7 @@ func TestTableLeavesABacklog(t *testing.T) {
 
 // TestSlowCatalogue: whoever reads the catalogue may wait for long; readiness does not.
 func TestSlowCatalogue(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorldOn(t, ownPostgres(t, nil), "", testservers.RedisOptions{}, leaveTable)
 	w.rules = leaveRules

@@ -53,6 +53,7 @@ func letter(endpoint, tenant, key, id string, at time.Time) state.DeadLetter {
 
 // TestDeadSession lists, shows, redrives and drops dead letters.
 func TestDeadSession(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")

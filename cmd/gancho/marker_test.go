@@ -28,6 +28,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // hidden are what nobody may read, by what they are. Each stands in its place only.
@@ -41,6 +42,7 @@ var hidden = map[string]string{
 // succeed and fail in every way, reads everything that can be read, and then looks for the
 // markers in what came and in what is stored.
 func TestSecretsAreNowhere(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = strings.Replace(loadRules, "data: {id: id,", "tenant: cliente_id\n    data: {id: id, parte: 10 / seq, hash: \"hmac(id::text, 'chave')\",", 1)

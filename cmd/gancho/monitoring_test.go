@@ -27,6 +27,7 @@ var prometheusCommand = flag.String("prometheus", "", "the Prometheus to ask eac
 // TestMonitoring: what is watched is in the metrics of a bridge that has captured, delivered, parked and refused, read as Zabbix reads
 // it and, with -prometheus, as the dashboard and the rules do.
 func TestMonitoring(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newStateful(t, pg, nil, driftTable)
 	r := newReceiver(t, nil)

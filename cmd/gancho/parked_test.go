@@ -28,6 +28,7 @@ const parkedRules = `rules:
 // TestRedriveParked: what was parked is sent once its rule is fixed, as it would have been,
 // also when the bridge is killed over it; and Redis shows none of its row.
 func TestRedriveParked(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text, cpf text, idade text, foto text)")
 	w.extra = "state: {key: '" + stateKey + "'}\nprivacy: {deny: [clientes.foto]}"

@@ -127,6 +127,7 @@ var traffic = []string{
 // TestPlan: what a plan says, that it is all that is needed, and that the way back leads to
 // the same schema.
 func TestPlan(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, planRules, planTables...)
 	before := w.dump()
@@ -267,6 +268,7 @@ func TestPlanEndpoints(t *testing.T) {
 // TestPlanLeftovers: what was done for tables that no rule is about any more is taken back, the
 // rest stays, as does what others have done; the way back from all leads to the same schema.
 func TestPlanLeftovers(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, planRules, append(planTables, "create table alheia (id int primary key)")...)
 	before := w.dump()
@@ -343,6 +345,7 @@ func TestPlanOfAMissingRole(t *testing.T) {
 // TestPlanSchema: where Gancho's own tables are in the source, a new role gets a schema for them,
 // which migrate fills, and which the way back keeps until somebody has dropped it.
 func TestPlanSchema(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: insert, columns: [id]}\n", "create table clientes (id int primary key)")
 	admin, role := w.dsn, "estado_"+strings.TrimPrefix(w.slot(), "gancho_")

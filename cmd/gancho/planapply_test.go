@@ -61,6 +61,7 @@ func TestPlanLocks(t *testing.T) {
 // that the application's statements go on; what was done and what was not is said, and the
 // next run does the rest.
 func TestPlanGivesWay(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	w.exec("insert into cobrancas values (1, 'a'), (2, 'a')")
@@ -127,6 +128,7 @@ func (w *planWorld) until(what string, ok func() bool) {
 // TestPlanKilled: apply is killed while it waits for a lock, and while it creates an index;
 // the next run does the rest, removes what was left, and the way back takes back both.
 func TestPlanKilled(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, ownPostgres(t, nil), planRules, planTables...)
 	before := w.dump()
@@ -179,6 +181,7 @@ func TestPlanKilled(t *testing.T) {
 
 // TestPlanKeeps: the way back keeps what somebody else has changed since.
 func TestPlanKeeps(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, "rules:\n  - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}\n  - {event: b, table: contas, on: update, watch: [nome], columns: [id]}\n",
 		"create table clientes (id int primary key, nome text)", "create table contas (id int primary key, nome text)", "create table alheia (id int primary key)", "create table sem (id int, nome text)")
@@ -214,6 +217,7 @@ func TestPlanKeeps(t *testing.T) {
 // TestPlanRoles: tables of several roles, a role that does not exist yet, and one that may
 // run only a part.
 func TestPlanRoles(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, `rules:
   - {event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id], data: {c: c.nome}, lookup: {c: select nome from cidades where id = new.cidade}}
@@ -267,6 +271,7 @@ func TestPlanRoles(t *testing.T) {
 // TestPlanServes: with the identities of a plan, where an index does for whole old rows, a
 // bridge sends the events that it sends with REPLICA IDENTITY FULL everywhere.
 func TestPlanServes(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	events := func(full bool) []string {
 		w := newWorld(t, testservers.RedisOptions{}, planTables...)

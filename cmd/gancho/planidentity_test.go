@@ -6,12 +6,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gancho/internal/testservers"
 )
 
 // TestPlanWeakPartitions: partitions of a table with a primary key that do not use it as their replica identity. Without one,
 // the application's UPDATE and DELETE would fail; with another index, deleted rows would come without the key. plan gives each
 // the least that it needs, and leaves the others alone.
 func TestPlanWeakPartitions(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, "rules:\n  - {event: acesso, table: acessos, on: [update, delete], columns: [id, sentido]}\n",
 		"create table acessos (id int primary key, sentido text, lote int not null) partition by range (id)",
@@ -76,6 +79,7 @@ func (w *planWorld) failedCheck() (stdout, stderr string) {
 
 // TestPlanWarnsOfLargeRows: where a plan has REPLICA IDENTITY FULL, and rows may be too large for that, it says what would fail.
 func TestPlanWarnsOfLargeRows(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newPlanWorld(t, pg, "rules:\n  - {event: arquivo, table: arquivos, on: update, when: old.n <> new.n, columns: [id]}\n  - {event: nota, table: notas, on: update, when: old.n <> new.n, columns: [id]}\n",
 		"create table arquivos (id int primary key, n int, corpo text, anexo text)", "alter table arquivos alter corpo set storage external, alter anexo set storage external",

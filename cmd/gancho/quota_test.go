@@ -14,6 +14,7 @@ import (
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // ask makes an API call with a token, and returns the status and the body.
@@ -227,6 +228,7 @@ func TestOverflow(t *testing.T) {
 // TestParkedRedriveOverQuota: a redrive of parked changes leaves those for later whose
 // backlog has no room, says so in its record, as other jobs do, and maps them when it has; the others are sent meanwhile.
 func TestParkedRedriveOverQuota(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa text, valor text)`)
 	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, tenant: empresa, data: {id: id, valor: %s}}\n"

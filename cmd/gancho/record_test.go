@@ -244,6 +244,7 @@ func TestOperationalEvents(t *testing.T) {
 // TestSlotLagging: with Redis stopped nothing is confirmed, and the source
 // holds its WAL; subscribers are told when Redis is back.
 func TestSlotLagging(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = loadRules
@@ -270,6 +271,7 @@ func TestSlotLagging(t *testing.T) {
 // TestRotation: the receiver can verify with the old secret and with the new
 // one for as long as they overlap, and then with the new one alone.
 func TestRotation(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = loadRules

@@ -66,6 +66,7 @@ const recoverRules = `rules:
 // TestSlotDropped: the slot is dropped under a running bridge. What is queued is delivered, nothing is read on in
 // silence, and after gancho recover, which may be killed at any time, the bridge captures again.
 func TestSlotDropped(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable, "alter table eventos add criado_em timestamptz default now()")
 	hold := make(chan struct{})
@@ -293,6 +294,7 @@ func copyData(t *testing.T, from, to string) {
 // TestRestoredAndOvertaken: the server is restored with its slot, from a copy of its files, and has written
 // more WAL since than it had before: everything about it looks as before, but for the WAL itself.
 func TestRestoredAndOvertaken(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
@@ -341,6 +343,7 @@ func TestRestoredAndOvertaken(t *testing.T) {
 // TestRestoredUnderway: the server is taken back while the bridge runs. Its slot stays where it stands there, so that
 // what it has is read after gancho recover.
 func TestRestoredUnderway(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
@@ -384,6 +387,7 @@ func TestRestoredUnderway(t *testing.T) {
 
 // TestPromotedClone: the DSN leads to a promoted copy of the server, under traffic; it has the same system identifier.
 func TestPromotedClone(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	server := ownPostgres(t, nil)
 	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)

@@ -325,6 +325,7 @@ func remoteCommands(t *testing.T) (paths []string) {
 
 // TestRemoteRefusals: what cannot be done over the API, or by this token, says so.
 func TestRemoteRefusals(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	d := newDesk(t)
 	refused := func(code int, part string, args ...string) {

@@ -13,6 +13,7 @@ import (
 // the webhook-id that it had, also for an endpoint that gets no other events, and a rule
 // that comes later is numbered later, wherever it stands.
 func TestRulesKeepTheirIDs(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table pedidos (id int primary key, loja int not null default 1)")
 	receivers := map[string]*receiver{}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"gancho/internal/testservers"
 )
 
 const testedRules = `rules:
@@ -43,6 +45,7 @@ const testedCases = `tests:
 // TestRuleTests: the catalogue is saved, the tests run without the source, an expectation
 // is updated, and check finds that the source is another one.
 func TestRuleTests(t *testing.T) {
+	testservers.Whole(t)
 	dsn := pg.Database(t, "",
 		"create table cobrancas (id int primary key, empresa_id int, cliente_id int, status char(1), valor numeric(10,2))", "alter table cobrancas replica identity full",
 		"create table clientes (id int primary key, nome text)", "insert into clientes values (3, 'Rui')",

@@ -175,6 +175,7 @@ func (w *world) slots() (n int) {
 // TestSimulateLive: live changes, their recording and its replay make the same report;
 // nothing personal is in it, and no slot is left, after kill -9 neither.
 func TestSimulateLive(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
@@ -275,6 +276,7 @@ func checkPersonal(t *testing.T, w *world) {
 
 // TestSimulateDiff compares two directories of rules, event by event.
 func TestSimulateDiff(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newGym(t, pg)
 	b := w.live("--json", "--record", "changes.rec")
@@ -333,6 +335,7 @@ func TestSimulateDiff(t *testing.T) {
 
 // TestSimulateRefusals: wrong use ends with 2, and creates nothing.
 func TestSimulateRefusals(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newGym(t, ownPostgres(t, nil))
 	b := w.live("--record", "changes.rec", "--for", "1h")
@@ -419,6 +422,7 @@ func TestSimulateRefusals(t *testing.T) {
 // TestSimulatePresets: over the scenes of the demo every rule of all presets fires, live
 // and in the replay.
 func TestSimulatePresets(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	schema, seed, identity := migrations.Legacy()
 	w := newWorldWithout(t, pg, "", schema, seed, identity, "create publication gancho for all tables with (publish_via_partition_root = true)")
@@ -486,6 +490,7 @@ func TestSimulatePresets(t *testing.T) {
 
 // TestSimulateLagging: a lookup that waits keeps WAL in the source, which is said.
 func TestSimulateLagging(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newGym(t, ownPostgres(t, nil))
 	w.source = "  lag_warning: 1MiB"

@@ -15,6 +15,7 @@ import (
 // TestSimulateRows: existing rows, with lookups and expressions of PostgreSQL, and what a
 // row alone does not say.
 func TestSimulateRows(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newGym(t, pg)
 	w.exec(gymChanges)

@@ -233,6 +233,7 @@ func (b *bridge) running() bool {
 // TestSkipOnTheFly: a bridge that runs steps over the transaction by itself. Redis is killed when it has been asked to, when it
 // has noticed, and when it has begun to read again.
 func TestSkipOnTheFly(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSkipWorld(t)
 	b := s.run()

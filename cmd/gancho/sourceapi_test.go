@@ -321,6 +321,7 @@ func TestSourcesRemotely(t *testing.T) {
 
 // TestSourcesInConsole: the pages show what all databases have, and what the chosen one has.
 func TestSourcesInConsole(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	d := newManyDesk(t)
 	jar, err := cookiejar.New(nil)

@@ -93,6 +93,7 @@ func (w *manyWorld) sorted() []string { return slices.Sorted(slices.Values(w.nam
 
 // TestCheckSources: check goes over all, says what is wrong with one under its name, and how many are in order; --source is that one alone.
 func TestCheckSources(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newManyWorld(t)
 	w.endpoint("crm", "http://127.0.0.1:1")

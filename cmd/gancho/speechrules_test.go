@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gancho/internal/language"
+	"gancho/internal/testservers"
 )
 
 // ruleMessage is where a function has its hint and its message among the arguments; -1: it has none.
@@ -81,6 +82,7 @@ func ruleTexts(t *testing.T, path string, found func(text string, at token.Posit
 
 // TestTranslatedRuleMessages: each mistake of a rule or a file that check finds has its Portuguese.
 func TestTranslatedRuleMessages(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	portuguese, total := language.Of(language.Portuguese), 0
 	for _, pattern := range []string{"../../mapping/*.go", "../../mapping/expr/*.go", "../../internal/strictyaml/*.go"} {

@@ -169,6 +169,7 @@ func checkRun(t *testing.T, what string, whole, all []arrival) {
 // TestStoredEndpointClash: an endpoint of the file wins over a stored one of
 // the same name, and says so.
 func TestStoredEndpointClash(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = loadRules
@@ -193,6 +194,7 @@ func TestStoredEndpointClash(t *testing.T) {
 // good form, and does not hold up the others; a bridge that starts holds it alone, and
 // sends what was queued when it can be read again.
 func TestStoredEndpointUnreadable(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = loadRules

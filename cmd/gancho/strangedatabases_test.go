@@ -199,6 +199,7 @@ func strangeConnection(t *testing.T, dsn string) *pgx.Conn {
 
 // TestCreateIsOffered: check says that gancho run --create does it only where the role of source.dsn may.
 func TestCreateIsOffered(t *testing.T) {
+	testservers.Whole(t)
 	dsn, dir := initWorld(t, `create table vendas (id int primary key); create table minhas (id int primary key)`)
 	u, err := url.Parse(dsn)
 	if err != nil {

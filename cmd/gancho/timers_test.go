@@ -171,6 +171,7 @@ func checkTimers(t *testing.T, events []timerEvent, want int, check func(timerEv
 // TestTimersLate: what was due while no bridge ran is fired in order at the start, and says how late; what is later than
 // max_late is dropped, and so are timers of rules that are gone.
 func TestTimersLate(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, timedTable)
 	r := newReceiver(t, nil)

@@ -36,6 +36,7 @@ func asks(t *testing.T, certificate string) *http.Client {
 // TestListenersTLS: the bridge speaks TLS by itself: health, metrics, API and console; commands beside it and at a desk find it, and a
 // renewed certificate needs no restart.
 func TestListenersTLS(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, "create table cobrancas (id int primary key, valor int)")
 	certificate, key := testservers.WriteCertificate(t, w.dir, "first", time.Hour)

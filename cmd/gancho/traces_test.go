@@ -185,6 +185,7 @@ func TestTraces(t *testing.T) {
 
 // TestTracesOfTime: what time makes is a trace as well, whose first span is from when it was due to when Redis had it: no change was captured for it.
 func TestTracesOfTime(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	c := newSpanCollector(t, nil)
 	w := newWorld(t, testservers.RedisOptions{}, `create table pedidos (id int primary key, nome text); alter table pedidos replica identity full`)
@@ -224,6 +225,7 @@ func TestTracesOfTime(t *testing.T) {
 // TestTracesOutage: a collector that takes nothing, and one that never answers, hold up no delivery and are told of; a reload turns
 // tracing on, and off.
 func TestTracesOutage(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	release := make(chan struct{})
 	slow := newSpanCollector(t, func(_ http.ResponseWriter, r *http.Request) bool {

@@ -219,6 +219,7 @@ func TestLatin1(t *testing.T) {
 // table while the bridge runs: what does not fit is read again with the change, what fits under
 // another name at a reload and by the watch.
 func TestAlteredTypes(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, `create type ponto as (x int, y int); create domain dm_ponto as ponto;
 		create table itens (id int, nome text); create table t (id int primary key, p ponto, d dm_ponto[], i itens)`)

@@ -14,6 +14,7 @@ import (
 // TestWrongInput gives every command what it cannot take: it says what is
 // wrong, ends with 2, and has changed nothing.
 func TestWrongInput(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gancho/internal/testservers"
 )
 
 // post is an SMTP server of the test's own.
@@ -99,6 +101,7 @@ func (p *post) until(t *testing.T, parts ...string) string {
 // People are told of an endpoint that fails and of changes that are parked before anything is
 // lost: subscribers of gancho.* and, by e-mail, operators and the tenant whose endpoint it is.
 func TestEarlyWarnings(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newStateful(t, pg, nil, "create table pedidos (id int primary key, divisor int)")
 	w.rules = `rules:

@@ -22,6 +22,7 @@ import (
 
 // TestWhyTexts: the story of each outcome, as in the golden file.
 func TestWhyTexts(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	at := time.Date(2026, 11, 28, 14, 2, 3, 0, time.UTC)
 	rule := func(outcome string, more ...func(*control.WhyRule)) control.WhyRule {

@@ -67,6 +67,7 @@ func ruled(t testing.TB) (parsed *mapping.Rules, bound *mapping.Ruleset, dsn str
 
 // The catalogue shows a tenant the events, what they hold without anybody's data, and its own endpoints alone.
 func TestCatalogue(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	w.control.Catalogue = nil

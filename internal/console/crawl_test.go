@@ -17,6 +17,7 @@ import (
 	"gancho/internal/console"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // site is what somebody finds from the first page on, by every link and form.
@@ -166,6 +167,7 @@ func (s *site) addresses() map[string]bool {
 // Every link leads somewhere, for each role and tenant. Nothing of another tenant's is among what is found, and nothing that others find
 // exists for who must not: neither in the address nor in a form's fields.
 func TestCrawl(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	operators, theirs := w.as(state.Admin, "").crawl(), w.as(state.Admin, foreign.id).crawl()

@@ -152,6 +152,7 @@ func TestDelivery(t *testing.T) {
 
 // The screens can be used by everybody, in both languages, light and dark, wide and narrow, with and without JavaScript.
 func TestDeliveriesInChromium(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	w.endpoint("crm", "")

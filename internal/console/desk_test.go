@@ -14,6 +14,7 @@ import (
 // The screens of endpoints, of what is pending and of jobs can be used by everybody, in both languages, light and dark, wide and
 // narrow; a group of dead letters is redriven with a mouse, with and without JavaScript.
 func TestDeskInChromium(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	w.endpoint("crm", "1")

@@ -12,10 +12,12 @@ import (
 
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // An endpoint is created, tested, changed, given a new key and removed, without YAML, curl or JavaScript.
 func TestEndpointScreens(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	b := w.as(state.Admin, "")

@@ -221,6 +221,7 @@ func (b *visitor) transferred(at string) int {
 // The keyboard alone leads to the search, along rows, and to what they lead to. Who types text is not interrupted, and who does not want the keys
 // switches them off.
 func TestKeyboard(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	p := chromium.Page(t, browser.Options{})

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // What is stored in English, as why something failed, is said in the language of the page: on each page that has it.
 func TestReasonsArePortuguese(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	b := w.as(state.Admin, "")
@@ -61,6 +63,7 @@ func TestDeadLetterLeadsOn(t *testing.T) {
 
 // The navigation has screens by their titles: a vendor's first for its unit, and last for operators.
 func TestNavigationOfVendors(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newBusiness(t)
 	nav := func(b *visitor) (names []string) {

@@ -147,6 +147,7 @@ func TestRules(t *testing.T) {
 
 // An administrator compares an edited copy with the rules in use, with and without JavaScript; mistakes stand beside the text.
 func TestSimulateRules(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	file := w.useRules(t)

@@ -11,11 +11,13 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/doctor"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // What is refused below the console is said in the language of the page: a mistake at its field, one without a form, a quota, and what was found at the
 // source. What nobody has translated says that it is English.
 func TestRefusalsArePortuguese(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newConsole(t)
 	w.control.Quotas = control.Quotas{Tenant: control.Quota{Endpoints: 1}, Headers: 1}

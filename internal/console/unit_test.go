@@ -69,6 +69,7 @@ func newUnits(t *testing.T, more func(*console.Options), vendors ...presets.Scre
 
 // Each screen in both languages, light and dark, wide and narrow: empty, filled, with a mistake.
 func TestUnitsInChromium(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	w := newUnits(t, nil, vendor(t, "pacto"), vendor(t, "superlogica"), vendor(t, "iset"))
 	shots := os.Getenv("GANCHO_TEST_SHOTS") // a directory; "": nobody looks
