@@ -193,7 +193,7 @@ func TestReplayAndFirstDeliveryOfAKeyAreApart(t *testing.T) {
 func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
-	ep := endpoint.Endpoint{Name: "a", Retry: ms(1, 600, 1)}
+	ep := endpoint.Endpoint{Name: "a", Retry: ms(1, 3600_000, 1)}
 	q := queuetest.Open(t, r, ep)
 	first := newReceiver()
 	first.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(500) }
@@ -211,6 +211,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 		}
 		return status(500)
 	}
+	ep.Retry = ms(1, 1, 1)
 	startDispatcher(t, q, second, dispatch.Options{}, ep)
 	queuetest.Eventually(t, "a dead letter", func() bool { held, _ := queuetest.Stats(t.Context(), q, "a"); return held.Dead == 1 })
 	noReplays(t, q, "a")
