@@ -173,6 +173,7 @@ func TestFleetDeliversApart(t *testing.T) {
 // TestFleetBudget: the slot of a source that does not fit the rules any more is given up beyond the budget, and the gap is recorded; that of
 // one of which nothing was read is kept, because its gap could not be recorded, and that of one that is read stays.
 func TestFleetBudget(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := newShops(t, 1)
 	s.create("loja_torta")

@@ -153,6 +153,7 @@ func (s *shops) apart() (capturing, delivering bridge.Options) {
 // TestFleetOverflowsElsewhere: of a process that captures alone, the backlogs over the quota of paused endpoints are moved by one that delivers alone, which
 // knows nothing of the quota; and the backlogs of sources that are not being read count.
 func TestFleetOverflowsElsewhere(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows, quota = 60, 30
 	s := newShops(t, 2)
@@ -192,6 +193,7 @@ func TestFleetOverflowsElsewhere(t *testing.T) {
 // TestFleetFullRedis: without any quota, a Redis that is full of a paused endpoint's events gets room by a process that delivers alone, so that all is captured by
 // one that captures alone.
 func TestFleetFullRedis(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = 20_000 // of each source
 	s := newShops(t, 2)
@@ -232,6 +234,7 @@ func TestFleetFullRedis(t *testing.T) {
 // TestFleetRestoresMarksAtTakeover: a process stands by for a source of which events are in the state database; the one that reads it ends, and Redis is
 // emptied, or restarted without its newest part: before the process that takes over appends anything, Redis gets to know again that they are there.
 func TestFleetRestoresMarksAtTakeover(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	t.Run("emptied", func(t *testing.T) {
 		t.Parallel()

@@ -21,6 +21,7 @@ import (
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/bridge"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 	"gancho/migrations"
 )
@@ -299,6 +300,7 @@ func TestScheduleCatchUp(t *testing.T) {
 // A run that is cut off again and again, while rows come, go and change, sends each row that was there all the time, and
 // nothing twice.
 func TestScheduleCutOff(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const rows = bridge.ScheduledRows*2 + 1234
 	w := newScheduleWorld(t, `
