@@ -52,7 +52,7 @@ build-all: build ## Build for Linux, and see that macOS and Windows build too
 	CGO_ENABLED=0 GOOS=windows $(GO) build -o /dev/null ./cmd/gancho
 
 .PHONY: test
-test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
+test: deps ## Test with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
 	$(RACE) -timeout 15m $(TESTFLAGS) $(PKG)
 
 WHOLE       := $(ROOMY) CGO_ENABLED=0 $(GO) test -trimpath -vet=off -timeout 15m

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 )
 
 // published is a table with one row, whose publications are another tool's.
@@ -157,6 +158,7 @@ func refusal(code string) bool { return code == "42P10" || code == "55000" }
 // every UPDATE and DELETE of the application works as before, and the stream has
 // the changes; what would break one is refused before anything is created.
 func TestCreateHarmsNothing(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	generated := []string{
 		"create table itens (id int primary key, qtd int, total int generated always as (qtd * 2) stored)", "alter table itens replica identity full",

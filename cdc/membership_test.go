@@ -14,11 +14,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 )
 
 // TestMembershipsAreTheServers: over publications of all kinds, what is read from the
 // catalogue alone is what pg_publication_tables says.
 func TestMembershipsAreTheServers(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	dsn := pg.Database(t, "", `
 		create schema a; create schema b;

@@ -58,6 +58,7 @@ var legacy = []string{
 
 // TestSetupErrors: what is missing is said in full, with the SQL that makes it.
 func TestSetupErrors(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	update := func(table string) cdc.TableNeed { return allOps(table)[0] }
 	insert := func(table string) cdc.TableNeed {
@@ -195,6 +196,7 @@ func TestPrivileges(t *testing.T) {
 
 // TestServerSettings: a server that cannot decode, or has no slot left.
 func TestServerSettings(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"max_replication_slots": "1", "max_slot_wal_keep_size": "'1MB'", "min_wal_size": "'32MB'", "max_wal_size": "'32MB'", "wal_keep_size": "0"}})
 	if err != nil {

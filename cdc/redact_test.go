@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 )
 
 // secret is what must not be shown, wherever in a connection string it stands.
@@ -99,6 +100,7 @@ func checkRedacted(t *testing.T, dsn string) {
 // TestRedacted: every way to type a connection string, with one more mistake at
 // every place.
 func TestRedacted(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	for _, dsn := range typed {
 		checkRedacted(t, dsn)

@@ -9,12 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 )
 
 // TestStatementsHarmNothing runs the proposed script as the roles that it names, statement by
 // statement: whoever owns what, the application's statements work after each, and no table is
 // out of the publications between two.
 func TestStatementsHarmNothing(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	tables := []string{"clientes", "parametros", "estoque_movimentos"}
 	for name, setup := range map[string][]string{

@@ -7,11 +7,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 )
 
 // TestOneScript: what a publication lacks is said at once, and the SQL, run as it stands, makes the
 // source ready, also where rules lack different operations, and tables inherit from what is moved.
 func TestOneScript(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const operations = "select concat_ws(', ', case when pubinsert then 'insert' end, case when pubupdate then 'update' end, case when pubdelete then 'delete' end, case when pubtruncate then 'truncate' end) from pg_publication where pubname = 'gancho'"
 	for name, test := range map[string]struct {
