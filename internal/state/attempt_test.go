@@ -10,6 +10,7 @@ import (
 
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // attempt is the n-th of an endpoint.
@@ -183,6 +184,7 @@ func TestSameMoment(t *testing.T) {
 // TestHostileTexts writes what a receiver or a row may hold into a database of
 // either encoding, and reads it back unchanged.
 func TestHostileTexts(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	texts := []string{
 		"plain", "São Paulo", "€ “aspas” 健康 𝄞", "nul\x00byte", "invalid \xe3\xff", `\u{20ac} \x{ff}`, "\ufffd", strings.Repeat("chave muito longa é ", 2000), "%_*\\'\"",

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // TestGiven lists what an endpoint was given in a day, each once, and nothing else.
@@ -102,6 +103,7 @@ func givenDay(t *testing.T) int {
 // TestGivenOfALargeDay: of a day with many events, some of them twice in the log, and with as many of the day after, all are
 // listed, by pages, and a page reads no more than it has.
 func TestGivenOfALargeDay(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s, dsn := newStore(t)
 	ctx, n, conn := t.Context(), givenDay(t), connect(t, dsn)

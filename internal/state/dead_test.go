@@ -10,6 +10,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // message is the n-th event.
@@ -129,6 +130,7 @@ const manyDead = 80_000
 // TestManyDeadLetters: no first page takes as long as reading the table, whatever
 // the filter, and what works on all goes by chunks.
 func TestManyDeadLetters(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s, dsn := newStore(t)
 	ctx := t.Context()

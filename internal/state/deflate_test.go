@@ -11,6 +11,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // rowChange is the text of a change of a row with ten columns, about as it is kept.
@@ -30,6 +31,7 @@ func rowChange(tb testing.TB) []byte {
 
 // TestQuickDeflated: everybody reads what it writes, and it is not much longer than what compress/flate writes.
 func TestQuickDeflated(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))

@@ -15,6 +15,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/internal/testservers"
 )
 
 // send runs a claimed job to its end, as a bridge does, and returns what it sent.
@@ -167,6 +168,7 @@ func TestRedriveEnds(t *testing.T) {
 // TestLargeBodies: a page ends where its bodies become too many for memory,
 // and the job does not.
 func TestLargeBodies(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
