@@ -319,6 +319,8 @@ func post(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
+// slowReceiver compares with what the delay alone would let through, of which even plain POSTs reach only a part: the receiver waits a
+// little longer than it is asked to, and all of a request comes on top.
 func (l *lab) slowReceiver(ctx context.Context) (r row, err error) {
 	const n, concurrency, delay = 30_000, 64, 20 * time.Millisecond
 	receiver, url, err := l.receiver(delay)
@@ -332,13 +334,17 @@ func (l *lab) slowReceiver(ctx context.Context) (r row, err error) {
 	if err != nil {
 		return r, err
 	}
+	plain, err := plainPosts(ctx, url, n/2, concurrency)
+	if err != nil {
+		return r, err
+	}
 	if err := receiver.stop(); err != nil {
 		return r, err
 	}
 	limit := concurrency / delay.Seconds()
 	return row{
 		what: "end to end into a receiver that takes 20 ms, concurrency 64", figure: fmt.Sprintf("%.0f/s", rate),
-		limit: fmt.Sprintf("%.0f/s (64 / 20 ms)", limit), ratio: fmt.Sprintf("%.2f", rate/limit), reach: ">= 2,500/s",
+		limit: fmt.Sprintf("%.0f/s (64 / 20 ms), %.0f/s of plain POSTs", limit, plain), ratio: fmt.Sprintf("%.2f, %.2f", rate/limit, rate/plain), reach: ">= 0.97",
 	}, l.forget(ctx)
 }
 
