@@ -44,7 +44,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b(cli:\w+|token:mesa)\b`), "WHO"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
 	{regexp.MustCompile(`(unconfirmed_bytes|held_bytes|used|queued_bytes)": \d+`), `$1": N`},
-	{regexp.MustCompile(`\d+(\.\d+)? [kMG]B\b`), "N BYTES"},
+	{regexp.MustCompile(`\d+(\.\d+)? [kMGT]?B\b`), "N BYTES"},
 	{regexp.MustCompile(`\b\d+ bytes\b`), "N BYTES"},
 	{regexp.MustCompile(`\(\d+ %\)`), "(N %)"},
 	{regexp.MustCompile(`sequence(\\?":\\?")\d+`), "sequence${1}N"},
