@@ -385,7 +385,7 @@ func (c *crawl) asks(method, path string, o object) []visit {
 			paths = with
 		case "query":
 			all := c.candidates("", name, schema)
-			if p["required"] == true || path == "/why" && name == "key" { // a change may stand for it
+			if p["required"] == true || path == "/why" && (name == "table" || name == "key") { // an event, or a change, may stand for them
 				var with []visit
 				for _, a := range required {
 					for _, v := range all {

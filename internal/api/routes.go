@@ -68,7 +68,7 @@ func routes() []route {
 		{method: get, path: "/event-types/{name}", role: viewer, query: ofSource, handle: (*call).showEventType},
 		{method: get, path: "/rules", role: operator, query: ofSource, handle: whole((*control.Service).Rules)},
 		{method: post, path: "/simulations", role: admin, slow: true, query: ofSource, media: jsonBody, handle: (*call).simulate},
-		{method: get, path: "/why", role: viewer, query: []string{"table", "key", "change", "from", "row", sourceParameter}, handle: (*call).why},
+		{method: get, path: "/why", role: viewer, query: []string{"table", "key", "webhook_id", "change", "from", "row", sourceParameter}, handle: (*call).why},
 		{method: get, path: "/changes", role: operator, query: []string{"rule", "limit", sourceParameter}, handle: (*call).recentChanges},
 		{method: get, path: "/test-case", role: operator, slow: true, query: []string{"table", "key", sourceParameter}, handle: (*call).draftTest},
 		{method: get, path: "/status", role: viewer, query: ofSource, handle: shown((*control.Service).Status)},
