@@ -149,7 +149,7 @@ func (c *crawl) populate(o owner, name, tenant string) {
 // What the receiver has answered is the operator's where the endpoint is.
 func (c *crawl) deliver(o owner, endpoint, about string) {
 	c.t.Helper()
-	source, err := c.queue.SourceID()
+	source, err := c.queue.SourceID(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}

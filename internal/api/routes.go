@@ -35,7 +35,7 @@ func routes() []route {
 		{method: post, path: "/endpoints/{name}/rotate", role: admin, media: jsonBody, handle: (*call).rotateSecret},
 		{method: post, path: "/endpoints/{name}/test", role: operator, slow: true, test: true, handle: (*call).testEndpoint},
 		{method: get, path: "/endpoints/{name}/keys", role: viewer, handle: (*call).listKeys},
-		{method: get, path: "/endpoints/{name}/closings/{day}", role: viewer, query: pages, handle: (*call).closing},
+		{method: get, path: "/endpoints/{name}/closings/{day}", role: viewer, query: slices.Concat(pages, ofSource), handle: (*call).closing},
 		{method: get, path: "/deliveries", role: viewer, query: slices.Concat(filterQuery, []string{"outcome", "latest"}, pages), handle: filtered("deliveries", (*query).filter, (*control.Service).Deliveries)},
 		{method: get, path: "/deliveries/{id}", role: viewer, handle: (*call).showDelivery},
 		{method: post, path: "/deliveries/resend", role: operator, slow: true, media: jsonBody, handle: (*call).resendDeliveries},

@@ -60,6 +60,8 @@ type member struct {
 	warnAt   time.Time // when was logged that much WAL is held
 	// woken: its queue is to be looked at, which its session has not done since: there may be something that is of no visit.
 	woken bool
+	// closes: the closing of a day waits until the server has confirmed all of it, which a visit has it do.
+	closes bool
 	// unconfirmed is why what was read was not confirmed when the last visit ended; nil: it was.
 	unconfirmed error
 
@@ -181,7 +183,7 @@ func (m *member) dueLocked(now time.Time) bool {
 		return false
 	case now.Before(m.retry):
 		return false
-	case !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
+	case m.closes || !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
 		return true
 	case now.Sub(m.visited) < m.fleet.o.VisitEvery:
 		return false
@@ -220,7 +222,7 @@ func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time, look 
 		f.looking++
 	} else {
 		f.placed++
-		m.moved, m.due, m.broken = time.Time{}, time.Time{}, time.Time{}
+		m.moved, m.due, m.broken, m.closes = time.Time{}, time.Time{}, time.Time{}, false
 	}
 	m.grants <- p // it has one at a time
 	if m.end == nil {
