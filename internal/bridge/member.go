@@ -109,7 +109,10 @@ func newMember(f *fleet, s Source, database string, of *server) *member {
 	return m
 }
 
-func (m *member) takeUpMetrics() { m.metrics, m.forget = m.fleet.metrics.of(m.Name) }
+func (m *member) takeUpMetrics() {
+	m.metrics, m.forget = m.fleet.metrics.of(m.Name)
+	m.metrics.walBudget.Set(float64(m.fleet.WALBudget)) // of one that cannot be read, too
+}
 
 // noteWrittenLocked notes how much was written, and reports whether it is to be read because of that.
 func (m *member) noteWrittenLocked(written map[string]int64, now time.Time) bool {
