@@ -407,6 +407,7 @@ func TestSourcesInConsole(t *testing.T) {
 			}
 		}
 	}
+	shows(http.StatusOK, http.MethodGet, "/console/source", "rules.yaml:2:67: a coluna &#34;valor&#34; não está na tabela clientes; colunas: id, empresa_id<br>", "a coluna &#34;nome&#34; não está na tabela clientes")
 	post(200, "/console/rules/why", url.Values{"table": {"clientes"}, "key": {"1"}}, d.first, d.second, d.wrong)
 	post(200, "/console/rules/why", url.Values{"table": {"clientes"}, "key": {"1"}, "row": {"yes"}, "source": {d.first}}, "10 / valor &gt; 0")
 	post(200, "/console/rules/why", url.Values{"webhook_id": {d.eventOf(d.token("evento", ""), d.second)}}, "<small>"+d.second+" ", "cliente.novo", "public.clientes")
