@@ -60,7 +60,7 @@ func (m *member) close(ctx context.Context, c *closings) (pending bool, err erro
 		return true, nil
 	}
 	err = m.withOwnQueue(ctx, func(q *queue.Queue) error {
-		c.queue = q
+		c.queue, c.uncounted = q, false
 		defer func() { c.queue = nil }()
 		pending, err = c.sendDue(ctx)
 		return err
@@ -71,7 +71,7 @@ func (m *member) close(ctx context.Context, c *closings) (pending bool, err erro
 	if err != nil {
 		return true, fmt.Errorf("source %s: %w", m.Name, err)
 	}
-	if pending {
+	if c.uncounted {
 		f.mu.Lock()
 		m.closes = true
 		f.mu.Unlock()
