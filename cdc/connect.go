@@ -87,8 +87,9 @@ func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, path 
 const warned = "warned"
 
 // connectReplication opens a connection that speaks the replication protocol
-// to the DSN's database. Poolers give such a connection a session of its own.
-func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pgconn.PgConn, error) {
+// to the DSN's database, to stream from a slot for long or not. Poolers give such a connection a session of its own. What the server has
+// said of itself is its [greetingOf].
+func connectReplication(ctx context.Context, dsn string, encoding Encoding, streams bool) (*pgconn.PgConn, error) {
 	parsed, err := pgx.ParseConfig(dsn) // it removes pgx's own parameters, which the server would refuse
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
@@ -101,7 +102,10 @@ func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pg
 		maps.Copy(all, s)
 	}
 	all["client_encoding"] = encoding.client()
-	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return keepSettings(ctx, conn, all) }
+	chosen := choosesTimeout(config)
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		return keepSettings(ctx, conn, all, &greeting{streams: streams, chosen: chosen})
+	}
 	config.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) { conn.CustomData()[warned] = (*pgconn.PgError)(n) }
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {

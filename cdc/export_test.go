@@ -3,6 +3,8 @@ package cdc
 import (
 	"context"
 	"errors"
+	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -10,6 +12,22 @@ import (
 // MembershipsSQL is Encoding.memberships of all tables, as a subquery.
 func MembershipsSQL(conn *pgx.Conn) string {
 	return Encoding("").memberships(serverVersion(conn), "select oid from pg_catalog.pg_class")
+}
+
+// SenderTimeouts returns how long a server waits for signs of life, of a session that streams and what the session's own setting is.
+func SenderTimeouts(ctx context.Context, dsn string, streams bool) (server, session, is time.Duration, err error) {
+	conn, err := connectReplication(ctx, dsn, "", streams)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	server, session = greetingOf(conn).timeouts()
+	rows, err := ask(ctx, conn, "select "+senderTimeout)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	ms, err := strconv.Atoi(rows[0][0])
+	return server, session, time.Duration(ms) * time.Millisecond, err
 }
 
 // Decoder lets tests decode messages without a server.

@@ -70,7 +70,7 @@ func unverified(err error) bool {
 }
 
 func findFootprint(ctx context.Context, o Options, f Footprint) (bool, error) {
-	conn, err := connectReplication(ctx, o.DSN, o.Encoding)
+	conn, err := connectReplication(ctx, o.DSN, o.Encoding, false)
 	if err != nil {
 		return false, err
 	}

@@ -114,7 +114,7 @@ func Inspect(ctx context.Context, o Options) (*Inspection, error) {
 	default:
 		i.Lost, i.Confirmed, i.Active, i.Synced = s.lost(), s.confirmed, s.active, s.synced
 	}
-	replication, err := connectReplication(ctx, o.DSN, o.Encoding)
+	replication, err := connectReplication(ctx, o.DSN, o.Encoding, false)
 	if err != nil {
 		return nil, fmt.Errorf("open a replication connection to the source: %w", err)
 	}

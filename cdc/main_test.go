@@ -52,6 +52,7 @@ type recorder struct {
 	late    int     // that many commits are left to the test
 	glances cdc.LSN // the reader looks first, and has confirmed that; 0: it does not
 	asks    bool    // and is asked before
+	lazily  bool    // the reader loads no types
 	// change, if set, is called with every change first, and logged with every line of the log.
 	change func(*cdc.Change) error
 	logged func(line string)
@@ -224,6 +225,9 @@ func run(t testing.TB, o cdc.Options, source *cdc.Source, rec *recorder) *stream
 	s := &stream{recorder: rec, t: t, source: source, log: &logBuffer{logged: rec.logged}, done: make(chan error, 1)}
 	o.Log = zerolog.New(s.log)
 	s.reader = cdc.NewReader(o, source)
+	if rec.lazily {
+		s.reader.LoadLazily()
+	}
 	if rec.glances != 0 {
 		s.reader.Confirm(rec.glances)
 		s.reader.Glance()

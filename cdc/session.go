@@ -118,7 +118,7 @@ func (r *Reader) connect(ctx context.Context) (*session, error) {
 	} else if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
-	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
+	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding, true)
 	if err != nil {
 		return nil, fmt.Errorf("open a replication connection to the source: %w", err)
 	}
@@ -138,17 +138,14 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	if is != r.source.Identity || system.XLogPos < r.Confirmed() {
 		return nil, &IdentityChangedError{Was: r.source.Identity, Is: is, Confirmed: r.Confirmed(), Current: system.XLogPos}
 	}
-	timeout, patience, err := senderTimeout(ctx, pg)
-	if err != nil {
-		return nil, err
-	}
 	if err := standAside(ctx, pg); err != nil {
 		return nil, err
 	}
+	g := greetingOf(pg)
+	timeout, patience := g.timeouts()
 	r.started.Store(nil)
-	started, err := ask(ctx, pg, "select extract(epoch from pg_catalog.pg_postmaster_start_time())::text")
-	if err == nil && len(started) == 1 { // a role that may not ask knows less
-		r.started.Store(&started[0][0])
+	if g.started != "" {
+		r.started.Store(&g.started)
 	}
 	if r.options.Temporary {
 		if err := r.createTemporary(ctx, pg); err != nil {

@@ -272,7 +272,7 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	if len(p.setup.Findings) > 0 {
 		return nil
 	}
-	conn, err := connectReplication(ctx, p.DSN, p.Encoding)
+	conn, err := connectReplication(ctx, p.DSN, p.Encoding, false)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
 		p.addReplication(ctx, "role.replication", "the role may not replicate: "+serverMessage(err))

@@ -36,18 +36,14 @@ func (e *SynchronousError) Error() string {
 // synchronous_standby_names does not have, or returns a [*SynchronousError]: * is
 // every name.
 func standAside(ctx context.Context, pg *pgconn.PgConn) error {
-	rows, err := ask(ctx, pg, `select current_setting('synchronous_standby_names'), current_setting('application_name'), pg_catalog.pg_is_in_recovery()`)
-	if err != nil {
-		return fmt.Errorf("read synchronous_standby_names: %w", err)
-	}
-	list, name, replica := rows[0][0], rows[0][1], rows[0][2] == "t"
-	names := standbyNames(list)
+	g := greetingOf(pg)
+	names := standbyNames(g.standbys)
 	switch {
-	case replica: // its walsenders are never synchronous
+	case g.replica: // its walsenders are never synchronous
 		return nil
 	case slices.Contains(names, "*"):
-		return &SynchronousError{Names: list}
-	case !containsFold(names, name):
+		return &SynchronousError{Names: g.standbys}
+	case !containsFold(names, g.name):
 		return nil
 	}
 	other := "gancho-stream"

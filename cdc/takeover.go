@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/internal/retry"
 )
@@ -20,33 +17,6 @@ const (
 	// slotLook is the time between two looks whether a slot that another process reads is free.
 	slotLook = 500 * time.Millisecond
 )
-
-// senderTimeout reads how long the server waits for a sign of life, and has it wait no longer
-// than slotPatience for this session, unless the DSN says how long it is to wait.
-func senderTimeout(ctx context.Context, pg *pgconn.PgConn) (server, session time.Duration, err error) {
-	rows, err := ask(ctx, pg, `select setting, source from pg_catalog.pg_settings where name = 'wal_sender_timeout'`)
-	if err != nil {
-		return 0, 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	if len(rows) != 1 {
-		return 0, 0, fmt.Errorf("read wal_sender_timeout: the server does not have it")
-	}
-	ms, err := strconv.Atoi(rows[0][0])
-	if err != nil {
-		return 0, 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	server = time.Duration(ms) * time.Millisecond
-	if ms == 0 {
-		server = noSenderTimeout
-	}
-	if rows[0][1] == "client" || server <= slotPatience {
-		return server, server, nil
-	}
-	if _, err := ask(ctx, pg, fmt.Sprintf("select pg_catalog.set_config('wal_sender_timeout', '%d', false)", slotPatience.Milliseconds())); err != nil {
-		return 0, 0, fmt.Errorf("set wal_sender_timeout: %w", err)
-	}
-	return server, slotPatience, nil
-}
 
 // alive calls f, and gives the server signs of life meanwhile, which confirm nothing: it would give the
 // slot to another process.

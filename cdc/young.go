@@ -128,7 +128,7 @@ func (r *Reader) searchKnown(ctx context.Context, end LSN) (LSN, error) {
 // readable reports whether the first changes from a position on can be read with
 // all publications, or none come before end. It confirms nothing.
 func (r *Reader) readable(ctx context.Context, from, end LSN) (bool, error) {
-	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
+	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding, false)
 	if err != nil {
 		return false, err
 	}

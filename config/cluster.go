@@ -166,11 +166,6 @@ func (c *Config) finishSources(list, state, console, endpoints value) {
 	if s.Cluster == nil {
 		c.checkChosen(endpoints)
 	}
-	for i := range c.Endpoints {
-		if c.Endpoints[i].Closing != 0 {
-			endpoints.List()[i].Errorf("remove closing, or read its database with a bridge of its own", "endpoint %q has a closing, and closings are not sent by a bridge that reads several sources", c.Endpoints[i].Name)
-		}
-	}
 }
 
 // checkChosen records the endpoints that choose none of the sources that are listed.

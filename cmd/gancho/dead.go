@@ -22,7 +22,7 @@ func newDeadCommand() *cobra.Command {
 	cmd := group("dead", "Manage dead letters", `A dead letter is an event that is no longer attempted: every attempt of the schedule
 failed, or the receiver refused it. Dead letters wait in the state database until
 somebody sends them again (redrive) or drops them.`)
-	f.registerStored(cmd)
+	f.register(cmd)
 	cmd.AddCommand(newDeadListCommand(&f), newDeadGroupsCommand(&f), newDeadShowCommand(&f), newDeadRedriveCommand(&f), newDeadDropCommand(&f))
 	return cmd
 }

@@ -57,15 +57,45 @@ func TestMonitoring(t *testing.T) {
 		b.waitMetric(part)
 	}
 	_, page := fetch(t, base+"/metrics")
-	patternsMatch(t, page)
+	patternsMatch(t, page, "")
 	if *prometheusCommand != "" {
 		askPrometheus(t, strings.TrimPrefix(base, "http://"), func(id int) { w.exec("insert into fichas values ($1, '7', 1.10)", id) })
 	}
 	b.stop()
 }
 
+// TestMonitoringOfSources: of a bridge with several databases what is watched is read of the worst of them, and of each; one that is not read is named.
+func TestMonitoringOfSources(t *testing.T) {
+	t.Parallel()
+	w := newManyWorld(t)
+	w.rules += `  - {event: cliente.parado, table: clientes, on: insert, after: 1h, columns: [id]}
+  - {event: cliente.resumo, schedule: daily 03:00, query: "select id, empresa_id from clientes", tenant: empresa_id, data: {id: id}}
+`
+	r := newReceiver(t, nil)
+	w.endpoint("a", r.url(), "compact: key")
+	b := w.start("run", "--create", "--config", w.write())
+	b.waitLog("sources taken up")
+	w.waitSlots("gancho_"+w.names[0], "gancho_"+w.names[1])
+	b.waitLog(`column \"nome\" is not in table clientes`)
+	if err := pg.Exec(t.Context(), w.names[0], "insert into clientes values (1, 7, 'Ana', 1)"); err != nil {
+		t.Fatal(err)
+	}
+	r.waitCount(1)
+	for i, name := range w.names {
+		b.waitMetric(fmt.Sprintf("gancho_source_refused{source=%q} %d", name, i/2))
+	}
+	for _, part := range []string{`gancho_attempts_total{endpoint="a"`, `gancho_records_total{kind="attempt"`} {
+		b.waitMetric(part)
+	}
+	_, page := fetch(t, "http://"+b.listening()+"/metrics")
+	for _, name := range w.names {
+		patternsMatch(t, page, name)
+	}
+	b.stop()
+}
+
 // patternsMatch: each pattern of the Zabbix template finds what it reads, one series or, where it has a function, any number.
-func patternsMatch(t *testing.T, page string) {
+func patternsMatch(t *testing.T, page, source string) {
 	t.Helper()
 	text, err := os.ReadFile("../../packaging/monitoring/gancho.zabbix.yaml")
 	if err != nil {
@@ -87,7 +117,10 @@ func patternsMatch(t *testing.T, page string) {
 			if kind, ok := node["type"].(string); ok && strings.HasPrefix(kind, "PROMETHEUS_") {
 				parameters, _ := node["parameters"].([]any)
 				pattern := strings.ReplaceAll(fmt.Sprint(parameters[0]), "{#ENDPOINT}", "a")
-				patterns++
+				if patterns++; source == "" && strings.Contains(pattern, "source=") { // it is for a bridge with several
+					return
+				}
+				pattern = strings.ReplaceAll(pattern, "{#SOURCE}", source)
 				n := matches(t, page, pattern)
 				one := len(parameters) == 3 && parameters[1] == "value"
 				if n == 0 || one && n != 1 {

@@ -197,6 +197,10 @@ func TestSourcesOverAPI(t *testing.T) {
 	d.api(root, http.StatusOK, http.MethodGet, "/why?table=clientes&key=3&source="+d.second, "", "division by zero")
 	d.api(root, http.StatusMisdirectedRequest, http.MethodGet, "/why?table=clientes&key=1&source="+d.wrong, "", "gancho_"+d.wrong)
 	d.api(root, http.StatusOK, http.MethodGet, "/changes", "", d.first, d.second)
+	event := d.eventOf(root, d.second)
+	d.api(root, http.StatusOK, http.MethodGet, "/why?webhook_id="+event, "", `"source":"`+d.second+`"`, `"op":"insert"`, `"outcome":"delivered"`, `"table":"public.clientes"`)
+	d.api(root, http.StatusOK, http.MethodGet, "/why?webhook_id="+event+"&source="+d.first, "", `"changes":[]`)
+	d.api(root, http.StatusBadRequest, http.MethodGet, "/why?webhook_id="+event+"&key=1", "", `"parameter":"webhook_id"`)
 
 	// What is of one alone.
 	which := `it is not said of which source; there are 3, such as ` + d.many.sorted()[0] + ", "
@@ -226,8 +230,23 @@ func TestSourcesOverAPI(t *testing.T) {
 			t.Errorf("a tenant is told of %d changes of the row %s, want %d: %+v, %v", len(why.Changes), key, want, why, err)
 		}
 	}
+	d.api(tenant, http.StatusOK, http.MethodGet, "/why?webhook_id="+event, "", `"changes":[]`)
+	d.api(tenant, http.StatusOK, http.MethodGet, "/why?webhook_id="+d.eventOf(root, d.first), "", `"source":"`+d.first+`"`, `"outcome":"delivered"`)
 	other := d.token("fora", "nada/7")
 	d.api(other, http.StatusNotFound, http.MethodGet, "/why?table=clientes&key=1", "")
+}
+
+// eventOf is the webhook-id of the event of a source's tenant 7.
+func (d *manyDesk) eventOf(token, source string) string {
+	d.t.Helper()
+	var v page[struct {
+		ID string `json:"webhook_id"`
+	}]
+	text := d.api(token, http.StatusOK, http.MethodGet, "/deliveries?tenant="+url.QueryEscape(source+"/7"), "")
+	if err := json.Unmarshal(text, &v); err != nil || len(v.Items) != 1 {
+		d.t.Fatalf("the deliveries of the tenant 7 of %s: %s, %v", source, text, err)
+	}
+	return v.Items[0].ID
 }
 
 // changesOne does with one source what is done with one alone; the other keeps what it has.
@@ -265,6 +284,10 @@ func TestSourcesRemotely(t *testing.T) {
 	d.same(0, "parked", "groups")
 	d.same(0, "prove")
 	d.same(0, "why", "--table", "clientes", "--key", "1")
+	event := d.eventOf(d.token("raiz", ""), d.second)
+	d.same(0, "why", "--id", event)
+	d.many.says(0, []string{"why", "--id", event, "--url", d.address}, event+"\nThe change was one of the table public.clientes.\n", "\n"+d.second+": 20", "insert, change 0 of its transaction\n  cliente.novo", ": event "+event, "crm: delivered at ")
+	d.many.says(0, []string{"why", "--id", "evt-1", "--url", d.address}, "Nothing is known of this event:", "or was not copied whole")
 	of := func(args ...string) []string { return append(args, "--source", d.first) }
 	d.same(0, of("parked", "list")...)
 	d.same(0, of("parked", "groups")...)
@@ -385,8 +408,11 @@ func TestSourcesInConsole(t *testing.T) {
 			}
 		}
 	}
+	shows(http.StatusOK, http.MethodGet, "/console/source", "rules.yaml:2:67: a coluna &#34;valor&#34; não está na tabela clientes; colunas: id, empresa_id<br>", "a coluna &#34;nome&#34; não está na tabela clientes")
 	post(200, "/console/rules/why", url.Values{"table": {"clientes"}, "key": {"1"}}, d.first, d.second, d.wrong)
 	post(200, "/console/rules/why", url.Values{"table": {"clientes"}, "key": {"1"}, "row": {"yes"}, "source": {d.first}}, "10 / valor &gt; 0")
+	post(200, "/console/rules/why", url.Values{"webhook_id": {d.eventOf(d.token("evento", ""), d.second)}}, "<small>"+d.second+" ", "cliente.novo", "public.clientes")
+	post(200, "/console/rules/why", url.Values{"webhook_id": {"evt-1"}}, "evt-1", "Nada se sabe deste evento")
 	post(422, "/console/rules/why", url.Values{"table": {"clientes"}, "key": {"1"}, "row": {"yes"}})
 	post(422, "/console/jobs/backfill", url.Values{"table": {"clientes"}, "do": {"dry_run"}})
 	post(200, "/console/jobs/backfill", url.Values{"table": {"clientes"}, "do": {"dry_run"}, "source": {d.first}}, "public.clientes: 3")

@@ -165,9 +165,21 @@ func (s *session) sourcesText(v control.SourcesView) error {
 		if source.HeldBytes != nil {
 			held = doctor.Bytes(*source.HeldBytes)
 		}
-		t.row(source.Name, source.Slot, said(l, source.State), held, count(source.Backlog), orDash(said(l, source.Problem)))
+		t.row(source.Name, source.Slot, said(l, source.State), held, count(source.Backlog), orDash(problemText(l, source.Problem)))
 	}
 	return t.end()
+}
+
+// problemText is why a source is not read, in a line: a bridge, which knows it as an error, says it in English.
+func problemText(l *language.Language, problem string) string {
+	if text := said(l, problem); text != problem {
+		return text
+	}
+	var lines []string
+	for _, line := range l.Lines(problem) {
+		lines = append(lines, line.Text)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // sourcesOfBridge is a table of the sources of the bridge that is asked, if it has several.

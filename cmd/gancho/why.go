@@ -27,8 +27,8 @@ const (
 // whyFlags are those of gancho why.
 type whyFlags struct {
 	sessionFlags
-	table, key, since, url string
-	row                    bool
+	table, key, id, since, url string
+	row                        bool
 }
 
 func newWhyCommand() *cobra.Command {
@@ -37,7 +37,8 @@ func newWhyCommand() *cobra.Command {
 		Use: "why", Short: "Show what became of a row's changes, and why an event did not happen", Args: noArguments,
 		Long: `Show what became of the newest changes of a row: which rules looked at each, which part of
 when was false or null, which endpoints the event was queued for and which not, and how
-its delivery went.
+its delivery went. With --id it is that of one event, by the webhook-id that a receiver has:
+also when it is not remembered any more, as far as the queues and the delivery log have it.
 
 The process that captures remembers this, without values, until it ends. It is asked over
 its HTTP API: at http.listen of the configuration, or at --url (or $GANCHO_URL). With a
@@ -49,14 +50,15 @@ with what it is for it: true, false or null, and the values that it names; perso
 are hidden. That needs a token of an operator, and is written to the audit log.
 
 Of many databases all are asked, and each change is told with its source; --source asks
-one, which --row needs.`,
-		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url https://webhooks.example.com:8620 --table itens_pedido --key 15,2",
+one, which --row needs. With --id it says of which source the event is.`,
+		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  gancho why --id 5f0c2a11-001-00000000016b3e10-000000000000-0000\n  GANCHO_TOKEN=... gancho why --url https://webhooks.example.com:8620 --table itens_pedido --key 15,2",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.table, "table", "", "the row's `table`")
 	flags.StringVar(&f.key, "key", "", "the row's primary `key`; several columns joined by commas")
+	flags.StringVar(&f.id, "id", "", "`webhook-id` of an event, instead of --table and --key")
 	flags.StringVar(&f.since, "since", "", "changes from this `time` on: RFC 3339, a date, or how long ago (2h)")
 	flags.BoolVar(&f.row, "row", false, "also read the row as it is now, and evaluate the rules' conditions on it")
 	flags.StringVar(&f.url, "url", "", "`address` of the gancho run that captures (default: $GANCHO_URL, or http.listen)")
@@ -65,8 +67,11 @@ one, which --row needs.`,
 
 func (f *whyFlags) run(cmd *cobra.Command) error {
 	switch {
+	case f.id != "" && (f.table != "" || f.key != "" || f.since != "" || f.row):
+		return usageError{errors.New("--id names one event; leave out --table, --key, --since and --row")}
+	case f.id != "":
 	case f.table == "":
-		return usageError{errors.New("--table is missing: the table of the row, such as --table cobrancas")}
+		return usageError{errors.New("--table is missing: the table of the row, such as --table cobrancas; or name an event with --id")}
 	case f.key == "":
 		return usageError{errors.New("--key is missing: the row's primary key, such as --key 4711; several columns joined by commas")}
 	}
@@ -145,7 +150,7 @@ func (f *whyFlags) tell(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	view, err := s.Why(ctx, s.actor, control.WhyQuestion{Table: f.table, Key: f.key, From: from, Row: f.row})
+	view, err := s.Why(ctx, s.actor, control.WhyQuestion{Table: f.table, Key: f.key, WebhookID: f.id, From: from, Row: f.row})
 	if err != nil {
 		return err
 	}

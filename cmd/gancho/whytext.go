@@ -14,6 +14,10 @@ import (
 // whyText is the story of a row's changes, for people.
 func whyText(l *language.Language, v *control.WhyView) string {
 	w := &whyWriter{view: v, language: l}
+	if v.WebhookID != "" {
+		w.event()
+		return w.text.String()
+	}
 	key := v.Key
 	if len(v.KeyColumns) > 0 {
 		key = strings.Join(v.KeyColumns, ",") + " = " + v.Key
@@ -37,9 +41,7 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	if !v.Capturing {
 		w.line(0, "The process does not capture at the moment: of what was changed since it lost the slot it knows nothing.")
 	}
-	if len(v.SourcesUnread) > 0 {
-		w.line(0, "Nothing is known of these sources, which this process has not read: %s", names(v.SourcesUnread))
-	}
+	w.unread()
 	if v.QueueUnread {
 		w.line(0, "Redis is unreachable: until when timers wait, and why changes are parked, is missing.")
 	}
@@ -58,6 +60,41 @@ func whyText(l *language.Language, v *control.WhyView) string {
 	w.schedules()
 	w.row()
 	return w.text.String()
+}
+
+// event is what became of the event of a webhook-id.
+func (w *whyWriter) event() {
+	v := w.view
+	w.line(0, "%s", v.WebhookID)
+	if v.Table != "" {
+		w.line(0, "The change was one of the table %s.", v.Table)
+	}
+	if len(v.OfSources) > 0 {
+		w.line(0, "The webhook-id is of this source: %s", names(v.OfSources))
+	}
+	w.unread()
+	if v.QueueUnread {
+		w.line(0, "Redis is unreachable: what waits there, and why changes are parked, is missing.")
+	}
+	for i := range v.Changes {
+		w.change(&v.Changes[i])
+	}
+	if len(v.Changes) > 0 {
+		return
+	}
+	w.line(0, "")
+	w.line(0, "Nothing is known of this event:")
+	if !v.Since.IsZero() {
+		w.line(1, "its change is not remembered: of those before %s not all are;", clock(v.Since))
+	}
+	w.line(1, "it waits in no queue, and the delivery log has no attempt: what was sent is kept there for state.keep_log (gancho dead list --id has what was given up);")
+	w.line(1, "or the webhook-id is of another bridge, or was not copied whole.")
+}
+
+func (w *whyWriter) unread() {
+	if sources := w.view.SourcesUnread; len(sources) > 0 {
+		w.line(0, "Nothing is known of these sources, which this process has not read: %s", names(sources))
+	}
 }
 
 func (w *whyWriter) schedules() {
@@ -130,12 +167,18 @@ func (w *whyWriter) change(c *control.WhyChange) {
 	w.line(0, "")
 	what := c.Op + ", change " + fmt.Sprint(c.Ordinal) + " of its transaction"
 	switch {
+	case c.Op == "":
+		what = "the change itself is not remembered any more"
 	case c.Job != 0:
 		what = fmt.Sprintf("read, as it was then, by backfill %d", c.Job)
 	case c.Net:
 		what = c.Op + ", what the transaction has made of the row"
 	}
-	w.line(0, "%s%s  %s  %s", sourcePrefix(c.Source), clock(c.Time), c.Position, w.said(what))
+	at := clock(c.Time)
+	if c.Position != "" {
+		at += "  " + c.Position
+	}
+	w.line(0, "%s%s  %s", sourcePrefix(c.Source), at, w.said(what))
 	if len(c.Rules) == 0 {
 		w.line(1, "%s: %s", w.said("no rule is for "+c.Op), w.rules())
 	}
@@ -155,7 +198,11 @@ func (w *whyWriter) rules() string {
 
 func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 	name := r.Event + " (" + r.Rule + ")"
-	if r.Rule == "" {
+	switch {
+	case r.Rule != "":
+	case r.Event != "":
+		name = r.Event
+	default:
 		name = w.said("a rule of before the last reloads")
 	}
 	w.line(1, "%s: %s", name, w.said(w.outcome(c, r)))

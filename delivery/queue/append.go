@@ -12,7 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-var errNotClaimed = errors.New("the queue has not been claimed; call Claim first")
+// ErrNotClaimed says that nobody has told whose events the queue has.
+var ErrNotClaimed = errors.New("the queue has not been claimed; call Claim first")
 
 type appender struct {
 	// conns has one connection to each master; they refuse to talk to a server of

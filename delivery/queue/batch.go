@@ -130,7 +130,7 @@ func (b *Batch) Park(p *mapping.Parked) error {
 func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 	c := b.q.sources.current.Load()
 	if c == nil {
-		return ID{}, errNotClaimed
+		return ID{}, ErrNotClaimed
 	}
 	id, err := NewID(c.epoch, p, n)
 	if err != nil {

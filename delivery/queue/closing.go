@@ -40,13 +40,17 @@ const incompleteClosing = "closing_lacks"
 
 // IncompleteClosing is the newest closing of an endpoint, whose count and digest are not of all events that it was given.
 type IncompleteClosing struct {
-	Day string `json:"day"`
+	Source string `json:"source,omitempty"` // of several, which
+	Day    string `json:"day"`
 	// Missing is how many events of the day the delivery log does not have; 0: what became of some is not known.
 	Missing int64 `json:"missing"`
 }
 
 // Text says what is the matter, and what to do.
 func (c *IncompleteClosing) Text() string {
+	if c.Source != "" {
+		return fmt.Sprintf("that of %s of source %s is not of the whole day (missing in the delivery log: %d); gancho prove --source %s --from %s shows the counts", c.Day, c.Source, c.Missing, c.Source, c.Day)
+	}
 	return fmt.Sprintf("that of %s is not of the whole day (missing in the delivery log: %d); gancho prove --from %s shows the counts", c.Day, c.Missing, c.Day)
 }
 
@@ -65,7 +69,7 @@ func parseIncomplete(text string) *IncompleteClosing {
 	if !found || err != nil {
 		return nil
 	}
-	return &IncompleteClosing{day, n}
+	return &IncompleteClosing{Day: day, Missing: n}
 }
 
 // closingScript appends a closing if the day before is the last one that was closed: 1, else 0. Both or none
@@ -133,11 +137,21 @@ func (q *Queue) AwaitStored(ctx context.Context, endpoint string, patience time.
 	return true, nil
 }
 
-// SourceID is what the webhook-ids of the events begin with that this process captures. An error: it has not claimed the queue.
-func (q *Queue) SourceID() (string, error) {
-	c := q.sources.current.Load()
-	if c == nil {
-		return "", errNotClaimed
+// SourceID is what the webhook-ids of the events begin with that are captured: by this process, or, where it has not claimed the queue, by
+// the one that has claimed it last. [ErrNotClaimed]: none has.
+func (q *Queue) SourceID(ctx context.Context) (string, error) {
+	if c := q.sources.current.Load(); c != nil {
+		return c.source, nil
 	}
-	return c.source, nil
+	s := &q.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.readLocked(ctx)
+	switch {
+	case err != nil:
+		return "", annotate(err, "read %s", s.key)
+	case r == nil || s.names[r.epoch] == "":
+		return "", ErrNotClaimed
+	}
+	return s.names[r.epoch], nil
 }

@@ -338,7 +338,7 @@ return 1`)
 func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	c := q.sources.current.Load()
 	if c == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	addr, err := q.masterOf(ctx, q.keys.source())
 	if err != nil {

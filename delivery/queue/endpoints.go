@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -68,6 +69,9 @@ func (to *Stats) Add(s *Stats) {
 	to.Owned = to.Owned || s.Owned
 	if to.Reason == "" {
 		to.Suspension = s.Suspension
+	}
+	if c := s.Closing; c != nil && (to.Closing == nil || cmp.Or(cmp.Compare(c.Day, to.Closing.Day), cmp.Compare(to.Closing.Source, c.Source)) > 0) {
+		to.Closing = c
 	}
 }
 

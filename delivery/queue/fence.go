@@ -107,7 +107,7 @@ func (q *Queue) catchUpLocked(ctx context.Context) error {
 	defer q.sources.mu.Unlock()
 	c := q.sources.current.Load()
 	if c == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	record, err := q.sources.readLocked(ctx)
 	if err != nil {

@@ -291,7 +291,7 @@ func (r *sourceRecord) openGap(reason, detail string) Gap {
 func (q *Queue) NoteStuck(ctx context.Context, s Stuck) error {
 	c := q.sources.current.Load()
 	if c == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	text, err := json.Marshal(s)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 func (q *Queue) Reads(ctx context.Context) (string, error) {
 	c := q.sources.current.Load()
 	if c == nil {
-		return "", errNotClaimed
+		return "", ErrNotClaimed
 	}
 	fields, err := q.client.HMGet(ctx, q.keys.source(), "epoch_of_reads", "reads").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -39,7 +39,7 @@ return 1`)
 func (q *Queue) RecordReads(ctx context.Context, text string) error {
 	c := q.sources.current.Load()
 	if c == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	written, err := recordReadsScript.Run(ctx, q.client, []string{q.keys.source()}, strconv.Itoa(int(c.epoch)), text).Int()
 	switch {

@@ -55,7 +55,7 @@ func (q *Queue) NumberRules(ctx context.Context, rules []string) ([]int, error) 
 	q.sources.mu.Lock()
 	defer q.sources.mu.Unlock()
 	if q.sources.claimed == nil {
-		return nil, errNotClaimed
+		return nil, ErrNotClaimed
 	}
 	numbers, err := q.sources.numberLocked(ctx, rules)
 	return numbers, annotate(err, "number rules")
@@ -75,7 +75,7 @@ func (q *Queue) RecordVersions(ctx context.Context, rules, versions []string) er
 	q.sources.mu.Lock()
 	defer q.sources.mu.Unlock()
 	if q.sources.claimed == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	args := []any{int(q.sources.claimed.epoch)}
 	for i, rule := range rules {

@@ -64,7 +64,7 @@ func (q *Queue) Claimed() *Claimed {
 func (q *Queue) WebhookID(p cdc.Position, n int) (string, error) {
 	c := q.sources.current.Load()
 	if c == nil {
-		return "", errNotClaimed
+		return "", ErrNotClaimed
 	}
 	id, err := NewID(c.epoch, p, n)
 	if err != nil {

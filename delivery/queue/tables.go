@@ -13,7 +13,7 @@ import (
 func (q *Queue) Tables(ctx context.Context) (string, error) {
 	c := q.sources.current.Load()
 	if c == nil {
-		return "", errNotClaimed
+		return "", ErrNotClaimed
 	}
 	fields, err := q.client.HMGet(ctx, q.keys.source(), "epoch_of_tables", "tables").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -42,7 +42,7 @@ return 1`)
 func (q *Queue) RecordTables(ctx context.Context, text string) error {
 	c := q.sources.current.Load()
 	if c == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	written, err := recordTablesScript.Run(ctx, q.client, []string{q.keys.source()}, strconv.Itoa(int(c.epoch)), text).Int()
 	switch {

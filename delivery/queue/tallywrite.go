@@ -79,7 +79,7 @@ func (q *Queue) BeginTally(ctx context.Context) error {
 	defer t.writing.Unlock()
 	source := q.sources.current.Load()
 	if source == nil {
-		return errNotClaimed
+		return ErrNotClaimed
 	}
 	t.drop()
 	if err := t.writeLocked(ctx); err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrRestarted) {

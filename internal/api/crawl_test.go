@@ -150,7 +150,7 @@ func (c *crawl) populate(o owner, name, tenant string) {
 // What the receiver has answered is the operator's where the endpoint is.
 func (c *crawl) deliver(o owner, endpoint, about string) {
 	c.t.Helper()
-	source, err := c.queue.SourceID()
+	source, err := c.queue.SourceID(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -386,7 +386,7 @@ func (c *crawl) asks(method, path string, o object) []visit {
 			paths = with
 		case "query":
 			all := c.candidates("", name, schema)
-			if p["required"] == true || path == "/why" && name == "key" { // a change may stand for it
+			if p["required"] == true || path == "/why" && (name == "table" || name == "key") { // an event, or a change, may stand for them
 				var with []visit
 				for _, a := range required {
 					for _, v := range all {

@@ -8,7 +8,7 @@ import (
 )
 
 func (c *call) why() (answer, error) {
-	question := control.WhyQuestion{Table: c.query.text("table"), Key: c.query.text("key"), Change: c.query.text("change"), From: c.query.time("from"), Row: c.query.bool("row")}
+	question := control.WhyQuestion{Table: c.query.text("table"), Key: c.query.text("key"), Change: c.query.text("change"), From: c.query.time("from"), WebhookID: c.query.text("webhook_id"), Row: c.query.bool("row")}
 	if err := c.query.err(); err != nil {
 		return answer{}, err
 	}

@@ -424,10 +424,15 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 
 // overflow is where backlogs of the queue move; nil without a state database.
 func (b *bridge) overflow() queue.Overflow {
-	switch {
-	case b.State == nil:
+	if b.State == nil {
 		return nil
-	case b.member != nil:
+	}
+	return b.overflowed()
+}
+
+// overflowed is what has moved from the queue to the state database.
+func (b *bridge) overflowed() *state.Overflow {
+	if b.member != nil {
 		return b.overflowStore.OverflowOf(b.member.Slot)
 	}
 	return b.overflowStore.Overflow()

@@ -25,32 +25,39 @@ const (
 	closableDays = int(queue.TallyAge/(24*time.Hour)) - 2
 )
 
-// closings sends the closings of days. The process that captures does so, because it knows which commits have been
+// closings sends the closings of days, of one source. The process that captures does so, because it knows which commits have been
 // counted; what was queued, Redis knows, so that another one continues.
 type closings struct {
 	*bridge
-	complaint complaint
 	// mark is beyond all commits of the days that ended a minute before mark.At, and confirmed how far the slot was
 	// confirmed when that was read last: with that position, everything before it is counted.
 	mark      cdc.Mark
 	confirmed cdc.LSN
 	closed    map[string]endpoint.Day // by endpoint, the last day, as far as this process knows
 	waiting   map[string]endpoint.Day // by endpoint, of which was logged that it waits
+	uncounted bool                    // one waits until the slot is confirmed further
+}
+
+func newClosings(b *bridge) *closings {
+	return &closings{bridge: b, closed: map[string]endpoint.Day{}, waiting: map[string]endpoint.Day{}}
 }
 
 // sendClosings sends the closings that are due until the context ends.
 func (b *bridge) sendClosings(ctx context.Context) error {
-	c := closings{bridge: b, closed: map[string]endpoint.Day{}, waiting: map[string]endpoint.Day{}, complaint: complaint{
-		log: b.Log, failed: "closings of days cannot be sent; trying again", again: "closings of days are sent again",
-	}}
+	return b.sendAllClosings(ctx, b.capturing, newClosings(b).sendDue)
+}
+
+// sendAllClosings calls sendDue while this process captures, soon again while some are pending.
+func (b *bridge) sendAllClosings(ctx context.Context, captures func() bool, sendDue func(context.Context) (pending bool, err error)) error {
+	complaint := complaint{log: b.Log, failed: "closings of days cannot be sent; trying again", again: "closings of days are sent again"}
 	backoff := retry.Backoff{Min: closeSoon, Max: closeEvery}
 	for tries := 0; ; tries++ {
 		pending, err := true, error(nil)
-		if b.capturing() {
-			if pending, err = c.sendDue(ctx); err == nil {
-				c.complaint.over()
+		if captures() {
+			if pending, err = sendDue(ctx); err == nil {
+				complaint.over()
 			} else if ctx.Err() == nil {
-				c.complaint.about(err)
+				complaint.about(err)
 			}
 		} else {
 			tries = 0
@@ -68,7 +75,7 @@ func (b *bridge) sendClosings(ctx context.Context) error {
 // sendDue sends what is due and can be sent; pending: some cannot yet.
 func (c *closings) sendDue(ctx context.Context) (pending bool, err error) {
 	for _, e := range c.endpointsNow() {
-		if e.Closing == 0 || e.State == endpoint.Inactive {
+		if !c.due(&e) {
 			continue
 		}
 		waits, failed := c.closeDays(ctx, &e)
@@ -77,12 +84,15 @@ func (c *closings) sendDue(ctx context.Context) (pending bool, err error) {
 	return pending, err
 }
 
+// due reports whether the endpoint is to get closings of the source that it does not have, as far as this process knows.
+func (c *closings) due(e *endpoint.Endpoint) bool {
+	return e.Closing != 0 && e.State != endpoint.Inactive && (c.member == nil || queue.TakesSource(e, c.member.Name)) &&
+		c.closed[e.Name] < e.Closing.LastDue(time.Now(), c.Location)
+}
+
 // closeDays sends an endpoint's closings, day after day; pending: one has to wait, and so do those after it.
 func (c *closings) closeDays(ctx context.Context, e *endpoint.Endpoint) (pending bool, err error) {
 	last := e.Closing.LastDue(time.Now(), c.Location)
-	if c.closed[e.Name] >= last {
-		return false, nil
-	}
 	if c.State.KeepLog == 0 {
 		return false, fmt.Errorf("close %s of endpoint %q: closings are made from the delivery log, which state.keep_log turns off", last, e.Name)
 	}
@@ -110,10 +120,11 @@ func (c *closings) closeDays(ctx context.Context, e *endpoint.Endpoint) (pending
 // closeDay queues the closing of a day; false: it has to wait.
 func (c *closings) closeDay(ctx context.Context, e *endpoint.Endpoint, before, day endpoint.Day) (bool, error) {
 	if counted, err := c.counted(ctx, control.CountedUntil(day, c.Location)); !counted || err != nil {
+		c.uncounted = true
 		return false, err
 	}
-	data, done, err := control.ReadClosing(ctx, c.store, c.queue, e.Name, day, c.Location)
-	if err != nil {
+	data, done, err := control.ReadClosing(ctx, c.store, c.overflowed(), c.queue, e.Name, day, c.Location)
+	if data.Source = c.sourceName(); err != nil {
 		return false, fmt.Errorf("close %s of endpoint %q: %w", day, e.Name, err)
 	}
 	if !done {
@@ -127,13 +138,13 @@ func (c *closings) closeDay(ctx context.Context, e *endpoint.Endpoint, before, d
 	if err != nil {
 		return false, fmt.Errorf("encode event %s: %w", eventClosing, err)
 	}
-	source, err := c.queue.SourceID()
+	source, err := c.queue.SourceID(ctx)
 	if err != nil {
 		return false, err
 	}
 	// The same closing has the same webhook-id, should Redis lose it and it be sent twice.
 	m := webhook.Message{ID: operationalID(eventClosing, e.Name, source+string(day)), Type: eventClosing, Key: e.Name, Time: time.Now(), Data: body}
-	if len(e.Tenants) == 1 {
+	if m.Tenant = c.sourceName(); len(e.Tenants) == 1 {
 		m.Tenant = e.Tenants[0]
 	}
 	var lacks *queue.IncompleteClosing

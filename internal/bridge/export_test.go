@@ -252,6 +252,14 @@ func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
 	return v.answer(q, testWebhookID)
 }
 
+// AnswerEvent is answerEvent, for a source of the id 01234567 in its first epoch.
+func (v Verdicts) AnswerEvent(q control.WhyQuestion) (control.WhyView, error) {
+	return v.answerEvent(q, func(p cdc.Position, n int) (string, error) {
+		id, err := queue.NewID(1, p, n)
+		return id.WebhookID("01234567"), err
+	})
+}
+
 func testWebhookID(p cdc.Position, n int) (string, error) {
 	return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
 }

@@ -53,7 +53,6 @@ type fleet struct {
 	unlisted complaint
 	governor *dispatch.Governor // of the endpoints, over all sources
 	jobs     chan struct{}      // capacity 1: some were added
-	unclosed map[string]bool    // endpoints of which was logged that they get no closings; guarded by the house's applying
 	active   map[string]bool    // endpoints that are delivered to; guarded likewise
 
 	mu      sync.Mutex
@@ -75,7 +74,7 @@ func newFleet(b *bridge, captures bool) *fleet {
 	return &fleet{
 		bridge: b, o: o, captures: captures, wake: make(chan struct{}, 1), relist: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
 		members: map[string]*member{}, servers: map[string]*server{},
-		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1), unclosed: map[string]bool{},
+		governor: dispatch.NewGovernor(), jobs: make(chan struct{}, 1),
 		unlisted: complaint{log: b.Log, failed: "the sources cannot be listed; they stay as they were", again: "the sources are listed again"},
 	}
 }
@@ -97,7 +96,6 @@ func (f *fleet) run(ctx context.Context) error {
 		return err
 	}
 	f.applying.Lock()
-	f.warnOfClosings(f.endpointsNow())
 	f.activatedLocked(f.endpointsNow())
 	f.applying.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
@@ -111,6 +109,7 @@ func (f *fleet) run(ctx context.Context) error {
 	}
 	if f.State != nil && f.captures {
 		group.Go(func() error { return f.watchJobs(ctx) })
+		group.Go(func() error { return f.sendClosings(ctx) })
 	}
 	group.Go(func() error {
 		tick := time.NewTicker(activityEvery)
@@ -356,19 +355,8 @@ func (f *fleet) watchJobs(ctx context.Context) error {
 	}
 }
 
-// warnOfClosings says which endpoints get no closings: counts are a source's, and its day ends when it was visited.
-func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
-	for i := range all {
-		if e := &all[i]; e.Closing != 0 && !f.unclosed[e.Name] {
-			f.unclosed[e.Name] = true
-			f.Log.Warn().Str("endpoint", e.Name).Msg("closings are not sent by a bridge that reads several sources; remove closing from the endpoint, or read its source with a bridge of its own")
-		}
-	}
-}
-
 // updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
 func (f *fleet) updateLocked(all []endpoint.Endpoint) {
-	f.warnOfClosings(all)
 	activated := f.activatedLocked(all)
 	f.mu.Lock()
 	members := slices.Collect(maps.Values(f.members))

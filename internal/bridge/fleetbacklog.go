@@ -63,9 +63,17 @@ func addTo(all []queue.Stats, sources []memberStats) {
 	}
 	for _, of := range sources {
 		for i := range of.stats {
-			if n, there := at[of.stats[i].Endpoint]; there {
-				all[n].Add(&of.stats[i])
+			s := of.stats[i]
+			n, there := at[s.Endpoint]
+			if !there {
+				continue
 			}
+			if s.Closing != nil {
+				closing := *s.Closing
+				closing.Source = of.of.Name
+				s.Closing = &closing
+			}
+			all[n].Add(&s)
 		}
 	}
 }

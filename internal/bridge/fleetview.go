@@ -243,17 +243,29 @@ func (f *fleet) ready() error {
 // sourceStates is the metric of how many sources there are, by their state.
 var sourceStates = prometheus.NewDesc("gancho_sources", "Databases that this process reads, of several, by state: streaming, visited, refused or missing.", []string{"state"}, nil)
 
+// sourceRefused is the metric of which of them are not read.
+var sourceRefused = prometheus.NewDesc("gancho_source_refused", "1 while a database, of several, is not read: refused or missing.", []string{"source"}, nil)
+
 // Describe implements prometheus.Collector.
-func (f *fleet) Describe(out chan<- *prometheus.Desc) { out <- sourceStates }
+func (f *fleet) Describe(out chan<- *prometheus.Desc) {
+	out <- sourceStates
+	out <- sourceRefused
+}
 
 // Collect implements prometheus.Collector.
 func (f *fleet) Collect(out chan<- prometheus.Metric) {
 	counts := map[string]int{control.SourceStreaming: 0, control.SourceVisited: 0, control.SourceRefused: 0, control.SourceMissing: 0}
+	refused := map[string]bool{}
 	f.mu.Lock()
 	for _, m := range f.members {
-		counts[m.stateLocked()]++
+		state := m.stateLocked()
+		counts[state]++
+		refused[m.Name] = state == control.SourceRefused || state == control.SourceMissing
 	}
 	f.mu.Unlock()
+	for name, is := range refused {
+		out <- prometheus.MustNewConstMetric(sourceRefused, prometheus.GaugeValue, flag(is), name)
+	}
 	for state, n := range counts {
 		out <- prometheus.MustNewConstMetric(sourceStates, prometheus.GaugeValue, float64(n), state)
 	}

@@ -60,6 +60,8 @@ type member struct {
 	warnAt   time.Time // when was logged that much WAL is held
 	// woken: its queue is to be looked at, which its session has not done since: there may be something that is of no visit.
 	woken bool
+	// closes: the closing of a day waits until the server has confirmed all of it, which a visit has it do.
+	closes bool
 	// unconfirmed is why what was read was not confirmed when the last visit ended; nil: it was.
 	unconfirmed error
 
@@ -107,7 +109,10 @@ func newMember(f *fleet, s Source, database string, of *server) *member {
 	return m
 }
 
-func (m *member) takeUpMetrics() { m.metrics, m.forget = m.fleet.metrics.of(m.Name) }
+func (m *member) takeUpMetrics() {
+	m.metrics, m.forget = m.fleet.metrics.of(m.Name)
+	m.metrics.walBudget.Set(float64(m.fleet.WALBudget)) // of one that cannot be read, too
+}
 
 // noteWrittenLocked notes how much was written, and reports whether it is to be read because of that.
 func (m *member) noteWrittenLocked(written map[string]int64, now time.Time) bool {
@@ -181,7 +186,7 @@ func (m *member) dueLocked(now time.Time) bool {
 		return false
 	case now.Before(m.retry):
 		return false
-	case !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
+	case m.closes || !m.moved.IsZero() || m.visited.IsZero() || !m.broken.IsZero() || !m.due.IsZero() && !now.Before(m.due):
 		return true
 	case now.Sub(m.visited) < m.fleet.o.VisitEvery:
 		return false
@@ -220,7 +225,7 @@ func (f *fleet) grantLocked(ctx context.Context, m *member, now time.Time, look 
 		f.looking++
 	} else {
 		f.placed++
-		m.moved, m.due, m.broken = time.Time{}, time.Time{}, time.Time{}
+		m.moved, m.due, m.broken, m.closes = time.Time{}, time.Time{}, time.Time{}, false
 	}
 	m.grants <- p // it has one at a time
 	if m.end == nil {

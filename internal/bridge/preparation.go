@@ -69,7 +69,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if b.member == nil {
 		c.verdicts = newVerdicts(verdictsKept, readsKept)
 	} else {
-		id, err := b.queue.SourceID()
+		id, err := b.queue.SourceID(ctx)
 		if err != nil {
 			return nil, err
 		}

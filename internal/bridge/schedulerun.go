@@ -103,7 +103,7 @@ func (r *scheduledRun) carryOut(ctx context.Context) error {
 
 // sendAll sends the spooled rows in parts.
 func (r *scheduledRun) sendAll(ctx context.Context, spool *rowSpool) error {
-	source, err := r.queue.SourceID()
+	source, err := r.queue.SourceID(ctx)
 	if err != nil {
 		return err
 	}

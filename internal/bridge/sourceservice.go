@@ -13,17 +13,21 @@ import (
 	"gancho/mapping"
 )
 
-// oneSource is the metric of how many sources there are, of several, in a process with one: none, so that what watches it has a value.
+// oneSource are the metrics of the sources, of several, in a process with one: none, so that what watches them has a value.
 type oneSource struct{}
 
 // Describe implements prometheus.Collector.
-func (oneSource) Describe(out chan<- *prometheus.Desc) { out <- sourceStates }
+func (oneSource) Describe(out chan<- *prometheus.Desc) {
+	out <- sourceStates
+	out <- sourceRefused
+}
 
 // Collect implements prometheus.Collector.
 func (oneSource) Collect(out chan<- prometheus.Metric) {
 	for _, state := range []string{control.SourceStreaming, control.SourceVisited, control.SourceRefused, control.SourceMissing} {
 		out <- prometheus.MustNewConstMetric(sourceStates, prometheus.GaugeValue, 0, state)
 	}
+	out <- prometheus.MustNewConstMetric(sourceRefused, prometheus.GaugeValue, 0, "")
 }
 
 // eachSource calls a function with what people do with each source, several at once, over queues of their own: those of the sessions would be kept open, and

@@ -106,27 +106,29 @@ type remembered struct {
 	foreign bool // it is not known to be the tenant's
 }
 
-// find returns what is remembered of a row, in the order of the positions. The tenant is a
-// hash; 0: whosever it is.
-func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remembered {
+// all calls yield with every record, the oldest of each kind first.
+func (v *verdicts) all(yield func(*verdictRecord)) {
+	v.each(&v.changes, yield)
+	v.each(&v.reads, yield)
+}
+
+// find returns the changes that have a record that is looked for, in the order of the positions. The tenant is a
+// hash; 0: whosever they are.
+func (v *verdicts) find(tenant uint64, looked func(*verdictRecord) bool) []remembered {
 	changes := map[place]*remembered{}
-	each := func(yield func(*verdictRecord)) {
-		v.each(&v.changes, yield)
-		v.each(&v.reads, yield)
-	}
-	each(func(r *verdictRecord) {
-		if r.table != table || r.key != key || r.micros < from {
+	v.all(func(r *verdictRecord) {
+		if !looked(r) {
 			return
 		}
 		at := place{r.commit, r.ordinal}
 		if changes[at] == nil {
-			changes[at] = &remembered{place: at, table: table, micros: r.micros, op: r.op, foreign: tenant != 0}
+			changes[at] = &remembered{place: at, table: r.table, micros: r.micros, op: r.op, foreign: tenant != 0}
 		}
 		if r.tenant == tenant {
 			changes[at].foreign = false
 		}
 	})
-	each(func(r *verdictRecord) {
+	v.all(func(r *verdictRecord) {
 		f := changes[place{r.commit, r.ordinal}]
 		// What was decided later has no key, and a tenant only if there is an event.
 		if f == nil || f.foreign || tenant != 0 && r.tenant != tenant && (r.tenant != 0 || r.key != 0) {
@@ -149,13 +151,7 @@ func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remember
 // answer is what a row's changes became; webhookID names the event of a rule's number.
 func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, int) (string, error)) (control.WhyView, error) {
 	known, now := v.named()
-	v.mu.Lock()
-	out := control.WhyView{Since: v.since.UTC(), Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}}
-	if made := v.changes.madeRoom(); made.After(out.Since) {
-		out.Since, out.Overwritten = made, true
-	}
-	out.ReadsSince = v.reads.madeRoom()
-	v.mu.Unlock()
+	out := v.emptyAnswer()
 	var schedules []*mapping.Scheduled
 	var read []cdc.Name // by their queries
 	if q.Tenant == nil {
@@ -174,10 +170,6 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 			out.Rules = append(out.Rules, control.WhyTableRule{Rule: t.Place, Event: t.Event, On: t.On})
 		}
 	}
-	var tenant uint64
-	if q.Tenant != nil {
-		tenant = v.hash([]byte(*q.Tenant))
-	}
 	out.Schedules = schedulesOver(schedules, table)
 	var from int64
 	if !q.From.IsZero() {
@@ -189,18 +181,42 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 			return out, err
 		}
 	}
-	changes := v.find(oid, key, tenant, from)
+	changes := v.find(v.tenantOf(q), func(r *verdictRecord) bool { return r.table == oid && r.key == key && r.micros >= from })
 	if more := len(changes) - control.MaxWhyChanges; more > 0 {
 		changes, out.More = changes[more:], true
 	}
+	return out, v.tellAll(&out, changes, &known, webhookID)
+}
+
+// emptyAnswer has since when changes are known.
+func (v *verdicts) emptyAnswer() control.WhyView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := control.WhyView{Since: v.since.UTC(), Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}}
+	if made := v.changes.madeRoom(); made.After(out.Since) {
+		out.Since, out.Overwritten = made, true
+	}
+	out.ReadsSince = v.reads.madeRoom()
+	return out
+}
+
+// tenantOf is the hash of the question's tenant; 0: it has none.
+func (v *verdicts) tenantOf(q control.WhyQuestion) uint64 {
+	if q.Tenant == nil {
+		return 0
+	}
+	return v.hash([]byte(*q.Tenant))
+}
+
+func (v *verdicts) tellAll(out *control.WhyView, changes []remembered, known *knownSettings, webhookID func(cdc.Position, int) (string, error)) error {
 	for i := range changes {
-		c, err := v.tell(&changes[i], &known, webhookID)
+		c, err := v.tell(&changes[i], known, webhookID)
 		if err != nil {
-			return out, err
+			return err
 		}
 		out.Changes = append(out.Changes, c)
 	}
-	return out, nil
+	return nil
 }
 
 // schedulesOver are the rules with schedule whose query reads a table.
@@ -352,7 +368,11 @@ func (b *bridge) why(q control.WhyQuestion) (control.WhyView, error) {
 	if err != nil {
 		return control.WhyView{}, err
 	}
-	out, err := u.verdicts.answer(q, u.webhookID)
+	answer := u.verdicts.answer
+	if q.WebhookID != "" {
+		answer = u.verdicts.answerEvent
+	}
+	out, err := answer(q, u.webhookID)
 	out.Capturing = b.follows()
 	return out, err
 }

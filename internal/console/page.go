@@ -72,6 +72,7 @@ func (c *console) functions(l *language.Language) template.FuncMap {
 		"said":    func(text string) template.HTML { return saidHTML(l, problemTexts, text) },
 		"reason":  func(text string) template.HTML { return saidHTML(l, reasonTexts, c.withTimes(l, text)) },
 		"finding": func(text string) template.HTML { return saidHTML(l, findingTexts, text) },
+		"lines":   func(text string) template.HTML { return linesHTML(l, text) },
 		"unit":    func(a control.Address) badge { return unitBadge(l, &a) },
 		"column":  func(a *control.Address) badge { return unitBadge(l, a) },
 		"field":   newField,

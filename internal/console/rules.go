@@ -144,9 +144,9 @@ func (v *visit) showRule() (reply, error) {
 func (v *visit) explain() (reply, error) {
 	values := v.http.PostForm
 	view, err := v.Control.Why(v.ctx(), v.actor, control.WhyQuestion{
-		Table: values.Get("table"), Key: strings.TrimSpace(values.Get("key")), Change: values.Get("change"), Row: values.Get("row") != "",
+		Table: values.Get("table"), Key: strings.TrimSpace(values.Get("key")), Change: values.Get("change"), WebhookID: strings.TrimSpace(values.Get("webhook_id")), Row: values.Get("row") != "",
 	})
-	f, mistaken := v.form(values, err, "table", "key")
+	f, mistaken := v.form(values, err, "table", "key", "webhook_id")
 	if err != nil && !mistaken {
 		return reply{}, err
 	}

@@ -38,11 +38,25 @@ func saidHTML(l *language.Language, group, text string) template.HTML {
 	if !known {
 		text, known = l.Translated(group, text)
 	}
+	return template.HTML(markedHTML(text, known)) //nolint:gosec // it is escaped there
+}
+
+// markedHTML is a text, which says that it is English where it is not in the language of the page.
+func markedHTML(text string, known bool) string {
 	escaped := template.HTMLEscapeString(text)
 	if !known {
 		escaped = `<span lang="en">` + escaped + `</span>`
 	}
-	return template.HTML(escaped) //nolint:gosec // it is escaped above
+	return escaped
+}
+
+// linesHTML is saidHTML of why a source is not read, which may be the mistakes of all its rules.
+func linesHTML(l *language.Language, text string) template.HTML {
+	var lines []string
+	for _, line := range l.Lines(text) {
+		lines = append(lines, markedHTML(line.Text, line.Known))
+	}
+	return template.HTML(strings.Join(lines, "<br>")) //nolint:gosec // it is escaped there
 }
 
 // problem is a mistake in what was asked for: what is wrong, and what to write instead.

@@ -19,6 +19,7 @@ import (
 // sees what it lacks.
 type ClosingData struct {
 	Endpoint string       `json:"endpoint"`
+	Source   string       `json:"source,omitempty"` // of several, which
 	Day      endpoint.Day `json:"day"`
 	// The day is From to To, excluded, of the commits' times.
 	From  time.Time `json:"from"`
@@ -51,18 +52,19 @@ func CountedUntil(day endpoint.Day, zone *time.Location) time.Time {
 
 // ReadClosing computes the closing of a day of an endpoint. Call it when everything that was committed before CountedUntil is
 // counted (queue.Tally). False: events wait that were counted with the day's, or what became of them is not stored yet.
-func ReadClosing(ctx context.Context, store *state.Store, q *queue.Queue, name string, day endpoint.Day, zone *time.Location) (c ClosingData, done bool, err error) {
+// overflow is where the backlogs of the queue move.
+func ReadClosing(ctx context.Context, store *state.Store, overflow *state.Overflow, q *queue.Queue, name string, day endpoint.Day, zone *time.Location) (c ClosingData, done bool, err error) {
 	c = ClosingData{Endpoint: name, Day: day, From: day.Begins(zone), To: day.Plus(1).Begins(zone)}
 	// An event leaves the stream for the Overflow, or for good: this order misses none.
 	counted := queue.TallySpan{From: c.From.Truncate(queue.TallyInterval), To: CountedUntil(day, zone)}
 	if waits, err := q.Waits(ctx, name, counted.From, counted.To); waits || err != nil {
 		return c, false, err
 	}
-	heads, err := store.Overflow().Heads(ctx)
+	heads, err := overflow.Heads(ctx)
 	if head := heads[name]; err != nil || head.Events > 0 && head.Oldest.Before(counted.To) {
 		return c, false, err
 	}
-	appended, dropped, open, err := countGiven(ctx, store, q, name, counted)
+	appended, dropped, open, err := countGiven(ctx, overflow, q, name, counted)
 	if err != nil {
 		return c, false, err
 	}
@@ -85,7 +87,7 @@ func ReadClosing(ctx context.Context, store *state.Store, q *queue.Queue, name s
 
 // countGiven counts what an endpoint was given in a span of whole intervals, how much of that was dropped or superseded, and, open, how much of it has no
 // outcome: nothing, unless counting began within it, or events vanished.
-func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name string, span queue.TallySpan) (appended, dropped, open int64, err error) {
+func countGiven(ctx context.Context, overflow *state.Overflow, q *queue.Queue, name string, span queue.TallySpan) (appended, dropped, open int64, err error) {
 	tallies, err := q.Tallies(ctx, span)
 	if err != nil {
 		return 0, 0, 0, err
@@ -103,7 +105,7 @@ func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name st
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	overflowed, err := store.Overflow().Fates(ctx, name, first, last)
+	overflowed, err := overflow.Fates(ctx, name, first, last)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -121,7 +123,7 @@ func countGiven(ctx context.Context, store *state.Store, q *queue.Queue, name st
 
 // addEvents reads the day's webhook-ids; beside are how many events were counted with the day's and are of the days beside it.
 func (c *ClosingData) addEvents(ctx context.Context, store *state.Store, q *queue.Queue, counted queue.TallySpan) (beside int64, err error) {
-	source, err := q.SourceID()
+	source, err := q.SourceID(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -182,8 +184,8 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 	}
 	zone := s.zone()
 	given := state.Given{Endpoint: name, Tenant: a.Tenant, From: d.Begins(zone), To: d.Plus(1).Begins(zone)}
-	if s.Queue != nil {
-		given.Source, _ = s.Queue.SourceID() // a process that only delivers knows no other source
+	if s.Queue != nil && s.EachSource == nil {
+		given.Source, _ = s.Queue.SourceID(ctx) // while Redis does not know it, or does not answer, those of all are listed
 	}
 	after, last, _ := strings.Cut(cursor, givenSeparator)
 	if last == "" {

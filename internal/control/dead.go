@@ -65,6 +65,9 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 		return DeadDetail{}, err
 	}
 	d, err := store.DeadLetter(ctx, id, a.Tenant)
+	if err == nil && s.SourceName != "" && SourceOf(d.Tenant) != s.SourceName {
+		err = state.ErrNotFound
+	}
 	if err != nil {
 		return DeadDetail{}, err
 	}

@@ -49,17 +49,22 @@ type WhyQuestion struct {
 	Key   string // the primary key; several columns joined by commas
 	// Change, instead of Key, asks about the row of a change that RecentChanges lists: its position and ordinal, 16/B374D848-0.
 	Change string
-	From   time.Time
+	// WebhookID, instead of Table and Key, asks about an event.
+	WebhookID string
+	From      time.Time
 	// Row: the row is read as it is now, and the conditions of rules are evaluated on it.
 	Row bool
 	// Tenant is the one whose rows are shown; nil: all are.
 	Tenant *string
 }
 
-// WhyView is what became of a row's changes.
+// WhyView is what became of a row's changes, or of the one that made an event.
 type WhyView struct {
-	Table string `json:"table"`
-	Key   string `json:"key"`
+	// WebhookID is that of the event that was asked about: there is no Key then, and of the changes that one, in each source that has it. What the
+	// change was, and the Table, are known as long as it is remembered.
+	WebhookID string `json:"webhook_id,omitempty"`
+	Table     string `json:"table"`
+	Key       string `json:"key"`
 	// KeyColumns are those of the primary key.
 	KeyColumns []string `json:"key_columns"`
 	// Capturing: the process that answers captures now. Else it did, and does not know what
@@ -87,6 +92,8 @@ type WhyView struct {
 	QueueUnread bool `json:"queue_unread,omitempty"`
 	// SourcesUnread are those of several sources, of which this process remembers nothing: it has not read them.
 	SourcesUnread []string `json:"sources_unread,omitempty"`
+	// OfSources are those of several that the webhook-id is of, where it was asked about and is not remembered.
+	OfSources []string `json:"of_sources,omitempty"`
 }
 
 // Queried reports whether queries of Schedules alone read the table: no rule is for its changes.
@@ -190,6 +197,8 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 	}
 	own := a.source()
 	switch {
+	case q.WebhookID != "":
+		return s.whyEvent(ctx, a, q)
 	case s.EachSource == nil:
 		return s.whyHere(ctx, a, q)
 	case own != "":
@@ -289,11 +298,17 @@ func (s *Service) recentHere(rule string, n int) (RecentChanges, error) {
 // check reports what is missing of a question, or not for the actor.
 func (q *WhyQuestion) check(a Actor) error {
 	var wrong problems
+	if q.WebhookID != "" {
+		if q.Table != "" || q.Key != "" || q.Change != "" || q.Row || !q.From.IsZero() {
+			wrong.add("webhook_id", "leave the others out", "an event is named by its webhook-id alone")
+		}
+		return wrong.err()
+	}
 	if q.Row && a.Tenant != "" {
 		wrong.add("row", "leave it out", "a token of a tenant is not shown rows of the source")
 	}
 	if q.Table == "" {
-		wrong.add("table", "write table=cobrancas", "the table is missing")
+		wrong.add("table", "write table=cobrancas, or the webhook_id of an event", "the table is missing")
 	}
 	switch {
 	case q.Change != "" && a.Tenant != "":
@@ -399,33 +414,33 @@ func (s *Service) addAttempts(ctx context.Context, a Actor, ids []string, rules 
 	if len(ids) == 0 {
 		return nil
 	}
-	for cursor := ""; ; {
-		page, err := s.Deliveries(ctx, a, state.Filter{Webhooks: ids}, cursor, MaxPage)
-		if err != nil {
-			return err
-		}
-		for i := range page.Items {
-			at := &page.Items[i]
-			r := rules[at.WebhookID]
-			if r == nil {
-				continue
-			}
-			k := slices.IndexFunc(r.Endpoints, func(e WhyEndpoint) bool { return e.Endpoint == at.Endpoint })
-			if k < 0 { // a resend to another endpoint
-				k, r.Endpoints = len(r.Endpoints), append(r.Endpoints, WhyEndpoint{Endpoint: at.Endpoint})
-			}
-			r.Endpoints[k].Attempts = append(r.Endpoints[k].Attempts, *at)
-		}
-		if cursor = page.Next; cursor == "" {
-			break
+	attempts, err := s.attempts(ctx, a, ids)
+	if err != nil {
+		return err
+	}
+	for i := range attempts {
+		if r := rules[attempts[i].WebhookID]; r != nil {
+			r.addAttempt(&attempts[i])
 		}
 	}
 	for _, r := range rules {
-		for i := range r.Endpoints {
-			slices.SortStableFunc(r.Endpoints[i].Attempts, func(a, b state.Attempt) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Number, b.Number)) })
-		}
+		r.sortAttempts()
 	}
 	return nil
+}
+
+func (r *WhyRule) addAttempt(at *state.Attempt) {
+	k := slices.IndexFunc(r.Endpoints, func(e WhyEndpoint) bool { return e.Endpoint == at.Endpoint })
+	if k < 0 { // a resend to another endpoint
+		k, r.Endpoints = len(r.Endpoints), append(r.Endpoints, WhyEndpoint{Endpoint: at.Endpoint})
+	}
+	r.Endpoints[k].Attempts = append(r.Endpoints[k].Attempts, *at)
+}
+
+func (r *WhyRule) sortAttempts() {
+	for i := range r.Endpoints {
+		slices.SortStableFunc(r.Endpoints[i].Attempts, func(a, b state.Attempt) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Number, b.Number)) })
+	}
 }
 
 // WhySchedule is a rule with schedule whose query reads the row's table.

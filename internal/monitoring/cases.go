@@ -59,7 +59,7 @@ func casesOf(w *Watch, a *Alert, runbooks string) []ruleCase {
 			wanted[name] = value
 		}
 	}
-	fires := []expected{{wanted, annotations(a, runbooks, "crm")}}
+	fires := []expected{{wanted, annotations(a, runbooks, "crm", "")}}
 	with := func(name string, series []inputSeries, alerts ...alertCase) ruleCase {
 		return ruleCase{a.Name + ": " + name, "1m", series, alerts}
 	}

@@ -27,7 +27,11 @@ func query(w *Watch) Query {
 	}
 	labels := strings.Join(w.By, ", ")
 	q := Query{w.Metric, w.Title.EN, "", "{{" + strings.Join(w.By, "}} {{") + "}}"}
-	where := []string{w.Only, `instance=~"$instance"`, endpoint}
+	source := ""
+	if w.Sources || w.perSource() {
+		source = `source=~"$source"` // .* is that of a bridge with one, too
+	}
+	where := []string{w.Only, `instance=~"$instance"`, endpoint, source}
 	series := selector(w.Metric, where...)
 	switch {
 	case w.Kind == Histogram:
@@ -38,6 +42,8 @@ func query(w *Watch) Query {
 		q.Expr, q.legend = fmt.Sprintf("sum by (instance) (rate(%s[$__rate_interval]))", series), "{{instance}}"
 	case len(w.By) > 0:
 		q.Expr = fmt.Sprintf("max by (%s) (%s)", labels, series)
+	case w.Sources: // of hundreds the worst are drawn
+		q.Expr, q.legend = fmt.Sprintf("topk(20, %s)", series), "{{instance}} {{source}}"
 	default:
 		q.Expr, q.legend = series, "{{instance}}"
 	}
@@ -92,6 +98,7 @@ func grafanaDashboard() object {
 			{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1, "current": object{}},
 			variable("instance", "Process", "label_values(gancho_build_info, instance)"),
 			variable("endpoint", "Endpoint", "label_values(gancho_backlog_events, endpoint)"),
+			variable("source", "Database", "label_values(gancho_source_refused, source)"),
 		}},
 	}
 }

@@ -60,7 +60,7 @@ func stateList() []Watch {
 			Title: Text{"Events became dead letters", "Eventos viraram dead letters"},
 			Text:  Text{"A receiver refused them, or every attempt failed: gancho dead list, then gancho dead redrive.", "Um receptor os recusou, ou todas as tentativas falharam: gancho dead list, depois gancho dead redrive."},
 		}}},
-		{Metric: "gancho_records_waiting", Group: State, Title: Text{"Attempts and dead letters that wait for it", "Tentativas e dead letters à espera dele"}},
+		{Metric: "gancho_records_waiting", Sources: true, Group: State, Title: Text{"Attempts and dead letters that wait for it", "Tentativas e dead letters à espera dele"}},
 		{Metric: "gancho_records_refused_total", Kind: Counter, Group: State, Title: Text{"Rows that it refused", "Linhas que ele recusou"}, Alerts: []Alert{{
 			Name: "GanchoRecordsRefused", Condition: Condition{Increases: true}, Severity: Warning, Runbook: database,
 			Title: Text{"The state database refused rows", "O banco de estado recusou linhas"},

@@ -35,7 +35,7 @@ func prometheusRules(runbooks string) ruleFile {
 				if a := &w.Alerts[i]; w.Group == g.Group {
 					group.Rules = append(group.Rules, rule{
 						a.Name, expression(&w, a.Condition), duration(a.For), map[string]string{"severity": string(a.Severity)},
-						annotations(a, runbooks, "{{ $labels.endpoint }}"),
+						annotations(a, runbooks, "{{ $labels.endpoint }}", w.sourcePrefix()),
 					})
 				}
 			}
@@ -46,12 +46,20 @@ func prometheusRules(runbooks string) ruleFile {
 }
 
 // annotations are what an alert says. The receiver of Prometheus's alerts chooses the language.
-func annotations(a *Alert, runbooks, endpoint string) map[string]string {
+func annotations(a *Alert, runbooks, endpoint, source string) map[string]string {
 	fill := func(text string) string { return strings.ReplaceAll(text, "{endpoint}", endpoint) }
 	return map[string]string{
-		"summary": fill(a.Title.EN), "description": fill(a.Text.EN), "resumo": fill(a.Title.PT), "descricao": fill(a.Text.PT),
+		"summary": source + fill(a.Title.EN), "description": fill(a.Text.EN), "resumo": source + fill(a.Title.PT), "descricao": fill(a.Text.PT),
 		"runbook_url": runbooks + "docs/operations.md#" + Anchor(a.Runbook),
 	}
+}
+
+// sourcePrefix names the database, where there are several.
+func (w *Watch) sourcePrefix() string {
+	if !w.Sources {
+		return ""
+	}
+	return "{{ with $labels.source }}{{ . }}: {{ end }}"
 }
 
 // Anchor is what a heading without marks is called in links.

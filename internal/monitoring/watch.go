@@ -13,7 +13,11 @@ type Watch struct {
 	// Only is a matcher of one label, such as `outcome="failed"`; empty for every series.
 	Only string
 	// By are the labels that each have a line of their own. With "endpoint" Zabbix discovers the endpoints.
-	By     []string
+	By []string
+	// Sources: a bridge that reads several databases gives it for each, with the label "source". What says how bad it is reads the worst of them.
+	Sources bool
+	// Each: so Zabbix discovers it, too.
+	Each   bool
 	Kind   Kind
 	Unit   Unit
 	Group  Group
@@ -108,6 +112,9 @@ const (
 
 // perEndpoint: every process that delivers shows the same figures of every endpoint, so that they are no sum.
 func (w *Watch) perEndpoint() bool { return slices.Contains(w.By, "endpoint") }
+
+// perSource: it is given by bridges of several databases alone, for each.
+func (w *Watch) perSource() bool { return slices.Contains(w.By, "source") }
 
 // id is the metric's name, and the value that Only chooses.
 func (w *Watch) id() string {

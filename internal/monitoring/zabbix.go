@@ -133,37 +133,63 @@ func zabbixTemplateFile() zabbixExport {
 			{"{$GANCHO.URL}", "", "http://127.0.0.1:8620", "Endereço de http.metrics, ou de http.listen, sem /metrics."},
 		},
 	}
-	endpoints := zabbixDiscovery{
-		UUID: uuid("discovery endpoints"), Name: "Endpoints", Type: "DEPENDENT", Key: "gancho.endpoints.discovery", Delay: "0",
-		// By default Zabbix 7.0 disables immediately what a discovery does not find, and with it the alerts of endpoints while a bridge starts.
-		Lost: "DISABLE_NEVER", Description: "Um conjunto de itens para cada endpoint.",
-		Master: zabbixMaster{masterKey}, Macros: []zabbixMapping{{"{#ENDPOINT}", "$.labels['endpoint']"}},
-		// A bridge that starts shows no endpoint yet.
-		Preprocessing: []zabbixStep{{"PROMETHEUS_TO_JSON", []string{"gancho_backlog_events"}, "CUSTOM_VALUE", "[]"}},
-	}
+	endpoints := discovery("endpoints", "Endpoints", "Um conjunto de itens para cada endpoint.", "endpoint", "gancho_backlog_events")
+	sources := discovery("sources", "Bancos", "Um conjunto de itens para cada banco, de uma ponte que lê vários.", "source", `gancho_source_refused{source=~".+"}`)
 	for _, w := range List() {
 		switch {
 		case w.Kind == Histogram: // a pattern of Zabbix reads one number
 		case w.perEndpoint():
 			endpoints.Items = append(endpoints.Items, zabbixItemOf(&w))
+		case w.perSource():
+			sources.Items = append(sources.Items, zabbixItemOf(&w))
 		default:
 			template.Items = append(template.Items, zabbixItemOf(&w))
 		}
+		if w.Each {
+			w.By, w.Alerts = []string{"source"}, nil // the item of the worst has them
+			sources.Items = append(sources.Items, zabbixItemOf(&w))
+		}
 	}
-	template.Discovery = []zabbixDiscovery{endpoints}
+	template.Discovery = []zabbixDiscovery{endpoints, sources}
 	var file zabbixExport
 	file.Export.Version, file.Export.Groups, file.Export.Templates = "7.0", []zabbixGroup{{templatesGroup, group}}, []zabbixTemplate{template}
 	return file
 }
 
+// discovery finds what has the label in a metric.
+func discovery(of, name, description, label, metric string) zabbixDiscovery {
+	return zabbixDiscovery{
+		UUID: uuid("discovery " + of), Name: name, Type: "DEPENDENT", Key: "gancho." + of + ".discovery", Delay: "0",
+		// By default Zabbix 7.0 disables immediately what a discovery does not find, and with it the alerts of endpoints while a bridge starts.
+		Lost: "DISABLE_NEVER", Description: description,
+		Master: zabbixMaster{masterKey}, Macros: []zabbixMapping{{macro(label), "$.labels['" + label + "']"}},
+		// A bridge that starts shows none yet.
+		Preprocessing: []zabbixStep{{"PROMETHEUS_TO_JSON", []string{metric}, "CUSTOM_VALUE", "[]"}},
+	}
+}
+
+// macro stands for the value of a label that is discovered.
+func macro(label string) string { return "{#" + strings.ToUpper(label) + "}" }
+
+// discovered is the label by whose values Zabbix makes items of the watch; empty: there is one item.
+func (w *Watch) discovered() string {
+	switch {
+	case w.perEndpoint():
+		return "endpoint"
+	case w.perSource():
+		return "source"
+	}
+	return ""
+}
+
 func zabbixItemOf(w *Watch) zabbixItem {
 	item := zabbixItem{
-		UUID: uuid("item " + w.id()), Name: w.Title.PT, Type: "DEPENDENT", Key: zabbixKey(w), Delay: "0", ValueType: "FLOAT",
+		UUID: uuid("item " + w.itemID()), Name: w.Title.PT, Type: "DEPENDENT", Key: zabbixKey(w), Delay: "0", ValueType: "FLOAT",
 		Units: map[Unit]string{Bytes: "B", Seconds: "s"}[w.Unit], Master: &zabbixMaster{masterKey}, Tags: component(string(w.Group)), Preprocessing: zabbixSteps(w),
 	}
-	if w.perEndpoint() {
-		item.Name = "{#ENDPOINT}: " + item.Name
-		item.Tags = append(item.Tags, zabbixTag{"endpoint", "{#ENDPOINT}"})
+	if label := w.discovered(); label != "" {
+		item.Name = macro(label) + ": " + item.Name
+		item.Tags = append(item.Tags, zabbixTag{label, macro(label)})
 	}
 	for i := range w.Alerts {
 		a := &w.Alerts[i]
@@ -172,7 +198,7 @@ func zabbixItemOf(w *Watch) zabbixItem {
 			uuid("trigger " + a.Name), zabbixExpression(w, a), fill(a.Title.PT), map[Severity]string{Critical: "HIGH", Warning: "WARNING"}[a.Severity],
 			fill(a.Text.PT) + " Veja docs/operations.md#" + Anchor(a.Runbook), []zabbixTag{{"scope", string(w.Group)}},
 		}
-		if w.perEndpoint() {
+		if w.discovered() != "" {
 			item.Prototypes = append(item.Prototypes, trigger)
 		} else {
 			item.Triggers = append(item.Triggers, trigger)
@@ -181,15 +207,24 @@ func zabbixItemOf(w *Watch) zabbixItem {
 	return item
 }
 
+// itemID is the id of an item: one of each database has another than that of the worst.
+func (w *Watch) itemID() string {
+	if w.Each && w.perSource() {
+		return w.id() + "_of"
+	}
+	return w.id()
+}
+
 // zabbixSteps read the item's number from the page.
 func zabbixSteps(w *Watch) []zabbixStep {
 	if w.Metric == scraped {
 		return []zabbixStep{{"PROMETHEUS_PATTERN", []string{"gancho_build_info", "value", ""}, "", ""}}
 	}
 	matchers := []string{w.Only}
-	sum := len(w.By) > 0 || w.Only != ""
-	if w.perEndpoint() {
-		matchers = append(matchers, `endpoint="{#ENDPOINT}"`)
+	sum := len(w.By) > 0 || w.Only != "" || w.Sources && w.Kind == Counter
+	label := w.discovered()
+	if label != "" {
+		matchers = append(matchers, label+`="`+macro(label)+`"`)
 		sum = len(w.By) > 1 || w.Only != "" || w.Kind == Counter // of which there may be none yet
 	}
 	step := zabbixStep{"PROMETHEUS_PATTERN", []string{selector(w.Metric, matchers...), "value", ""}, "", ""}
@@ -198,6 +233,9 @@ func zabbixSteps(w *Watch) []zabbixStep {
 		step.Parameters[1], step.Parameters[2] = "function", "sum"
 		step.ErrorHandler, step.ErrorValue = "CUSTOM_VALUE", "0"
 	}
+	if w.Sources && label == "" && !sum {
+		step.Parameters[1], step.Parameters[2] = "function", "max"
+	}
 	if w.Kind == Counter {
 		return []zabbixStep{step, {"CHANGE_PER_SECOND", []string{""}, "", ""}}
 	}
@@ -205,9 +243,9 @@ func zabbixSteps(w *Watch) []zabbixStep {
 }
 
 func zabbixKey(w *Watch) string {
-	key := "gancho." + strings.TrimPrefix(w.id(), "gancho_")
-	if w.perEndpoint() {
-		return key + `["{#ENDPOINT}"]`
+	key := "gancho." + strings.TrimPrefix(w.itemID(), "gancho_")
+	if label := w.discovered(); label != "" {
+		return key + `["` + macro(label) + `"]`
 	}
 	return key
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,9 +74,10 @@ func TestZabbixTemplate(t *testing.T) {
 	}
 	keys := map[string]bool{}
 	var master string
-	add := func(all []item, discovered bool) {
+	add := func(all []item, macro string) {
+		discovered := macro != ""
 		for _, i := range all {
-			if keys[i.Key] || discovered != strings.Contains(i.Key, "{#ENDPOINT}") {
+			if keys[i.Key] || discovered != (macro != "" && strings.Contains(i.Key, macro)) || !discovered && strings.Contains(i.Key, "{#") {
 				t.Errorf("key %s is there twice, or not of its kind", i.Key)
 			}
 			keys[i.Key] = true
@@ -87,11 +89,16 @@ func TestZabbixTemplate(t *testing.T) {
 			}
 		}
 	}
-	add(template.Items, false)
-	if len(template.Discovery) != 1 || template.Discovery[0].Master.Key != master {
+	add(template.Items, "")
+	if len(template.Discovery) != 2 {
 		t.Fatalf("discovery %+v", template.Discovery)
 	}
-	add(template.Discovery[0].Items, true)
+	for i, macro := range []string{"{#ENDPOINT}", "{#SOURCE}"} {
+		if d := &template.Discovery[i]; d.Master.Key != master || len(d.Items) < 4 {
+			t.Errorf("discovery %+v", d)
+		}
+		add(template.Discovery[i].Items, macro)
+	}
 	used := regexp.MustCompile(`/` + regexp.QuoteMeta(template.Template) + `/([a-z_.]+(?:\["\{#ENDPOINT\}"\])?)[,)]`)
 	check := func(all []trigger, discovered bool) {
 		for _, tr := range all {
@@ -115,7 +122,7 @@ func TestZabbixTemplate(t *testing.T) {
 			t.Errorf("item %s has prototypes of triggers", i.Key)
 		}
 	}
-	for _, i := range template.Discovery[0].Items {
+	for _, i := range slices.Concat(template.Discovery[0].Items, template.Discovery[1].Items) {
 		check(i.Prototypes, true)
 		if len(i.Triggers) > 0 {
 			t.Errorf("prototype %s has triggers", i.Key)

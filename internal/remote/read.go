@@ -127,6 +127,9 @@ func (c *Client) Prove(ctx context.Context, _ control.Actor, s queue.TallySpan) 
 // Why returns what became of a row's changes.
 func (c *Client) Why(ctx context.Context, _ control.Actor, w control.WhyQuestion) (control.WhyView, error) {
 	q := span(url.Values{"table": {w.Table}, "key": {w.Key}}, w.From, time.Time{})
+	if w.WebhookID != "" {
+		q = url.Values{"webhook_id": {w.WebhookID}}
+	}
 	if w.Row {
 		q.Set("row", "true")
 	}
