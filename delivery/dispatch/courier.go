@@ -17,6 +17,7 @@ type means struct {
 	o      Options
 	log    zerolog.Logger
 	memory *memory
+	gate   *gate
 	// classes are of the events of endpoints with Compact.
 	classes *classes
 	// restAfter is how long after its last event a courier lets its activity go.
@@ -91,6 +92,7 @@ type lease struct {
 func newCourier(m *means, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
 	c := &courier{means: m, name: ep.Name, owner: owner, share: m.o.Governor.of(ep.Name), ep: ep, lease: l, reading: newReading()}
 	c.sending.limiter = c.share.limiterOf(ep.Rate)
+	c.sending.turn.admit = c.rouse
 	return c
 }
 
@@ -296,6 +298,7 @@ func (c *courier) loseLeaseLocked(why string) {
 	}
 	c.lease.lost, c.lease.closing = true, true
 	c.share.leave(c, time.Now())
+	c.gate.leave(&c.sending.turn)
 	if c.activity != nil {
 		c.alarm.stop()
 		c.abort()
@@ -309,6 +312,7 @@ func (c *courier) close() *activity {
 	defer c.mu.Unlock()
 	c.lease.closing = true
 	c.share.leave(c, time.Now())
+	c.gate.leave(&c.sending.turn)
 	if c.activity != nil {
 		c.alarm.stop()
 	}
