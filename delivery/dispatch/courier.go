@@ -298,7 +298,6 @@ func (c *courier) loseLeaseLocked(why string) {
 	}
 	c.lease.lost, c.lease.closing = true, true
 	c.share.leave(c, time.Now())
-	c.gate.leave(&c.sending.turn)
 	if c.activity != nil {
 		c.alarm.stop()
 		c.abort()
@@ -312,7 +311,6 @@ func (c *courier) close() *activity {
 	defer c.mu.Unlock()
 	c.lease.closing = true
 	c.share.leave(c, time.Now())
-	c.gate.leave(&c.sending.turn)
 	if c.activity != nil {
 		c.alarm.stop()
 	}

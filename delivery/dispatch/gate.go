@@ -154,17 +154,6 @@ func (g *gate) renew(t *turn, s slot, took, late time.Duration) (next slot, room
 	return next, g.roomLocked()
 }
 
-// leave gives up the place of a courier that waits.
-func (g *gate) leave(t *turn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if t.waits {
-		t.waits = false
-		at := slices.Index(g.waiting, t)
-		g.waiting = slices.Delete(g.waiting, at, at+1)
-	}
-}
-
 // admit begins turns as long as there is room. It is called without locks of couriers.
 func (g *gate) admit() {
 	for t := g.next(); t != nil; t = g.next() {
@@ -172,7 +161,7 @@ func (g *gate) admit() {
 	}
 }
 
-// next begins the turn of who has waited longest, or returns nil.
+// next begins the turn of who has waited longest, or returns nil. Who sends nothing any more lets its turn pass, and is gone.
 func (g *gate) next() *turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -187,26 +187,42 @@ func TestGateAlone(t *testing.T) {
 	}
 }
 
-// Who ends, or sends nothing when it is its turn, holds up nobody.
+// Who has ended, or sends nothing when it is its turn, holds up nobody.
 func TestGateForgetsTheEnded(t *testing.T) {
 	t.Parallel()
 	g := stillGate(1)
-	first, gone, idle, last := newQueuer(g, 1), newQueuer(g, 1), newQueuer(g, 1), newQueuer(g, 1)
-	for _, q := range []*queuer{first, gone, idle, last} {
+	first, ended, last := newQueuer(g, 1), newQueuer(g, 1), newQueuer(g, 1)
+	for _, q := range []*queuer{first, ended, last} {
 		q.begin()
 	}
-	idle.turn.admit = func() {}
-	g.leave(&gone.turn)
-	g.leave(&gone.turn)
-	g.leave(&first.turn) // it does not wait
+	ended.turn.admit = func() {}
 	if g.give(first.slots[0]) {
 		g.admit()
 	}
-	if len(gone.slots) != 0 || len(last.slots) != 1 || len(g.waiting) != 0 {
-		t.Errorf("%d and %d requests, %d wait; want the last one's only", len(gone.slots), len(last.slots), len(g.waiting))
+	if len(last.slots) != 1 || len(g.waiting) != 0 {
+		t.Errorf("%d requests of the last one, %d wait; want 1 and none", len(last.slots), len(g.waiting))
 	}
 	if g.give(0) || g.inFlight != 1 {
 		t.Errorf("%d requests count after a worker without a slot has ended, want 1", g.inFlight)
+	}
+}
+
+// Who comes while others wait waits behind them, although there is room.
+func TestGateNewcomers(t *testing.T) {
+	t.Parallel()
+	g := stillGate(1)
+	first, second, newcomer := newQueuer(g, 1), newQueuer(g, 1), newQueuer(g, 1)
+	first.begin()
+	second.begin()
+	if room := g.give(first.slots[0]); !room {
+		t.Fatal("there is no room after the only request")
+	}
+	if newcomer.begin(); len(newcomer.slots) > 0 {
+		t.Error("a newcomer goes before who waits")
+	}
+	g.admit()
+	if len(second.slots) != 1 || len(newcomer.slots) != 0 {
+		t.Errorf("%d requests of who has waited, %d of the newcomer; want 1 and none", len(second.slots), len(newcomer.slots))
 	}
 }
 

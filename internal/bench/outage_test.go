@@ -18,6 +18,9 @@ import (
 // outageEvents is how many events wait when the receivers are back: a minute's worth by default, 5,000,000 for what is promised.
 var outageEvents = flag.Int("outage-events", 120_000, "events of the backlog of -only outage")
 
+// outageDelay: receivers that take their time must not get less because the process is careful with its own.
+var outageDelay = flag.Duration("outage-delay", 0, "what the receiver of the backlog of -only outage takes for each request")
+
 const (
 	outageEndpoints = 200
 	outageDead      = 20     // the first ones
@@ -87,7 +90,7 @@ func (l *lab) catchUp(ctx context.Context, n int, dead string, ends *outageEnds)
 		return err
 	}
 	tenant := outageLive + l.slots
-	backlog, url, err := l.receiver(0)
+	backlog, url, err := l.receiver(*outageDelay)
 	if err != nil {
 		return err
 	}
