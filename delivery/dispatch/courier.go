@@ -17,6 +17,7 @@ type means struct {
 	o      Options
 	log    zerolog.Logger
 	memory *memory
+	gate   *gate
 	// classes are of the events of endpoints with Compact.
 	classes *classes
 	// restAfter is how long after its last event a courier lets its activity go.
@@ -91,6 +92,7 @@ type lease struct {
 func newCourier(m *means, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
 	c := &courier{means: m, name: ep.Name, owner: owner, share: m.o.Governor.of(ep.Name), ep: ep, lease: l, reading: newReading()}
 	c.sending.limiter = c.share.limiterOf(ep.Rate)
+	c.sending.turn.admit = c.rouse
 	return c
 }
 

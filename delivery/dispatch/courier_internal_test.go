@@ -25,7 +25,7 @@ func quietCourier(t *testing.T) *courier {
 		t.Fatalf("acquired %v, %v", owners, err)
 	}
 	c := newCourier(&means{
-		sender: deaf{}, o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, restAfter: restAfter,
+		sender: deaf{}, o: Options{WindowEvents: DefaultWindowEvents, WindowBytes: DefaultWindowBytes}, log: queuetest.Logger(t), memory: &memory{}, gate: newGate(schedulerDelays()), restAfter: restAfter,
 		cancelable: func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) },
 	}, &ep, owners[0], lease{until: time.Now().Add(queue.LeaseMost)})
 	c.reading.loaded, c.reading.main.end, c.reading.side.end, c.reading.generation = true, true, true, c.owner.Generation()

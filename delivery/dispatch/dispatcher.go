@@ -106,10 +106,11 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
 	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)
 	d := &Dispatcher{
-		means:  means{sender: s, o: o, log: o.Logger, memory: o.Governor.shared(), classes: newClasses(), restAfter: restAfter},
+		means:  means{sender: s, o: o, log: o.Logger, classes: newClasses(), restAfter: restAfter},
 		worker: q.Worker(), rescan: make(chan struct{}, 1),
 		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, inactive: map[string]time.Time{}, unowned: map[string]time.Time{},
 	}
+	d.memory, d.gate = o.Governor.shared()
 	d.Update(endpoints)
 	return d
 }

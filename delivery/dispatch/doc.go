@@ -27,6 +27,18 @@
 // operational events, come in a second stream, with lanes and a share of the
 // requests of its own: they neither delay nor overtake first deliveries.
 //
+// # Behind an outage
+//
+// An endpoint that has more to send than two rounds of its requests is behind. Requests of
+// endpoints that are behind pass a gate, which all couriers of the process share: while the
+// process is short of processor time, only so many of them are in flight, and the endpoints
+// send in turns, each up to 64 requests or for 40 ms. New events of all other endpoints do
+// not wait for them, here or at their receivers. The limit falls while goroutines wait for a
+// processor and requests take more than twice as long as the fastest to the same endpoint;
+// otherwise it rises, so that receivers that take their time are sent to as much as their
+// concurrency allows. A request counts for 12 ms at most: receivers that do not answer keep
+// nobody from sending.
+//
 // # How it fails
 //
 // While Redis is unreachable nothing new is read, requests in flight finish, and

@@ -78,3 +78,13 @@ func (d *Dispatcher) Full() int {
 func (d *Dispatcher) Held() (events, bytes int64) {
 	return d.memory.events.Load(), d.memory.bytes.Load()
 }
+
+// NarrowGate lets only so many requests out of backlogs count, and has no time pass at the gate. It is called before Run.
+func (d *Dispatcher) NarrowGate(limit int) { d.gate.limit, d.gate.running = limit, true }
+
+// AtGate is how many requests count at the gate, and how many couriers wait there.
+func (d *Dispatcher) AtGate() (requests, waiting int) {
+	d.gate.mu.Lock()
+	defer d.gate.mu.Unlock()
+	return d.gate.inFlight, len(d.gate.waiting)
+}

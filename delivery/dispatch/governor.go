@@ -9,23 +9,26 @@ import (
 )
 
 // Governor keeps what endpoints allow, their concurrency and rate, over several dispatchers of a process, each
-// of which delivers from another queue to the same endpoints. Those that wait for a request of an endpoint get it in turn. It is
-// safe for concurrent use.
+// of which delivers from another queue to the same endpoints. Those that wait for a request of an endpoint get it in turn. The
+// dispatchers also share the process's memory and gate through it. It is safe for concurrent use.
 type Governor struct {
 	memory memory
+	gate   *gate
 	mu     sync.Mutex
 	shares map[string]*share
 }
 
 // NewGovernor returns a Governor.
-func NewGovernor() *Governor { return &Governor{shares: map[string]*share{}} }
+func NewGovernor() *Governor {
+	return &Governor{gate: newGate(schedulerDelays()), shares: map[string]*share{}}
+}
 
-// shared returns the memory that the dispatchers share; without a Governor, one for a dispatcher alone.
-func (g *Governor) shared() *memory {
+// shared returns the memory and the gate that the dispatchers share; without a Governor, those of a dispatcher alone.
+func (g *Governor) shared() (*memory, *gate) {
 	if g == nil {
-		return &memory{}
+		return &memory{}, newGate(schedulerDelays())
 	}
-	return &g.memory
+	return &g.memory, g.gate
 }
 
 // of returns the endpoint's share; nil without a Governor.

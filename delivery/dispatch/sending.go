@@ -18,6 +18,9 @@ import (
 type sending struct {
 	workers, starting int           // those that are starting are workers, too
 	limiter           *rate.Limiter // nil: no limit
+	turn              turn          // at the gate
+	behind            bool          // as of behindLocked's last answer
+	fastest           fastest       // of the endpoint's requests
 }
 
 // newLimiter returns the limiter of a rate; nil: there is no limit.
@@ -80,7 +83,7 @@ func (j *job) size() int {
 // sideShareLocked is the most requests in flight for events of the side stream.
 func (c *courier) sideShareLocked() int { return max(1, c.ep.Concurrency/2) }
 
-// startWorkersLocked starts a worker per ready lane, as far as concurrency allows.
+// startWorkersLocked starts a worker per ready lane, as far as concurrency and, of a backlog, the gate allow.
 func (c *courier) startWorkersLocked() {
 	if c.haltedLocked() {
 		return
@@ -89,14 +92,52 @@ func (c *courier) startWorkersLocked() {
 	if c.breaker.open {
 		n = min(n, 1)
 	}
+	if n <= 0 {
+		return
+	}
+	var s slot
+	if c.behindLocked() {
+		n, s = c.gate.take(&c.sending.turn, n)
+	}
 	for range n {
 		c.sending.workers++
 		c.sending.starting++
-		c.spawn(c.work)
+		c.spawn(func(ctx context.Context) { c.work(ctx, s) })
 	}
 }
 
-func (c *courier) work(ctx context.Context) {
+// behindLocked reports whether the endpoint has a backlog, whose requests pass the gate: it begins with more events than two rounds of
+// requests take, and ends when all of it is read and one round is left. Probes pass by.
+func (c *courier) behindLocked() bool {
+	s, l := &c.sending, &c.lanes
+	rounds := 2
+	if s.behind {
+		rounds = 1
+	}
+	ready := max(l.main.ready.len()+l.side.ready.len(), l.main.bodies+l.side.bodies)
+	s.behind = ready > rounds*c.ep.Concurrency*max(1, c.ep.Batch.Max) || s.behind && !(c.reading.main.end && c.reading.side.end)
+	return s.behind && !c.breaker.open
+}
+
+// continueLocked reports whether a worker goes on with a next request after an outcome, and with which slot; room: as the gate's give
+// returns it.
+func (c *courier) continueLocked(s slot, o *webhook.Outcome) (next slot, ok, room bool) {
+	took, late := time.Duration(0), time.Duration(0)
+	if o.Kind == webhook.Delivered && o.Duration > 0 { // a failure may be faster than any success
+		took, late = o.Duration, c.sending.fastest.late(o.Duration)
+	}
+	switch {
+	case c.haltedLocked() || !c.behindLocked():
+		return 0, true, c.gate.give(s)
+	case s == 0: // it has fallen behind meanwhile
+		n, next := c.gate.take(&c.sending.turn, 1)
+		return next, n > 0, false
+	}
+	next, room = c.gate.renew(&c.sending.turn, s, took, late)
+	return next, next != 0, room
+}
+
+func (c *courier) work(ctx context.Context, s slot) {
 	c.mu.Lock()
 	c.sending.starting--
 	j, ok := c.nextJobLocked(time.Now())
@@ -108,11 +149,23 @@ func (c *courier) work(ctx context.Context) {
 		c.mu.Lock()
 		number := c.applyOutcomeLocked(&j, &o, now)
 		done := j
-		j, ok = c.nextJobLocked(now)
+		var room bool
+		if s, ok, room = c.continueLocked(s, &o); ok {
+			j, ok = c.nextJobLocked(now)
+		} else {
+			c.sending.workers--
+			c.startReadingLocked(now) // there may be room now
+		}
 		c.mu.Unlock()
+		if room {
+			c.gate.admit()
+		}
 		if number > 0 {
 			c.observe(&done, &o, number, now)
 		}
+	}
+	if c.gate.give(s) {
+		c.gate.admit()
 	}
 }
 

@@ -51,6 +51,12 @@ func beReceiver(ctx context.Context, delay string) error {
 		defer c.mu.Unlock()
 		c.tally, c.waits = tally{}, c.waits[:0]
 	})
+	mux.HandleFunc("GET /count", func(w http.ResponseWriter, _ *http.Request) {
+		c.mu.Lock()
+		t := c.tally
+		c.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(t)
+	})
 	mux.HandleFunc("GET /tally", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(c.sum()) // the client has disconnected
 	})
