@@ -258,6 +258,10 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 	d.retiring[c.name] = true
 	d.mu.Unlock()
 	activity := c.close()
+	atOnce := release && activity == nil // with all others that have nothing to finish
+	if atOnce {
+		d.releasing.Add(1)
+	}
 	d.running.Go(func() {
 		c.finish(activity)
 		d.mu.Lock()
@@ -269,7 +273,9 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 		}
 		ctx, cancel := context.WithTimeout(background, leaveTimeout)
 		defer cancel()
-		d.releasing.Add(1)
+		if !atOnce {
+			d.releasing.Add(1)
+		}
 		if err := c.owner.Release(ctx); err != nil {
 			d.log.Warn().Err(err).Str("endpoint", c.name).Msg("lease not given back: another process gets the endpoint when it expires")
 		}
