@@ -93,7 +93,7 @@ func TestDocumentOfFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(e, again, same); diff != "" {
+			if diff := cmp.Diff(*e, again, same); diff != "" {
 				t.Errorf("%s -file +document:\n%s", e.Name, diff)
 			}
 			if public := string(e.Public()); strings.Contains(public, "segredo") || strings.Contains(public, "PRIVATE") {

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -144,7 +145,7 @@ var exhaustedNames = []string{"dead_letter", "block", "pause"}
 func (e Exhausted) String() string { return exhaustedNames[e] }
 
 // Endpoint is a receiver and how it is treated. It does not change once it is
-// in use: a changed endpoint is a new value.
+// in use: a changed endpoint is a new value, so that all parts of a process share one.
 type Endpoint struct {
 	// Name identifies the endpoint's queue: another name is another queue.
 	Name string
@@ -294,4 +295,41 @@ func (e Endpoint) WithDefaults() Endpoint {
 		e.Order = OrderEndpoint
 	}
 	return e
+}
+
+// Completed is WithDefaults of an endpoint that is in use: it returns the endpoint itself when it has its defaults.
+func (e *Endpoint) Completed() *Endpoint {
+	full := e.WithDefaults()
+	missing := e.Retry == nil || e.RetryRefused == nil || e.Concurrency != full.Concurrency || e.Timeout != full.Timeout ||
+		e.MaxAge != full.MaxAge || e.PauseAfter != full.PauseAfter || e.Order != full.Order
+	if !missing {
+		return e
+	}
+	completed := full // only what is returned is to be on the heap
+	return &completed
+}
+
+// InFlight is the most requests in flight of an endpoint that has its defaults: Concurrency, or one with OrderEndpoint.
+func (e *Endpoint) InFlight() int {
+	if e.Order == OrderEndpoint {
+		return 1
+	}
+	return e.Concurrency
+}
+
+// Equal reports whether both have the same settings, name and state included.
+func (e *Endpoint) Equal(o *Endpoint) bool { return e == o || reflect.DeepEqual(e, o) }
+
+// Reuse puts endpoints of a former list in the place of those that are equal to them, so that whoever knows an endpoint by its
+// address knows it still, and what thousands of endpoints take is there once.
+func Reuse(now, former []*Endpoint) {
+	known := make(map[string]*Endpoint, len(former))
+	for _, e := range former {
+		known[e.Name] = e
+	}
+	for i, e := range now {
+		if k := known[e.Name]; k != nil && k.Equal(e) {
+			now[i] = k
+		}
+	}
 }

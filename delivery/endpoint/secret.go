@@ -189,7 +189,7 @@ func (s Secret) Equal(o Secret) bool {
 
 // SharedSecrets returns the names of endpoints that have a signing secret in common, in
 // groups, each in the order of the list. Their receivers can sign as Gancho to each other.
-func SharedSecrets(endpoints []Endpoint) [][]string {
+func SharedSecrets(endpoints []*Endpoint) [][]string {
 	var order []string
 	names := map[string][]string{}
 	for i := range endpoints {

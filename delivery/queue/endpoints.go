@@ -194,7 +194,7 @@ func (q *Queue) registerFound(ctx context.Context) error {
 
 // Orphans returns the endpoints that have queued events and are not among the
 // given ones, with the number of those events.
-func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[string]int64, error) {
+func (q *Queue) Orphans(ctx context.Context, known []*endpoint.Endpoint) (map[string]int64, error) {
 	names, err := q.EndpointNames(ctx)
 	if err != nil {
 		return nil, err

@@ -42,10 +42,9 @@ type route struct {
 }
 
 // newRouter returns a router. Inactive endpoints get nothing, paused ones do.
-func newRouter(eps []endpoint.Endpoint) *router {
+func newRouter(eps []*endpoint.Endpoint) *router {
 	r := &router{endpoints: make([]routed, len(eps)), of: map[string][]int{}, types: map[string]*route{}}
-	for i := range eps {
-		e := &eps[i]
+	for i, e := range eps {
 		r.endpoints[i] = routed{events: e.Events, sources: e.Sources, limited: limited(e), inactive: e.State == endpoint.Inactive}
 		if limited(e) && len(e.Tenants) == 0 {
 			r.reading = append(r.reading, i)
@@ -162,7 +161,7 @@ func (r *routed) refuses(eventType string) string {
 }
 
 // Routed returns the names of the endpoints that get a rule's event.
-func Routed(endpoints []endpoint.Endpoint, eventType string, tenant []byte) []string {
+func Routed(endpoints []*endpoint.Endpoint, eventType string, tenant []byte) []string {
 	var out []string
 	for _, i := range newRouter(endpoints).match(eventType, tenant) {
 		out = append(out, endpoints[i].Name)
@@ -178,10 +177,9 @@ const OperationalPrefix = "gancho."
 // An endpoint that takes everything has not asked for these. The tenants are
 // those that the event is about; an endpoint that is limited to tenants or sources gets it
 // only if they are all among its own. Inactive endpoints get nothing.
-func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
+func Subscribed(endpoints []*endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string
-	for i := range endpoints {
-		e := &endpoints[i]
+	for _, e := range endpoints {
 		asked := slices.ContainsFunc(e.Events, func(p string) bool {
 			return strings.HasPrefix(p, OperationalPrefix) && endpoint.Covers(p, eventType)
 		})
@@ -207,7 +205,7 @@ func Chooses(patterns []string, event string) bool {
 type Router struct{ router *router }
 
 // NewRouter returns a Router for the endpoints.
-func NewRouter(endpoints []endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
+func NewRouter(endpoints []*endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
 
 // Match returns the indices of the endpoints that get the event, in order. The slice is
 // the Router's: it is not to be changed.

@@ -71,7 +71,7 @@ func (c *closings) sendDue(ctx context.Context) (pending bool, err error) {
 		if e.Closing == 0 || e.State == endpoint.Inactive {
 			continue
 		}
-		waits, failed := c.closeDays(ctx, &e)
+		waits, failed := c.closeDays(ctx, e)
 		pending, err = pending || waits, errors.Join(err, failed)
 	}
 	return pending, err

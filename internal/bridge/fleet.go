@@ -357,9 +357,9 @@ func (f *fleet) watchJobs(ctx context.Context) error {
 }
 
 // warnOfClosings says which endpoints get no closings: counts are a source's, and its day ends when it was visited.
-func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
-	for i := range all {
-		if e := &all[i]; e.Closing != 0 && !f.unclosed[e.Name] {
+func (f *fleet) warnOfClosings(all []*endpoint.Endpoint) {
+	for _, e := range all {
+		if e.Closing != 0 && !f.unclosed[e.Name] {
 			f.unclosed[e.Name] = true
 			f.Log.Warn().Str("endpoint", e.Name).Msg("closings are not sent by a bridge that reads several sources; remove closing from the endpoint, or read its source with a bridge of its own")
 		}
@@ -367,7 +367,7 @@ func (f *fleet) warnOfClosings(all []endpoint.Endpoint) {
 }
 
 // updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
-func (f *fleet) updateLocked(all []endpoint.Endpoint) {
+func (f *fleet) updateLocked(all []*endpoint.Endpoint) {
 	f.warnOfClosings(all)
 	activated := f.activatedLocked(all)
 	f.mu.Lock()
@@ -384,10 +384,10 @@ func (f *fleet) updateLocked(all []endpoint.Endpoint) {
 }
 
 // activatedLocked notes which endpoints are delivered to, and reports whether one was not before; the house's applying is held.
-func (f *fleet) activatedLocked(all []endpoint.Endpoint) (activated bool) {
+func (f *fleet) activatedLocked(all []*endpoint.Endpoint) (activated bool) {
 	now := map[string]bool{}
-	for i := range all {
-		if e := &all[i]; e.State == endpoint.Active {
+	for _, e := range all {
+		if e.State == endpoint.Active {
 			now[e.Name] = true
 			activated = activated || !f.active[e.Name]
 		}

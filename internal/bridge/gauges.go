@@ -93,12 +93,12 @@ func flag(on bool) float64 {
 
 // set sets what the queues hold now; the statistics are the endpoints',
 // in their order.
-func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time, overQuota func(*endpoint.Endpoint) bool) {
+func (g *queueGauges) set(endpoints []*endpoint.Endpoint, all []queue.Stats, now time.Time, overQuota func(*endpoint.Endpoint) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queues = g.queues[:0]
 	for i := range all {
-		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, overQuota: overQuota(&endpoints[i]), at: now})
+		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, overQuota: overQuota(endpoints[i]), at: now})
 	}
 }
 

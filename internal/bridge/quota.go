@@ -216,7 +216,7 @@ func (b *bridge) kept() string {
 // measureExcesses compares what the queues hold with the quotas, and has what Redis is not to
 // hold be moved: by the couriers of this process, and, if it captures, of the others, which
 // do not know that Redis is full, nor how much was just appended. What the statistics have of several sources is apart.
-func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats, sources []memberStats) {
+func (b *bridge) measureExcesses(ctx context.Context, endpoints []*endpoint.Endpoint, stats []queue.Stats, sources []memberStats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
 	if b.State == nil {

@@ -89,7 +89,7 @@ func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]foun
 	for _, f := range s.files() {
 		inFile[f.Name] = true
 		if f.Name > after && a.sees(f.Tenants) {
-			known = append(known, ofFile(&f))
+			known = append(known, ofFile(f))
 		}
 	}
 	if s.Store != nil {
@@ -97,9 +97,9 @@ func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]foun
 		if err != nil {
 			return nil, err
 		}
-		for i := range stored {
-			if e := &stored[i]; e.Name > after && !inFile[e.Name] && a.sees(e.Tenants) {
-				known = append(known, found{Endpoint: *e})
+		for _, e := range stored {
+			if e.Name > after && !inFile[e.Name] && a.sees(e.Tenants) {
+				known = append(known, found{Endpoint: e.Endpoint})
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 		return CreatedView{}, err
 	}
 	name := ep.Name
-	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
+	if slices.ContainsFunc(s.files(), func(f *endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
