@@ -22,7 +22,7 @@ func configured(n int) []endpoint.Endpoint {
 		out[i] = endpoint.Endpoint{
 			Name: fmt.Sprintf("unidade-%04d", i), URL: fmt.Sprintf("https://crm-%d.example.com/hooks/gancho", i),
 			Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*", "cliente.novo"}, Secrets: []endpoint.Secret{secret},
-			Headers: map[string]endpoint.Hidden{"X-Api-Key": endpoint.Hidden(fmt.Sprint("key-", i))},
+			Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Api-Key": endpoint.Hidden(fmt.Sprint("key-", i))}),
 		}
 	}
 	return out

@@ -146,7 +146,7 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	e, err := endpoint.Parse("body", []byte(`{"url": "https://x.com", "headers": {"A": "${HOME}"}}`))
-	if err != nil || e.Headers["A"].Reveal() != "${HOME}" {
+	if err != nil || e.Headers[0].Value.Reveal() != "${HOME}" {
 		t.Errorf("a variable became %v, %v", e.Headers, err)
 	}
 }

@@ -161,8 +161,7 @@ type Endpoint struct {
 	Events []string
 	// Style is the name of a kind of receivers whose settings were the
 	// defaults of Format, Success, Rate and NoStandard: one of Styles, or empty.
-	Style  string
-	Format Format
+	Style string
 	// Fields are the paths in data, with points between their keys, that a message for a chat
 	// shows; none: the first ten texts, numbers and truth values of data.
 	Fields []string
@@ -171,9 +170,6 @@ type Endpoint struct {
 	// which allow names of lower-case letters and digits. bare has no place for
 	// them.
 	Extra map[string]Hidden
-	// StringNumbers makes every JSON number in data, previous and unchanged a
-	// string, for receivers that would read it into a float.
-	StringNumbers bool
 	// Batch, when Max is above 1, posts lists of events instead of single ones.
 	Batch Batching
 	// Success says which answers count as delivered; the zero value: any 2xx.
@@ -181,13 +177,11 @@ type Endpoint struct {
 	// Secrets sign each request, the newest first; several, of either kind,
 	// while one is being rotated out. None: requests are not signed.
 	Secrets []Secret
-	// Signatures are made with the HMAC secrets beside the standard one, NoStandard leaves
-	// out that and the headers of Standard Webhooks.
+	// Signatures are made with the HMAC secrets beside the standard one.
 	Signatures []Signature
-	NoStandard bool
 	// Headers are added to each request. Their values, and the URL's query, are templates:
 	// TemplateNames are what they can name.
-	Headers map[string]Hidden
+	Headers Headers
 	// ContentType takes the place of the format's; empty: that.
 	ContentType string
 	// Auth authorizes requests in the header Authorization.
@@ -195,11 +189,6 @@ type Endpoint struct {
 	// Concurrency is the most requests in flight; 0: DefaultConcurrency.
 	// OrderEndpoint has one in flight, whatever it says.
 	Concurrency int
-	Order       Order
-	// Compact leaves out what is not news any more: of a key's events of one name that wait, only the newest is
-	// sent, and the others are superseded. It is for receivers of states, not of histories; what CheckCompact
-	// refuses contradicts it.
-	Compact bool
 	// Timeout covers an attempt from the dial to the end of the answer's body;
 	// 0: DefaultTimeout.
 	Timeout time.Duration
@@ -220,23 +209,37 @@ type Endpoint struct {
 	// Rate is the most requests per second; 0: no limit.
 	Rate float64
 	// Closing is when it is sent what belongs to the day before.
-	Closing     Closing
-	State       State
-	OnExhausted Exhausted
+	Closing Closing
 	// AllowPrivate are the special-purpose networks that this endpoint may be
 	// in. All others are refused when the connection is made.
 	AllowPrivate []netip.Prefix
-	// AllowHTTP accepts a URL without TLS.
-	AllowHTTP bool
-	// HTTP1 sends requests over HTTP/1.1 only, for receivers that offer HTTP/2 and
-	// cannot take them over it.
-	HTTP1 bool
 	// TLS is what the endpoint wants beside the system's trust.
 	TLS TLS
 	// Proxy is the URL of an HTTP proxy (http://[user:password@]host:port) that
 	// connections are made through; empty: none. The guard judges the
 	// receiver's address, not the proxy's, which the operator has named.
 	Proxy Hidden
+
+	// What takes a byte, together, because there may be ten thousand endpoints.
+
+	Format      Format
+	Order       Order
+	State       State
+	OnExhausted Exhausted
+	// Compact leaves out what is not news any more: of a key's events of one name that wait, only the newest is
+	// sent, and the others are superseded. It is for receivers of states, not of histories; what CheckCompact
+	// refuses contradicts it.
+	Compact bool
+	// NoStandard leaves out the standard signature and the headers of Standard Webhooks.
+	NoStandard bool
+	// StringNumbers makes every JSON number in data, previous and unchanged a
+	// string, for receivers that would read it into a float.
+	StringNumbers bool
+	// AllowHTTP accepts a URL without TLS.
+	AllowHTTP bool
+	// HTTP1 sends requests over HTTP/1.1 only, for receivers that offer HTTP/2 and
+	// cannot take them over it.
+	HTTP1 bool
 }
 
 // Batching makes one request of several events, in commit order: a JSON array

@@ -155,7 +155,7 @@ func TestRosterShares(t *testing.T) {
 	t.Parallel()
 	r := bridge.NewRoster(zerolog.Nop())
 	file := func(url string) *endpoint.Endpoint {
-		return &endpoint.Endpoint{Name: "file", URL: url, Tenants: []string{"1"}, Headers: map[string]endpoint.Hidden{"X": "y"}}
+		return &endpoint.Endpoint{Name: "file", URL: url, Tenants: []string{"1"}, Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X": "y"})}
 	}
 	set := func(url string, version int64, document string) (ofFile, stored *endpoint.Endpoint) {
 		t.Helper()

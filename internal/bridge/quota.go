@@ -191,16 +191,13 @@ func (b *bridge) whoBlocks(err error) error {
 	if len(largest) == 0 {
 		return err
 	}
+	names := make([]string, len(largest))
 	for i, q := range largest {
-		text := fmt.Sprintf("%s (%d events, %d MB", q.Endpoint, q.Backlog-q.Overflowed+q.Replays, (q.Bytes-q.OverflowedBytes)>>20)
+		text := fmt.Sprintf("%s (%d events, %d MB", q.endpoint, q.Backlog-q.Overflowed+q.Replays, (q.Bytes-q.OverflowedBytes)>>20)
 		if q.overQuota {
 			text += ", over its quota"
 		}
-		largest[i].Endpoint = text + ")"
-	}
-	names := make([]string, len(largest))
-	for i := range largest {
-		names[i] = largest[i].Endpoint
+		names[i] = text + ")"
 	}
 	return fmt.Errorf("%w; the longest backlogs are %s", err, strings.Join(names, ", "))
 }

@@ -314,7 +314,7 @@ func reserved(e, before *endpoint.Endpoint) error {
 	refuse("proxy", e.Proxy != before.Proxy)
 	opened := len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""
 	refuse("url", e.URL != before.URL && opened)
-	refuse("auth", e.Auth.OAuth2.TokenURL != before.Auth.OAuth2.TokenURL && opened)
+	refuse("auth", e.Auth.TokenURL() != before.Auth.TokenURL() && opened)
 	return wrong.err()
 }
 
