@@ -174,6 +174,7 @@ func (d *Dispatcher) acquireFree(ctx context.Context, wanted []string, room int)
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	defer d.noteLeft(missing)
 	if len(missing) == 0 {
+		d.unowned = map[string]time.Time{} // one that had thousands keeps their room
 		return nil
 	}
 	free, failure := d.worker.Free(ctx, missing)

@@ -51,5 +51,5 @@ func (c *courier) windowLocked(f *feed) (events, bytes int) {
 		free = memoryWindows*c.o.WindowBytes - int(c.memory.bytes.Load())
 		bytes = min(bytes, max(free/memoryPart, c.o.WindowBytes/leastBytes))
 	}
-	return max(events/f.part, leastEvents), bytes / f.part
+	return max(events/f.part(), leastEvents), bytes / f.part()
 }
