@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gancho/cdc"
@@ -19,8 +20,20 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return err
 	}
 	types := c.reader.TypesVersion()
+	// The types of thousands of tables take the server a tenth of a second: they are read meanwhile. Should one be altered now, the version
+	// of before is noted, and the rules are bound again.
+	beside, read := context.WithCancel(ctx)
+	defer read()
+	var reloading sync.WaitGroup
+	var failed error
+	reloading.Go(func() {
+		_, failed = waitFor(beside, c.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(beside) })
+	})
 	bound, source, err := c.prepare(ctx, rules)
 	if err != nil {
+		read()
+	}
+	if reloading.Wait(); err != nil {
 		return err
 	}
 	if source.SlotCreated { // it has gone right after hasSlot
@@ -30,8 +43,8 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
 			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
 	}
-	if err := c.reader.ReloadTypes(ctx); err != nil {
-		return err
+	if failed != nil {
+		return failed
 	}
 	if err := c.number(ctx, bound); err != nil {
 		return err
