@@ -82,7 +82,7 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	return s.knownAfter(ctx, a, "")
 }
 
-// knownAfter are those of them that come after a name.
+// knownAfter are those of them that come after a name. Stored ones have no Document.
 func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
