@@ -32,7 +32,7 @@ type Config struct {
 	// Rules are the rule files that the patterns of the file match, each once,
 	// in the order of the patterns and then of their names.
 	Rules     []string
-	Endpoints []endpoint.Endpoint
+	Endpoints []*endpoint.Endpoint
 	// Shutdown is how long requests in flight may still take once the bridge is
 	// to stop.
 	Shutdown time.Duration

@@ -86,7 +86,7 @@ func TestLoadKeepsSecrets(t *testing.T) {
 	if got, want := c.Queue.Redis.Reveal(), "rediss://:segredo@redis:6380/1"; got != want {
 		t.Errorf("redis is %s, want %s", got, want)
 	}
-	if got := c.Endpoints[1].Headers["X-Api-Key"].Reveal(); got != "segredo" {
+	if got := c.Endpoints[1].Headers[0].Value.Reveal(); got != "segredo" {
 		t.Errorf("the header is %q", got)
 	}
 	if got, want := c.Endpoints[0].Retry, []time.Duration{time.Second, time.Minute, 24 * time.Hour}; !cmp.Equal(got, want) {

@@ -63,7 +63,7 @@ func (k *checkup) compare() error {
 func receivers(c *config.Config, event string) string {
 	var names []string
 	for i := range c.Endpoints {
-		if queue.Refuses(&c.Endpoints[i], event) == "" {
+		if queue.Refuses(c.Endpoints[i], event) == "" {
 			names = append(names, c.Endpoints[i].Name)
 		}
 	}

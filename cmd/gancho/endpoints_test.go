@@ -87,7 +87,7 @@ func decoded[T any](s *session, args ...string) T {
 }
 
 // queue is the session's queue, for what no command does.
-func (s *session) queue(endpoints ...endpoint.Endpoint) *queue.Queue {
+func (s *session) queue(endpoints ...*endpoint.Endpoint) *queue.Queue {
 	s.t.Helper()
 	q, err := queue.Open(context.Background(), queue.Options{URL: s.redis.URL(), Endpoints: endpoints})
 	if err != nil {

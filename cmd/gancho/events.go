@@ -147,7 +147,7 @@ func (f *eventsFlags) configuration() (*config.Config, *endpoint.Endpoint, error
 	var names []string
 	for i := range c.Endpoints {
 		if c.Endpoints[i].Name == f.endpoint {
-			return c, withoutSettings(&c.Endpoints[i]), nil
+			return c, withoutSettings(c.Endpoints[i]), nil
 		}
 		names = append(names, c.Endpoints[i].Name)
 	}

@@ -146,7 +146,7 @@ func (f *sessionFlags) open(cmd *cobra.Command, c *config.Config, needs parts) (
 		Console:  consoleURL(&c.Console), SourceSlot: c.Source.Slot,
 		Quotas:     quotas(&c.Quotas),
 		SourceName: c.SourceName,
-		File:       func() []endpoint.Endpoint { return c.Endpoints },
+		File:       func() []*endpoint.Endpoint { return c.Endpoints },
 		Catalogue:  func() []mapping.EventType { return nil },
 	}
 	if c.Sources != nil || c.SourceName != "" {

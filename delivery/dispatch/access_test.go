@@ -51,7 +51,7 @@ func TestDocumentedUser(t *testing.T) {
 			eps := []endpoint.Endpoint{{Name: "a"}, {Name: "b", Retry: ms(10)}}
 			open := func() *queue.Queue {
 				q, err := queue.Open(t.Context(), queue.Options{
-					URL: strings.Replace(r.URL(), "redis://", "redis://gancho:PASSWORD@", 1), Endpoints: eps, Logger: queuetest.Logger(t),
+					URL: strings.Replace(r.URL(), "redis://", "redis://gancho:PASSWORD@", 1), Endpoints: queuetest.Endpoints(eps...), Logger: queuetest.Logger(t),
 				})
 				if err != nil {
 					t.Fatal(err)

@@ -33,7 +33,7 @@ func openSentinel(t testing.TB, s *testservers.Sentinel, endpoints ...endpoint.E
 	t.Helper()
 	return openAt(t, queue.Options{
 		Sentinel:  &queue.SentinelOptions{Master: testservers.MasterName, Addresses: s.Addresses()},
-		Endpoints: endpoints,
+		Endpoints: queuetest.Endpoints(endpoints...),
 	})
 }
 
@@ -122,7 +122,7 @@ func TestSentinelFailoverLosesTheTail(t *testing.T) {
 	queuetest.Eventually(t, "another master", func() bool { return masterOf(t, s) != master })
 	queuetest.Eventually(t, "the last position to be confirmed", func() bool { return second.confirmed.Newest() == queuetest.LSN(total-1) })
 	held.State = endpoint.Active
-	d.Update([]endpoint.Endpoint{held, open})
+	d.Update(queuetest.Endpoints(held, open))
 	all := sink.distinct(t, 2*total)
 	queuetest.Drained(t, q, "held")
 	queuetest.Drained(t, q, "open")

@@ -39,7 +39,7 @@ func openCluster(t testing.TB, c *testservers.Cluster, endpoints ...endpoint.End
 // openPart opens the queue of a prefix: tests that break no node share a cluster.
 func openPart(t testing.TB, c *testservers.Cluster, prefix string, endpoints ...endpoint.Endpoint) *queue.Queue {
 	t.Helper()
-	return openAt(t, queue.Options{Cluster: &queue.ClusterOptions{Addresses: c.Addresses()}, Prefix: prefix, Endpoints: endpoints})
+	return openAt(t, queue.Options{Cluster: &queue.ClusterOptions{Addresses: c.Addresses()}, Prefix: prefix, Endpoints: queuetest.Endpoints(endpoints...)})
 }
 
 // The subtests run one after the other: the last ones spoil the nodes' settings.
@@ -512,7 +512,7 @@ func testClusterClaim(t *testing.T, c *testservers.Cluster) {
 	if epoch, err := openPart(t, c, "claim").Claim(t.Context(), queuetest.Source(), false); err != nil || epoch != 2 {
 		t.Errorf("claimed epoch %d, %v, want 2", epoch, err)
 	}
-	orphans, err := openPart(t, c, "claim").Orphans(t.Context(), eps[:3])
+	orphans, err := openPart(t, c, "claim").Orphans(t.Context(), queuetest.Endpoints(eps[:3]...))
 	if len(orphans) != 3 || err != nil {
 		t.Errorf("orphans %v, %v, want three", orphans, err)
 	}

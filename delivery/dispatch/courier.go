@@ -76,7 +76,8 @@ type activity struct {
 	notices  noticeQueue
 	failing  failing
 	writing  writing
-	touched  time.Time // when an event last came, was sent, or was acknowledged; zero: none was
+	saved    queue.Health // the courier's health as Redis has it, which a courier that rests has not changed since
+	touched  time.Time    // when an event last came, was sent, or was acknowledged; zero: none was
 }
 
 // lease is how long this process may deliver the endpoint: nothing is started
@@ -104,7 +105,7 @@ func (c *courier) activateLocked() {
 	requests, abort := c.cancelable()
 	writes, abandon := c.cancelable()
 	a := &activity{
-		abort: abort, abandon: abandon, lanes: newLaneSet(c.ep, c.classes, c.memory), failures: failures{}, notices: newNoticeQueue(c.o.Notify != nil),
+		saved: c.health.Health, abort: abort, abandon: abandon, lanes: newLaneSet(c.ep, c.classes, c.memory), failures: failures{}, notices: newNoticeQueue(c.o.Notify != nil),
 		spawn:       func(f func(context.Context)) { c.running.Go(func() { f(requests) }) },
 		spawnWriter: func(f func(context.Context)) { c.running.Go(func() { f(writes) }) },
 	}
@@ -128,7 +129,7 @@ func (c *courier) restLocked() {
 	a.abandon()
 	c.activity = nil
 	if c.reading.skip == nil { // otherwise a restart of Redis is not over, and it may be restarted again
-		c.reading.recent = recentIDs{}
+		c.reading.recent = nil
 	}
 }
 
@@ -144,7 +145,7 @@ func (c *courier) idleLocked() bool {
 	case c.notices.active || len(c.notices.waiting)+len(c.notices.unwritten) > 0:
 		return false
 	}
-	return !c.writing.active && !c.writing.overflowing && c.writing.results.Empty() && c.health.Health == c.health.saved
+	return !c.writing.active && !c.writing.overflowing && c.writing.results.Empty() && c.health.Health == c.saved
 }
 
 func (c *courier) update(ep *endpoint.Endpoint) {
@@ -243,12 +244,16 @@ func (c *courier) applyStanding(s queue.Standing, changes int, asked, until time
 	if s.MoreAside {
 		c.reading.markUnread(&c.reading.side)
 	}
+	saved := c.health.Health // of a courier that rests
 	c.health.attemptable(now, c.o.Lease)
 	c.health.saveSeen(c.activity != nil && len(c.failures) > 0)
-	if c.activity == nil && c.undisturbedLocked(&s) {
-		return true
+	if c.activity == nil {
+		if c.health.Health == saved && c.undisturbedLocked(&s) {
+			return true
+		}
+		c.activateLocked()
+		c.saved = saved
 	}
-	c.activateLocked()
 	defer c.restLocked()
 	c.reloadAfterRestartLocked()
 	c.startWritingLocked()
@@ -281,7 +286,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, asked, until time
 
 // undisturbedLocked reports whether a renewal has returned nothing that a courier that rests has to act on.
 func (c *courier) undisturbedLocked(s *queue.Standing) bool {
-	if c.owner.Generation() != c.reading.generation || c.health.Health != c.health.saved {
+	if c.owner.Generation() != c.reading.generation {
 		return false
 	}
 	changed := s.Inspected && !(c.suspension.equals(s) && s.Forgotten == c.reading.forgotten)

@@ -252,7 +252,7 @@ func TestLostTailOfAOF(t *testing.T) {
 			// It is activated again, so that neither the breaker nor a retry is waited for.
 			for _, state := range []endpoint.State{endpoint.Paused, endpoint.Active} {
 				eps[1].State = state
-				d.Update(eps)
+				d.Update(queuetest.Endpoints(eps...))
 			}
 			if _, err := q.Hasten(t.Context(), "down"); err != nil {
 				t.Fatal(err)

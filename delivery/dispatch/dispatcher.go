@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"maps"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,8 +98,8 @@ type Dispatcher struct {
 	releasing atomic.Int64         // leases that are being given back now
 }
 
-// New returns a dispatcher to the endpoints, of which one may run per Queue.
-func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
+// New returns a dispatcher to the endpoints, which are not to be changed any more, and of which one may run per Queue.
+func New(q *queue.Queue, s sender, endpoints []*endpoint.Endpoint, o Options) *Dispatcher {
 	o.Lease = min(cmp.Or(max(o.Lease, 0), DefaultLease), queue.LeaseMost)
 	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)
 	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
@@ -141,18 +140,15 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 // Update adopts changed endpoints immediately. Deliveries go on meanwhile: which of thousands are others is found out
 // without a lock that they need.
-func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
+func (d *Dispatcher) Update(endpoints []*endpoint.Endpoint) {
 	d.updating.Lock()
 	defer d.updating.Unlock()
 	next := make(map[string]*endpoint.Endpoint, len(endpoints))
-	for i := range endpoints {
-		ep := endpoints[i].WithDefaults()
-		if ep.Order == endpoint.OrderEndpoint {
-			ep.Concurrency = 1
-		}
-		next[ep.Name] = &ep
+	for _, ep := range endpoints {
+		ep = ep.Completed()
+		next[ep.Name] = ep
 		// A sender knows endpoints by their address.
-		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(old, &ep) {
+		if old := d.endpoints[ep.Name]; old != nil && old.Equal(ep) {
 			next[ep.Name] = old
 		}
 	}

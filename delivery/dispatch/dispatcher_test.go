@@ -461,13 +461,13 @@ func TestUpdate(t *testing.T) {
 	if len(sink.list()) != 0 {
 		t.Fatal("a paused endpoint got events")
 	}
-	d.Update([]endpoint.Endpoint{ep(endpoint.Active)})
+	d.Update(queuetest.Endpoints(ep(endpoint.Active)))
 	sink.distinct(t, 10)
 	queuetest.Drained(t, q, "a")
 
 	// Inactive: nothing is queued, nothing is sent, nobody owns it.
-	d.Update([]endpoint.Endpoint{ep(endpoint.Inactive)})
-	q.Update([]endpoint.Endpoint{ep(endpoint.Inactive)})
+	d.Update(queuetest.Endpoints(ep(endpoint.Inactive)))
+	q.Update(queuetest.Endpoints(ep(endpoint.Inactive)))
 	queuetest.Eventually(t, "the lease to be given back", func() bool { return !queuetest.Owned(t, q, "a") })
 	b := q.NewBatch()
 	if n, err := b.Add(queuetest.Event(11, "k")); n != 0 || err != nil {
@@ -476,8 +476,8 @@ func TestUpdate(t *testing.T) {
 
 	// Another order takes other lanes, and a new endpoint is delivered to.
 	again := []endpoint.Endpoint{{Name: "a", Order: endpoint.OrderEndpoint}, {Name: "new"}}
-	d.Update(again)
-	q.Update(again)
+	d.Update(queuetest.Endpoints(again...))
+	q.Update(queuetest.Endpoints(again...))
 	queuetest.AppendEvents(t, q, 12, 22, 10, queuetest.KeyModulo(3))
 	sink.distinct(t, 10+2*10)
 	checkOrder(t, sink.list())
@@ -499,7 +499,7 @@ func TestRate(t *testing.T) {
 		t.Errorf("%d requests, want 26 and 1", n)
 	}
 	limited.Rate = 0
-	d.Update([]endpoint.Endpoint{limited, free})
+	d.Update(queuetest.Endpoints(limited, free))
 	sink.distinct(t, 2*26)
 }
 

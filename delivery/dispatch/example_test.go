@@ -41,7 +41,7 @@ func ExampleDispatcher() {
 	}
 	defer redis.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	endpoints := []endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com/hooks"}}
+	endpoints := []*endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com/hooks"}}
 	q, err := queue.Open(ctx, queue.Options{URL: redis.URL(), Endpoints: endpoints})
 	if err != nil {
 		log.Fatal(err)

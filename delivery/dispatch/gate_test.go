@@ -32,7 +32,7 @@ func backlogs(t *testing.T, sink *receiver) (d *dispatch.Dispatcher, appendLive 
 	eps[2].Batch = endpoint.Batching{Max: 10, Wait: time.Millisecond}
 	q := queuetest.Open(t, r, eps...)
 	queuetest.AppendEvents(t, q, 0, gateEvents, 50, queuetest.KeyModulo(40))
-	d = dispatch.New(q, sink, eps, dispatch.Options{Logger: queuetest.Logger(t), DrainTimeout: time.Millisecond})
+	d = dispatch.New(q, sink, queuetest.Endpoints(eps...), dispatch.Options{Logger: queuetest.Logger(t), DrainTimeout: time.Millisecond})
 	d.NarrowGate(gateLimit)
 	stop = run(t, d)
 	return d, func(i int) {

@@ -206,7 +206,7 @@ func startDispatcher(t testing.TB, q *queue.Queue, r *receiver, o dispatch.Optio
 
 func runDispatcher(t testing.TB, q *queue.Queue, r *receiver, o dispatch.Options, endpoints ...endpoint.Endpoint) (d *dispatch.Dispatcher, stop func()) {
 	t.Helper()
-	d = dispatch.New(q, r, endpoints, o)
+	d = dispatch.New(q, r, queuetest.Endpoints(endpoints...), o)
 	return d, run(t, d)
 }
 
@@ -214,7 +214,7 @@ func runDispatcher(t testing.TB, q *queue.Queue, r *receiver, o dispatch.Options
 func deliver(t testing.TB, q *queue.Queue, s *webhook.Sender, o dispatch.Options, endpoints ...endpoint.Endpoint) (stop func()) {
 	t.Helper()
 	o.Logger = queuetest.Logger(t)
-	return run(t, dispatch.New(q, s, endpoints, o))
+	return run(t, dispatch.New(q, s, queuetest.Endpoints(endpoints...), o))
 }
 
 func run(t testing.TB, d *dispatch.Dispatcher) (stop func()) {

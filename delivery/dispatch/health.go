@@ -9,13 +9,12 @@ import (
 	"gancho/delivery/webhook"
 )
 
-// health is how the endpoint fares, and what of it Redis has for the next owner.
+// health is how the endpoint fares.
 // Times are in ms since 1970; 0: none. The clock of the time that is no event's
 // age (Idle, Idling) never goes back. Guarded by its courier's mutex.
 type health struct {
 	queue.Health
-	saved queue.Health // as it was written last
-	seen  int64        // when attempts were last possible; Seen is that as of the last renewal
+	seen int64 // when attempts were last possible; Seen is that as of the last renewal
 }
 
 // unsaved differs from any health: it has to be written.
@@ -151,7 +150,7 @@ func (s *suspension) hold(now, until time.Time) bool {
 func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
 	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
 	c.reading.forgotten, c.reading.prune = s.Forgotten, s.Forgotten != ""
-	c.health = health{Health: s.Health, saved: s.Health, seen: s.Seen}
+	c.health, c.saved = health{Health: s.Health, seen: s.Seen}, s.Health
 	c.health.attemptable(now, c.o.Lease)
 	if c.health.Open != 0 && c.lanes.order != endpoint.OrderEndpoint {
 		c.breaker.restore(now)

@@ -125,3 +125,28 @@ func TestSuspension(t *testing.T) {
 		t.Errorf("after a resume: %+v", s)
 	}
 }
+
+// Of a courier that rests Redis has its health as it is: what a renewal makes of it, time in which there was no owner, is written.
+func TestHealthIsWrittenAfterRest(t *testing.T) {
+	t.Parallel()
+	c := quietCourier(t)
+	if c.restLocked(); c.activity != nil {
+		t.Fatal("it does not rest")
+	}
+	standing := queue.Standing{Owned: true}
+	c.applyStanding(standing, 0, time.Now(), c.lease.until)
+	if c.activity != nil {
+		t.Fatal("it does not rest, and nothing has changed")
+	}
+	const away = 1000
+	c.health.seen -= away // the machine was asleep
+	c.applyStanding(standing, 0, time.Now(), c.lease.until)
+	c.running.Wait()
+	kept, _, err := c.owner.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.health.Idle < away || kept.Idle != c.health.Idle {
+		t.Errorf("redis has %d ms of standing still, and the courier %d, want at least %d", kept.Idle, c.health.Idle, away)
+	}
+}

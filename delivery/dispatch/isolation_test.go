@@ -106,7 +106,7 @@ func (c *crowd) measure(t *testing.T, dead []endpoint.Endpoint, all ...[]endpoin
 	q := queuetest.Open(t, r, eps...)
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	defer sender.Close()
-	d := dispatch.New(q, sender, eps, dispatch.Options{Log: true, DrainTimeout: time.Second})
+	d := dispatch.New(q, sender, queuetest.Endpoints(eps...), dispatch.Options{Log: true, DrainTimeout: time.Second})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = d.Run(ctx) })

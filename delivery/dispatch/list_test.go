@@ -90,7 +90,7 @@ func TestListWaitsForMore(t *testing.T) {
 	}
 	queuetest.Drained(t, q, "a")
 	ep.Batch.Wait = time.Hour
-	d.Update([]endpoint.Endpoint{ep})
+	d.Update(queuetest.Endpoints(ep))
 	queuetest.AppendEvents(t, q, 3, 13, 1, queuetest.KeyModulo(3)) // enough: it does not
 	sink.distinct(t, 13)
 	if diff := cmp.Diff([][]int{upTo(0, 3), upTo(3, 13)}, numbers(sink.requests())); diff != "" {

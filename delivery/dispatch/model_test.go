@@ -142,7 +142,7 @@ func everyEventHasOneEnd(t *testing.T, compact bool) {
 			stop()
 			d, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, o, ep)
 		} else {
-			d.Update([]endpoint.Endpoint{ep})
+			d.Update(queuetest.Endpoints(ep))
 		}
 		if i%4 == 3 {
 			continue
@@ -159,7 +159,7 @@ func everyEventHasOneEnd(t *testing.T, compact bool) {
 		}
 	}
 	m.calm()
-	d.Update([]endpoint.Endpoint{plain})
+	d.Update(queuetest.Endpoints(plain))
 	resume := func() bool {
 		if _, err := q.Resume(t.Context(), "a"); err != nil {
 			t.Fatal(err)

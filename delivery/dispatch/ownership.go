@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -74,12 +75,13 @@ func (d *Dispatcher) renewAndBalance(ctx, background context.Context) error {
 func (d *Dispatcher) owned() []*courier {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var out []*courier
-	for _, name := range slices.Sorted(maps.Keys(d.couriers)) {
+	out := make([]*courier, 0, len(d.couriers)) // thousands, twice a second
+	for name, c := range d.couriers {
 		if !d.retiring[name] {
-			out = append(out, d.couriers[name])
+			out = append(out, c)
 		}
 	}
+	slices.SortFunc(out, func(a, b *courier) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 
@@ -158,12 +160,13 @@ func (d *Dispatcher) holding(c *courier, newcomers bool) (*endpoint.Endpoint, le
 func (d *Dispatcher) wanted() []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(d.endpoints)) {
-		if d.wantedLocked(d.endpoints[name]) {
+	out := make([]string, 0, len(d.endpoints))
+	for name, ep := range d.endpoints {
+		if d.wantedLocked(ep) {
 			out = append(out, name)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 
@@ -171,6 +174,7 @@ func (d *Dispatcher) acquireFree(ctx context.Context, wanted []string, room int)
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	defer d.noteLeft(missing)
 	if len(missing) == 0 {
+		d.unowned = map[string]time.Time{} // one that had thousands keeps their room
 		return nil
 	}
 	free, failure := d.worker.Free(ctx, missing)

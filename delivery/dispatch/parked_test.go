@@ -92,7 +92,7 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 		m := webhook.Message{
 			ID: all[i].WebhookID, Type: all[i].Type, Tenant: "1", Key: "k", Time: all[i].Time, Data: fmt.Appendf(nil, `{"id":%d,"key":"k"}`, i),
 		}
-		changes = append(changes, queue.Unparked{ID: all[i].ID, Endpoints: queue.Routed(unparkEndpoints(), m.Type, []byte(m.Tenant)), Message: m})
+		changes = append(changes, queue.Unparked{ID: all[i].ID, Endpoints: queue.Routed(queuetest.Endpoints(unparkEndpoints()...), m.Type, []byte(m.Tenant)), Message: m})
 	}
 	changes[3].Endpoints = nil // its rule no longer fires
 	// Of a cluster, a has got the first one from a process that died then.

@@ -197,7 +197,7 @@ func dispatchPosts(b *testing.B, url string, concurrency int, live bool, o dispa
 			close(done)
 		}
 	}
-	d := dispatch.New(q, sender, []endpoint.Endpoint{ep}, o)
+	d := dispatch.New(q, sender, queuetest.Endpoints(ep), o)
 	ctx, stop := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	run := func() { running.Go(func() { _ = d.Run(ctx) }) }

@@ -14,28 +14,36 @@ import (
 // memory or done. Guarded by its courier's mutex.
 type reading struct {
 	main, side feed
-	active     bool  // a goroutine reads
 	page       *feed // whose page is being read; nil: none
-	loaded     bool  // what Redis keeps of the endpoint is known
 	generation uint64
-	restarted  bool               // the generation has risen since the lease was acquired
 	skip       map[queue.ID]bool  // true: delivered; nil: there was no restart, or it is over
 	newest     map[class]queue.ID // while skip is not nil: the newest in flight or just delivered of each class
-	recent     recentIDs          // so that an event whose acknowledgement Redis has lost is not sent again
+	recent     *recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again; nil: there are none
 	rewinds    int                // a page that was read before the last one is not admitted
 	forgotten  string             // how often somebody has removed events
-	prune      bool               // failures may be of removed events
 	retries                       // of Redis
+
+	active    bool // a goroutine reads
+	loaded    bool // what Redis keeps of the endpoint is known
+	restarted bool // the generation has risen since the lease was acquired
+	prune     bool // failures may be of removed events
 }
 
 // feed is one of the endpoint's streams, as far as it has been read.
 type feed struct {
-	side   bool
-	part   int      // its share of the window is one part in so many
 	cursor queue.ID // of the last event that was read
-	end    bool     // no event is known to follow
-	again  bool     // an event was appended while a page was being read
 	target queue.ID // where the cursor was when Redis was restarted
+	side   bool
+	end    bool // no event is known to follow
+	again  bool // an event was appended while a page was being read
+}
+
+// part says that its share of the window is one part in so many.
+func (f *feed) part() int {
+	if f.side {
+		return sidePart
+	}
+	return 1
 }
 
 // sidePart is the part of the main stream's window that the side stream has
@@ -43,7 +51,7 @@ type feed struct {
 const sidePart = 4
 
 func newReading() reading {
-	return reading{main: feed{part: 1}, side: feed{side: true, part: sidePart}}
+	return reading{side: feed{side: true}}
 }
 
 func (r *reading) feed(side bool) *feed {
@@ -98,6 +106,9 @@ func (r *reading) rewind() {
 		r.markUnread(f)
 	}
 	r.skip, r.newest = map[queue.ID]bool{}, nil
+	if r.recent == nil {
+		return
+	}
 	for i, id := range r.recent.ids {
 		r.skip[id] = true
 		if r.recent.classes != nil {
@@ -107,6 +118,9 @@ func (r *reading) rewind() {
 }
 
 func (r *reading) delivered(id queue.ID, of class) {
+	if r.recent == nil {
+		r.recent = &recentIDs{}
+	}
 	r.recent.add(id, of)
 	if r.skip != nil {
 		r.skip[id] = true
@@ -178,7 +192,7 @@ func (c *courier) budgetLocked(f *feed) budget {
 	t := c.lanes.of(f.side)
 	return budget{
 		events: events - t.bodies, bytes: bytes - t.bodyBytes,
-		page: t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < c.maxWaitingLocked()/f.part && t.lanes < maxLanes/f.part,
+		page: t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < c.maxWaitingLocked()/f.part() && t.lanes < maxLanes/f.part(),
 	}
 }
 
@@ -274,7 +288,7 @@ func (c *courier) read(ctx context.Context) {
 		}
 		after, generation := c.reading.beginPage(f)
 		rewinds := c.reading.rewinds
-		events, bytes := min(pageEntries/f.part, room.events), room.bytes
+		events, bytes := min(pageEntries/f.part(), room.events), room.bytes
 		c.memory.hold(events, bytes) // what is read now is not in memory yet: many may read at the same time
 		c.mu.Unlock()
 		page, end, err := c.owner.Read(ctx, f.side, after, events, bytes)
@@ -362,7 +376,7 @@ func (c *courier) reloadAfterRestartLocked() bool {
 // later. Order is kept, because whatever is sent again was sent before.
 func (c *courier) reloadLocked() {
 	c.lanes.keepInFlight()
-	c.health.saved = unsaved // Redis may have lost it
+	c.saved = unsaved // Redis may have lost it
 	c.reading.rewind()
 	c.writing.results.Mark(c.reading.skip)
 	c.writing.outgoing.Mark(c.reading.skip)

@@ -446,11 +446,11 @@ func TestSubscribed(t *testing.T) {
 		{[]string{"1", "2"}, []string{"operations", "one", "tenants 1 and 2", "paused"}},
 		{[]string{"1", "3"}, everybody},
 	} {
-		if diff := cmp.Diff(c.want, queue.Subscribed(eps, "gancho.endpoint.paused", c.tenants...)); diff != "" {
+		if diff := cmp.Diff(c.want, queue.Subscribed(queuetest.Endpoints(eps...), "gancho.endpoint.paused", c.tenants...)); diff != "" {
 			t.Errorf("of tenants %q (-want +got):\n%s", c.tenants, diff)
 		}
 	}
-	if got := queue.Subscribed(eps, "cobranca.liquidada"); got != nil {
+	if got := queue.Subscribed(queuetest.Endpoints(eps...), "cobranca.liquidada"); got != nil {
 		t.Errorf("an ordinary event: %q, want none", got)
 	}
 }

@@ -20,7 +20,7 @@ import (
 func resting(t *testing.T, q *queue.Queue, r *receiver, o dispatch.Options, endpoints ...endpoint.Endpoint) (d *dispatch.Dispatcher, stop func()) {
 	t.Helper()
 	o.Logger = queuetest.Logger(t)
-	d = dispatch.New(q, r, endpoints, o)
+	d = dispatch.New(q, r, queuetest.Endpoints(endpoints...), o)
 	d.RestAfter(time.Millisecond)
 	return d, run(t, d)
 }
@@ -49,7 +49,7 @@ func TestThousandsRestAndWake(t *testing.T) {
 	rest := func(settings []endpoint.Endpoint) { // an update has the leases renewed, with which endpoints begin to rest
 		t.Helper()
 		queuetest.Eventually(t, "all to be had, and to rest", func() bool {
-			d.Update(settings)
+			d.Update(queuetest.Endpoints(settings...))
 			return d.Loaded() == n && d.Awake() == 0
 		})
 	}
@@ -69,7 +69,7 @@ func TestThousandsRestAndWake(t *testing.T) {
 		for i := range changed {
 			changed[i].Timeout = time.Duration(1+random.IntN(3)) * time.Second
 		}
-		d.Update(changed)
+		d.Update(queuetest.Endpoints(changed...))
 		if round == rounds/2 { // some are another process's for a while
 			_, stop := resting(t, queuetest.OpenOnly(t, r, eps...), sink, dispatch.Options{}, eps...)
 			queuetest.Eventually(t, "the other to have some", func() bool { return d.Loaded() < n })
@@ -120,7 +120,7 @@ func TestRestingEndpointsLearnOfChanges(t *testing.T) {
 	}
 
 	paused := []endpoint.Endpoint{eps[0], eps[1], {Name: "c", State: endpoint.Paused}}
-	d.Update(paused)
+	d.Update(queuetest.Endpoints(paused...))
 	queuetest.AppendEvents(t, q, 1, 3, 1, queuetest.KeyModulo(1))
 	sink.until(t, "those of the first", func(all []arrival) bool { return len(all) == 5 })
 	rest("the paused one to rest, too", 1)
@@ -130,7 +130,7 @@ func TestRestingEndpointsLearnOfChanges(t *testing.T) {
 		t.Errorf("resumed %v, %v, want b", resumed, err)
 	}
 	sink.distinct(t, 7)
-	d.Update(eps)
+	d.Update(queuetest.Endpoints(eps...))
 	sink.distinct(t, 9)
 	rest("all to rest", 0)
 	checkOrder(t, sink.list())
@@ -365,10 +365,10 @@ func TestMemoryOfEndpointsThatGetNothing(t *testing.T) {
 	}{
 		"paused": {
 			quiet: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue) {
-				d.Update([]endpoint.Endpoint{paused})
+				d.Update(queuetest.Endpoints(paused))
 			},
 			resume: func(_ *testing.T, d *dispatch.Dispatcher, _ *queue.Queue) {
-				d.Update([]endpoint.Endpoint{ep})
+				d.Update(queuetest.Endpoints(ep))
 			},
 		},
 		"asked for a pause": {

@@ -81,14 +81,14 @@ func (j *job) size() int {
 }
 
 // sideShareLocked is the most requests in flight for events of the side stream.
-func (c *courier) sideShareLocked() int { return max(1, c.ep.Concurrency/2) }
+func (c *courier) sideShareLocked() int { return max(1, c.ep.InFlight()/2) }
 
 // startWorkersLocked starts a worker per ready lane, as far as concurrency and, of a backlog, the gate allow.
 func (c *courier) startWorkersLocked() {
 	if c.haltedLocked() {
 		return
 	}
-	n := min(c.lanes.sendable(c.sideShareLocked())-c.sending.starting, c.ep.Concurrency-c.sending.workers)
+	n := min(c.lanes.sendable(c.sideShareLocked())-c.sending.starting, c.ep.InFlight()-c.sending.workers)
 	if c.breaker.open {
 		n = min(n, 1)
 	}
@@ -215,7 +215,7 @@ func (c *courier) nextJobLocked(now time.Time) (job, bool) {
 // nextLaneLocked returns the next lane that may be sent from, now busy, or nil.
 // If only time has to pass, the alarm is set.
 func (c *courier) nextLaneLocked(now time.Time) *lane {
-	if c.haltedLocked() || c.sending.workers > c.ep.Concurrency || !now.Before(c.lease.until) {
+	if c.haltedLocked() || c.sending.workers > c.ep.InFlight() || !now.Before(c.lease.until) {
 		return nil // what ends this starts workers
 	}
 	for _, until := range [...]time.Time{c.suspension.until, c.reading.retryAt} {
@@ -239,7 +239,7 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	if l == nil {
 		return nil
 	}
-	if !c.share.take(c, c.ep.Concurrency, now, c.rouse) {
+	if !c.share.take(c, c.ep.InFlight(), now, c.rouse) {
 		c.alarm.set(now.Add(shareAgain))
 		c.lanes.putBack(l)
 		return nil

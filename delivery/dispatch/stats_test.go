@@ -152,8 +152,8 @@ func TestDrop(t *testing.T) {
 	if err := q.Drop(t.Context(), "a"); !errors.Is(err, queue.ErrBusy) {
 		t.Fatalf("drop while a process delivers: %v, want ErrBusy", err)
 	}
-	q.Update([]endpoint.Endpoint{gone})
-	d.Update([]endpoint.Endpoint{gone})
+	q.Update(queuetest.Endpoints(gone))
+	d.Update(queuetest.Endpoints(gone))
 	queuetest.Eventually(t, "the lease to be given back", func() bool {
 		err := q.Drop(t.Context(), "a")
 		if err != nil && !errors.Is(err, queue.ErrBusy) {
@@ -176,8 +176,8 @@ func TestDrop(t *testing.T) {
 
 	// An endpoint of the same name starts empty.
 	eps := []endpoint.Endpoint{{Name: "a"}, gone}
-	q.Update(eps)
-	d.Update(eps)
+	q.Update(queuetest.Endpoints(eps...))
+	d.Update(queuetest.Endpoints(eps...))
 	queuetest.AppendEvents(t, q, 50, 52, 2, queuetest.KeyModulo(1))
 	sink.until(t, "events of the new endpoint", func(all []arrival) bool {
 		n := 0

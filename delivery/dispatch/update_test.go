@@ -53,7 +53,7 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 					stop()
 					startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, after)
 				} else {
-					d.Update([]endpoint.Endpoint{after})
+					d.Update(queuetest.Endpoints(after))
 				}
 				queuetest.Drained(t, q, "a")
 				if held, err := queuetest.Stats(t.Context(), q, "a"); held.Dead != c.dead || err != nil {
@@ -80,12 +80,12 @@ func TestAPersonsChangeDialsAnew(t *testing.T) {
 	d, _ := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour}, ep)
 	rc := queuetest.Client(t, r)
 	queuetest.Eventually(t, "the event to wait", func() bool { return rc.ZCard(t.Context(), "gancho:{a}:rt").Val() == 1 })
-	d.Update([]endpoint.Endpoint{ep})
+	d.Update(queuetest.Endpoints(ep))
 	if n := sink.redials.Load(); n != 0 {
 		t.Errorf("%d times dialled anew without a change", n)
 	}
 	ep.Rate = 100
-	d.Update([]endpoint.Endpoint{ep})
+	d.Update(queuetest.Endpoints(ep))
 	if n := sink.redials.Load(); n != 1 {
 		t.Errorf("%d times dialled anew after an edit", n)
 	}
@@ -151,14 +151,14 @@ func TestEverythingChangesUnderLoad(t *testing.T) {
 	const total, rounds = 1800, 36
 	for i := range rounds {
 		queuetest.AppendEvents(t, q, i*total/rounds, (i+1)*total/rounds, 7, queuetest.KeyModulo(9))
-		d.Update(settings[i%len(settings) : i%len(settings)+1])
+		d.Update(queuetest.Endpoints(settings[i%len(settings)]))
 		// Some are taken before the next change.
 		if ep := settings[i%len(settings)]; ep.State == endpoint.Active {
 			n := count()
 			queuetest.Eventually(t, "some to be taken", func() bool { return count() > n || count() == (i+1)*total/rounds })
 		}
 	}
-	d.Update(settings[:1])
+	d.Update(queuetest.Endpoints(settings[:1]...))
 	queuetest.Drained(t, q, "a")
 	stop()
 	for id, n := range taken {

@@ -36,7 +36,7 @@ func (c *courier) listedLocked() int {
 // fullWindowLocked is how many bodies, and how many bytes of them, may be in memory at the most.
 func (c *courier) fullWindowLocked() (events, bytes int) {
 	lists := c.listedLocked()
-	return max(c.o.WindowEvents, windowPerRequest*c.ep.Concurrency, lists), c.o.WindowBytes + lists*messageOverhead
+	return max(c.o.WindowEvents, windowPerRequest*c.ep.InFlight(), lists), c.o.WindowBytes + lists*messageOverhead
 }
 
 // windowLocked is how many bodies, and how many bytes of them, may be in memory of a stream now: of the main
@@ -46,10 +46,10 @@ func (c *courier) windowLocked(f *feed) (events, bytes int) {
 	lists := c.listedLocked()
 	events, bytes = c.fullWindowLocked()
 	free := memoryWindows*c.o.WindowEvents - int(c.memory.events.Load())
-	events = min(events, max(free/memoryPart, windowPerRequest*c.ep.Concurrency, lists))
+	events = min(events, max(free/memoryPart, windowPerRequest*c.ep.InFlight(), lists))
 	if lists == 0 {
 		free = memoryWindows*c.o.WindowBytes - int(c.memory.bytes.Load())
 		bytes = min(bytes, max(free/memoryPart, c.o.WindowBytes/leastBytes))
 	}
-	return max(events/f.part, leastEvents), bytes / f.part
+	return max(events/f.part(), leastEvents), bytes / f.part()
 }

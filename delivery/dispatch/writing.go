@@ -43,7 +43,7 @@ func (c *courier) unwrittenFullLocked() bool {
 }
 
 func (c *courier) startWritingLocked() {
-	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved && !c.writing.overflowing {
+	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.saved && !c.writing.overflowing {
 		return
 	}
 	c.writing.active = true
@@ -81,9 +81,9 @@ func (c *courier) write(ctx context.Context) {
 func (c *courier) nextResults() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.health.Health != c.health.saved {
+	if c.health.Health != c.saved {
 		c.writing.results.SetHealth(&c.health.Health)
-		c.health.saved = c.health.Health
+		c.saved = c.health.Health
 	}
 	w := &c.writing
 	w.overflowing = w.overflowing && !c.lease.closing

@@ -21,7 +21,7 @@ const (
 type Auth struct {
 	Basic  BasicAuth
 	Bearer Hidden
-	OAuth2 OAuth2
+	OAuth2 *OAuth2 // nil: there is no such login; few have one
 }
 
 // BasicAuth is a user and password. https://www.rfc-editor.org/rfc/rfc7617
@@ -33,7 +33,7 @@ type BasicAuth struct {
 // OAuth2 gets access tokens with a client's own credentials.
 // https://www.rfc-editor.org/rfc/rfc6749#section-4.4
 type OAuth2 struct {
-	// TokenURL is where tokens are fetched; empty: there is no such login. Its address is
+	// TokenURL is where tokens are fetched. Its address is
 	// guarded as the endpoint's, and reached through the same proxy.
 	TokenURL     string
 	ClientID     string
@@ -74,11 +74,22 @@ func (a Auth) Fixed() string {
 	return ""
 }
 
+// TokenURL is where access tokens are fetched; empty: there are none.
+func (a Auth) TokenURL() string {
+	if a.OAuth2 == nil {
+		return ""
+	}
+	return a.OAuth2.TokenURL
+}
+
 // Secrets returns what the login keeps secret.
 func (a Auth) Secrets() []string {
-	all := []string{a.Basic.Password.Reveal(), a.Bearer.Reveal(), a.OAuth2.ClientSecret.Reveal()}
-	for _, v := range a.OAuth2.Params {
-		all = append(all, v.Reveal())
+	all := []string{a.Basic.Password.Reveal(), a.Bearer.Reveal()}
+	if a.OAuth2 != nil {
+		all = append(all, a.OAuth2.ClientSecret.Reveal())
+		for _, v := range a.OAuth2.Params {
+			all = append(all, v.Reveal())
+		}
 	}
 	if _, credentials, ok := strings.Cut(a.Fixed(), " "); ok {
 		all = append(all, credentials)
@@ -94,13 +105,13 @@ func (a Auth) kinds() []string {
 	if a.Bearer != "" {
 		out = append(out, "bearer")
 	}
-	if !a.OAuth2.isZero() {
+	if a.OAuth2 != nil {
 		out = append(out, "oauth2")
 	}
 	return out
 }
 
-func (o OAuth2) isZero() bool {
+func (o *OAuth2) isZero() bool {
 	return o.TokenURL == "" && o.ClientID == "" && o.ClientSecret == "" && len(o.Scopes)+len(o.Params) == 0
 }
 
@@ -114,7 +125,12 @@ func (a *Auth) decode(v value) {
 			)
 		}),
 		strictyaml.Optional("bearer", func(v value) { a.Bearer = decodeHidden(v) }),
-		strictyaml.Optional("oauth2", a.OAuth2.decode),
+		strictyaml.Optional("oauth2", func(v value) {
+			var o OAuth2
+			if o.decode(v); !o.isZero() {
+				a.OAuth2 = &o
+			}
+		}),
 	)
 	if v.IsMap() && len(v.Entries()) == 0 {
 		v.Errorf("write basic, bearer or oauth2, or remove the key", "auth says nothing")
@@ -178,14 +194,14 @@ func (e *Endpoint) checkAuth() []*SettingError {
 			add(mistakef("write it in one line", "a value of auth has control characters"))
 		}
 	}
-	if !a.OAuth2.isZero() {
+	if a.OAuth2 != nil {
 		add(e.checkOAuth2())
 	}
 	return all
 }
 
 func (e *Endpoint) checkOAuth2() *SettingError {
-	o := &e.Auth.OAuth2
+	o := e.Auth.OAuth2
 	// https://www.rfc-editor.org/rfc/rfc6749#appendix-A.4
 	notInScope := func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
 	own := []string{"grant_type", "scope", "client_id", "client_secret"}
@@ -221,7 +237,7 @@ func (a Auth) document(show func(Hidden) string, where func(string) string) docu
 		d["basic"] = document{"user": a.Basic.User, "password": show(a.Basic.Password)}
 	}
 	d.add("bearer", show(a.Bearer), a.Bearer != "")
-	if o := a.OAuth2; !o.isZero() {
+	if o := a.OAuth2; o != nil {
 		oauth2 := document{"token_url": where(o.TokenURL), "client_id": o.ClientID, "client_secret": show(o.ClientSecret)}
 		oauth2.add("scopes", o.Scopes, len(o.Scopes) > 0)
 		oauth2.add("params", texts(o.Params, show), len(o.Params) > 0)

@@ -67,14 +67,14 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{extra(endpoint.FormatCloudEventsBinary, "subject", "s3cr3t"), "the field subject is set by Gancho"},
 		{extra(endpoint.FormatCloudEventsBinary, "tenant", "s3cr3t"), "the field tenant is set by Gancho"},
 
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"Ce-Token": "s3cr3t"}}, ""},
-		{endpoint.Endpoint{Format: endpoint.FormatCloudEventsBinary, Headers: map[string]endpoint.Hidden{"ce-token": "s3cr3t"}}, "write it in extra, without ce-"},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"webhook-replay": "s3cr3t"}}, "is set by Gancho"},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"Proxy-Authorization": "s3cr3t"}}, "is set by Gancho"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"Ce-Token": "s3cr3t"})}, ""},
+		{endpoint.Endpoint{Format: endpoint.FormatCloudEventsBinary, Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"ce-token": "s3cr3t"})}, "write it in extra, without ce-"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"webhook-replay": "s3cr3t"})}, "is set by Gancho"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"Proxy-Authorization": "s3cr3t"})}, "is set by Gancho"},
 
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"X-A": "s3cr3t {s_cr_t}"}}, "the value of the header X-A has a name in braces that it cannot have; use {type}, {id}, {tenant}, {key}, {op}, {sequence} or {timestamp}"},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"X-A": "{type} {{secret}} {Secret}"}}, ""},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"X-A": "{type}"}, Batch: endpoint.Batching{Max: 2}}, "use {id} or {timestamp}, or remove batch"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-A": "s3cr3t {s_cr_t}"})}, "the value of the header X-A has a name in braces that it cannot have; use {type}, {id}, {tenant}, {key}, {op}, {sequence} or {timestamp}"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-A": "{type} {{secret}} {Secret}"})}, ""},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-A": "{type}"}), Batch: endpoint.Batching{Max: 2}}, "use {id} or {timestamp}, or remove batch"},
 		{endpoint.Endpoint{URL: "https://{tenant}.example.com/?a={type}"}, "before its query"},
 		{endpoint.Endpoint{URL: "https://crm.example.com/{outro}?a={type}"}, ""},
 		{endpoint.Endpoint{ContentType: "s3cr3t\r\nx: y"}, "the content_type is not a media type"},
@@ -84,7 +84,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{endpoint.Endpoint{Auth: endpoint.Auth{Bearer: "s3cr3t\n"}}, "a value of auth has control characters"},
 		{endpoint.Endpoint{Auth: endpoint.Auth{Bearer: "s3cr3t", Basic: endpoint.BasicAuth{User: "a"}}}, "the login is both basic and bearer"},
 		{endpoint.Endpoint{URL: "https://ana:s3cr3t@crm.example.com", Auth: endpoint.Auth{Bearer: "s3cr3t"}}, "the url holds a user, and there is auth"},
-		{endpoint.Endpoint{Auth: endpoint.Auth{OAuth2: endpoint.OAuth2{ClientSecret: "s3cr3t"}}}, "the login with oauth2 is not complete"},
+		{endpoint.Endpoint{Auth: endpoint.Auth{OAuth2: &endpoint.OAuth2{ClientSecret: "s3cr3t"}}}, "the login with oauth2 is not complete"},
 
 		{endpoint.Endpoint{Secrets: secrets(t, signingSeed, hmacSecret)}, ""},
 		{endpoint.Endpoint{Secrets: []endpoint.Secret{{}}}, "secret 1 is empty"},
@@ -111,14 +111,14 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{endpoint.Endpoint{Proxy: "http://:3128"}, "not the URL of an HTTP proxy"},
 
 		{endpoint.Endpoint{URL: "https://crm.example.com/hooks?token=s3cr3t"}, ""},
-		{endpoint.Endpoint{URL: "http://crm.example.com/", AllowHTTP: true, Headers: map[string]endpoint.Hidden{"x-key": "ção"}}, ""},
+		{endpoint.Endpoint{URL: "http://crm.example.com/", AllowHTTP: true, Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"x-key": "ção"})}, ""},
 		{endpoint.Endpoint{URL: "http://crm.example.com/s3cr3t"}, "the url is not https; write https, or allow_http: true"},
 		{endpoint.Endpoint{URL: "https://crm.example.com:port/s3cr3t"}, "write such as https://crm.example.com/hooks"},
 		{endpoint.Endpoint{URL: "ftp://s3cr3t@crm.example.com"}, "not an http or https address"},
 		{endpoint.Endpoint{URL: "https:///s3cr3t"}, "not an http or https address"},
 		{endpoint.Endpoint{URL: "crm.example.com/s3cr3t"}, "not an http or https address"},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"a b": "x"}}, `"a b" cannot be the name of a header`},
-		{endpoint.Endpoint{Headers: map[string]endpoint.Hidden{"x-a": "s3cr3t\r\nx: y"}}, "the value of the header x-a has control characters"},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"a b": "x"})}, `"a b" cannot be the name of a header`},
+		{endpoint.Endpoint{Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"x-a": "s3cr3t\r\nx: y"})}, "the value of the header x-a has control characters"},
 
 		{endpoint.Endpoint{MaxAge: -1}, "max_age is negative"},
 		{endpoint.Endpoint{Timeout: -1}, "timeout or max_age"},
@@ -156,7 +156,7 @@ func verifier(t *testing.T, text string) endpoint.Secret {
 func TestReservedHeaders(t *testing.T) {
 	t.Parallel()
 	for _, name := range endpoint.ReservedHeaders {
-		built := endpoint.Endpoint{Name: "crm", URL: "https://crm.example.com", Headers: map[string]endpoint.Hidden{name: "x"}}
+		built := endpoint.Endpoint{Name: "crm", URL: "https://crm.example.com", Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{name: "x"})}
 		if built.Check() == nil {
 			t.Errorf("Check takes the header %s", name)
 		}

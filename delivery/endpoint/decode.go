@@ -39,9 +39,9 @@ func Parse(origin string, src []byte) (Endpoint, error) {
 // DecodeList reads the endpoints of gancho.yaml, whose names differ. The files
 // that they name are found relative to it. Mistakes are recorded in the value's
 // document.
-func DecodeList(v strictyaml.Value) []Endpoint {
+func DecodeList(v strictyaml.Value) []*Endpoint {
 	items := v.List()
-	all := make([]Endpoint, 0, len(items))
+	all := make([]*Endpoint, 0, len(items))
 	lines := map[string]int{}
 	for _, item := range items {
 		e := decode(item, filepath.Dir(item.File()))
@@ -49,7 +49,7 @@ func DecodeList(v strictyaml.Value) []Endpoint {
 			item.Errorf("give one of them another name", "there are two endpoints with the name %q, the other on line %d", e.Name, first)
 		}
 		lines[e.Name] = item.Line()
-		all = append(all, e)
+		all = append(all, &e)
 	}
 	return all
 }

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files again")
 
 // listOf reads the endpoints of a configuration file, and nothing else of it.
-func listOf(t *testing.T, file string) ([]endpoint.Endpoint, error) {
+func listOf(t *testing.T, file string) ([]*endpoint.Endpoint, error) {
 	t.Helper()
 	src, err := os.ReadFile(file)
 	if err != nil {
@@ -29,7 +29,7 @@ func listOf(t *testing.T, file string) ([]endpoint.Endpoint, error) {
 		v, ok := map[string]string{"CRM_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU", "CRM_KEY": "segredo"}[name]
 		return v, ok
 	})
-	var list []endpoint.Endpoint
+	var list []*endpoint.Endpoint
 	for _, entry := range d.Root().Entries() {
 		if entry.Name == "endpoints" {
 			list = endpoint.DecodeList(entry.Value)

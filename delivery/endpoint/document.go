@@ -74,7 +74,7 @@ func (e *Endpoint) encode(show func(Hidden) string, where func(address string) s
 	d.add("tenants", e.Tenants, len(e.Tenants) > 0)
 	d.add("sources", e.Sources, len(e.Sources) > 0)
 	d.add("events", e.Events, len(e.Events) > 0)
-	d.add("headers", texts(e.Headers, show), len(e.Headers) > 0)
+	d.add("headers", e.Headers.texts(show), len(e.Headers) > 0)
 	d.add("content_type", e.ContentType, e.ContentType != "")
 	d.add("signatures", signatureDocuments(e.Signatures), len(e.Signatures) > 0)
 	d.add("standard", !e.NoStandard, e.NoStandard != base.NoStandard)

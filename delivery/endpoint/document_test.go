@@ -93,7 +93,7 @@ func TestDocumentOfFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(e, again, same); diff != "" {
+			if diff := cmp.Diff(*e, again, same); diff != "" {
 				t.Errorf("%s -file +document:\n%s", e.Name, diff)
 			}
 			if public := string(e.Public()); strings.Contains(public, "segredo") || strings.Contains(public, "PRIVATE") {
@@ -146,7 +146,7 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	e, err := endpoint.Parse("body", []byte(`{"url": "https://x.com", "headers": {"A": "${HOME}"}}`))
-	if err != nil || e.Headers["A"].Reveal() != "${HOME}" {
+	if err != nil || e.Headers[0].Value.Reveal() != "${HOME}" {
 		t.Errorf("a variable became %v, %v", e.Headers, err)
 	}
 }

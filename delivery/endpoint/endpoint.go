@@ -3,6 +3,7 @@ package endpoint
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -144,7 +145,7 @@ var exhaustedNames = []string{"dead_letter", "block", "pause"}
 func (e Exhausted) String() string { return exhaustedNames[e] }
 
 // Endpoint is a receiver and how it is treated. It does not change once it is
-// in use: a changed endpoint is a new value.
+// in use: a changed endpoint is a new value, so that all parts of a process share one.
 type Endpoint struct {
 	// Name identifies the endpoint's queue: another name is another queue.
 	Name string
@@ -160,8 +161,7 @@ type Endpoint struct {
 	Events []string
 	// Style is the name of a kind of receivers whose settings were the
 	// defaults of Format, Success, Rate and NoStandard: one of Styles, or empty.
-	Style  string
-	Format Format
+	Style string
 	// Fields are the paths in data, with points between their keys, that a message for a chat
 	// shows; none: the first ten texts, numbers and truth values of data.
 	Fields []string
@@ -170,9 +170,6 @@ type Endpoint struct {
 	// which allow names of lower-case letters and digits. bare has no place for
 	// them.
 	Extra map[string]Hidden
-	// StringNumbers makes every JSON number in data, previous and unchanged a
-	// string, for receivers that would read it into a float.
-	StringNumbers bool
 	// Batch, when Max is above 1, posts lists of events instead of single ones.
 	Batch Batching
 	// Success says which answers count as delivered; the zero value: any 2xx.
@@ -180,13 +177,11 @@ type Endpoint struct {
 	// Secrets sign each request, the newest first; several, of either kind,
 	// while one is being rotated out. None: requests are not signed.
 	Secrets []Secret
-	// Signatures are made with the HMAC secrets beside the standard one, NoStandard leaves
-	// out that and the headers of Standard Webhooks.
+	// Signatures are made with the HMAC secrets beside the standard one.
 	Signatures []Signature
-	NoStandard bool
 	// Headers are added to each request. Their values, and the URL's query, are templates:
 	// TemplateNames are what they can name.
-	Headers map[string]Hidden
+	Headers Headers
 	// ContentType takes the place of the format's; empty: that.
 	ContentType string
 	// Auth authorizes requests in the header Authorization.
@@ -194,11 +189,6 @@ type Endpoint struct {
 	// Concurrency is the most requests in flight; 0: DefaultConcurrency.
 	// OrderEndpoint has one in flight, whatever it says.
 	Concurrency int
-	Order       Order
-	// Compact leaves out what is not news any more: of a key's events of one name that wait, only the newest is
-	// sent, and the others are superseded. It is for receivers of states, not of histories; what CheckCompact
-	// refuses contradicts it.
-	Compact bool
 	// Timeout covers an attempt from the dial to the end of the answer's body;
 	// 0: DefaultTimeout.
 	Timeout time.Duration
@@ -219,23 +209,37 @@ type Endpoint struct {
 	// Rate is the most requests per second; 0: no limit.
 	Rate float64
 	// Closing is when it is sent what belongs to the day before.
-	Closing     Closing
-	State       State
-	OnExhausted Exhausted
+	Closing Closing
 	// AllowPrivate are the special-purpose networks that this endpoint may be
 	// in. All others are refused when the connection is made.
 	AllowPrivate []netip.Prefix
-	// AllowHTTP accepts a URL without TLS.
-	AllowHTTP bool
-	// HTTP1 sends requests over HTTP/1.1 only, for receivers that offer HTTP/2 and
-	// cannot take them over it.
-	HTTP1 bool
 	// TLS is what the endpoint wants beside the system's trust.
 	TLS TLS
 	// Proxy is the URL of an HTTP proxy (http://[user:password@]host:port) that
 	// connections are made through; empty: none. The guard judges the
 	// receiver's address, not the proxy's, which the operator has named.
 	Proxy Hidden
+
+	// What takes a byte, together, because there may be ten thousand endpoints.
+
+	Format      Format
+	Order       Order
+	State       State
+	OnExhausted Exhausted
+	// Compact leaves out what is not news any more: of a key's events of one name that wait, only the newest is
+	// sent, and the others are superseded. It is for receivers of states, not of histories; what CheckCompact
+	// refuses contradicts it.
+	Compact bool
+	// NoStandard leaves out the standard signature and the headers of Standard Webhooks.
+	NoStandard bool
+	// StringNumbers makes every JSON number in data, previous and unchanged a
+	// string, for receivers that would read it into a float.
+	StringNumbers bool
+	// AllowHTTP accepts a URL without TLS.
+	AllowHTTP bool
+	// HTTP1 sends requests over HTTP/1.1 only, for receivers that offer HTTP/2 and
+	// cannot take them over it.
+	HTTP1 bool
 }
 
 // Batching makes one request of several events, in commit order: a JSON array
@@ -294,4 +298,41 @@ func (e Endpoint) WithDefaults() Endpoint {
 		e.Order = OrderEndpoint
 	}
 	return e
+}
+
+// Completed is WithDefaults of an endpoint that is in use: it returns the endpoint itself when it has its defaults.
+func (e *Endpoint) Completed() *Endpoint {
+	full := e.WithDefaults()
+	missing := e.Retry == nil || e.RetryRefused == nil || e.Concurrency != full.Concurrency || e.Timeout != full.Timeout ||
+		e.MaxAge != full.MaxAge || e.PauseAfter != full.PauseAfter || e.Order != full.Order
+	if !missing {
+		return e
+	}
+	completed := full // only what is returned is to be on the heap
+	return &completed
+}
+
+// InFlight is the most requests in flight of an endpoint that has its defaults: Concurrency, or one with OrderEndpoint.
+func (e *Endpoint) InFlight() int {
+	if e.Order == OrderEndpoint {
+		return 1
+	}
+	return e.Concurrency
+}
+
+// Equal reports whether both have the same settings, name and state included.
+func (e *Endpoint) Equal(o *Endpoint) bool { return e == o || reflect.DeepEqual(e, o) }
+
+// Reuse puts endpoints of a former list in the place of those that are equal to them, so that whoever knows an endpoint by its
+// address knows it still, and what thousands of endpoints take is there once.
+func Reuse(now, former []*Endpoint) {
+	known := make(map[string]*Endpoint, len(former))
+	for _, e := range former {
+		known[e.Name] = e
+	}
+	for i, e := range now {
+		if k := known[e.Name]; k != nil && k.Equal(e) {
+			now[i] = k
+		}
+	}
 }

@@ -24,7 +24,7 @@ timeout: 15s`))
 	fmt.Println(err)
 	// Output:
 	// {"events":["cobranca.*"],"headers":{"X-Api-Key":"***"},"rate":"10/s","url":"https://crm.example.com/hooks?token=***"}
-	// 15s 16 map[X-Api-Key:***]
+	// 15s 16 [{X-Api-Key ***}]
 	// crm.yaml:1:6: the url is not https; write https, or allow_http: true if everyone on the way may read and change the events
 	// crm.yaml:2:14: 5000 is out of range: it must be from 2 to 1000
 }

@@ -33,19 +33,46 @@ func (e *Endpoint) isReserved(name string) bool {
 	return slices.Contains(reservedHeaders, name)
 }
 
+// Header is a header of each request. Its value is a template.
+type Header struct {
+	Name  string
+	Value Hidden
+}
+
+// Headers are headers by name: a list, because a map of one takes ten times as much, for each of thousands of endpoints.
+type Headers []Header
+
+// HeadersOf returns the headers of a map by name.
+func HeadersOf(values map[string]Hidden) Headers {
+	out := make(Headers, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		out = append(out, Header{name, values[name]})
+	}
+	return out
+}
+
+func (h Headers) texts(show func(Hidden) string) map[string]string {
+	out := make(map[string]string, len(h))
+	for _, e := range h {
+		out[e.Name] = show(e.Value)
+	}
+	return out
+}
+
 // decodeHeaders reads the headers of each request. Format and lists are known.
 func (e *Endpoint) decodeHeaders(v value) {
-	e.Headers = map[string]Hidden{}
+	headers := map[string]Hidden{}
 	for _, entry := range v.Entries() {
 		text := entry.Value.Text()
 		name := textproto.CanonicalMIMEHeaderKey(entry.Name)
-		if _, twice := e.Headers[name]; !e.checkHeaderName(entry.Name).at(entry.Key) && twice {
+		if _, twice := headers[name]; !e.checkHeaderName(entry.Name).at(entry.Key) && twice {
 			entry.Key.Errorf("remove one", "the header %s is given twice", name)
 		}
 		e.checkHeader(name, text).at(entry.Value)
 		refuseMask(entry.Value, text)
-		e.Headers[name] = Hidden(text)
+		headers[name] = Hidden(text)
 	}
+	e.Headers = HeadersOf(headers)
 }
 
 func (e *Endpoint) checkHeaderName(given string) *SettingError {

@@ -52,9 +52,9 @@ func (e *Endpoint) Check() error {
 	}
 	u, m := parseURL(e.URL, e.AllowHTTP)
 	note(m)
-	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		note(e.checkHeaderName(name))
-		note(e.checkHeader(name, e.Headers[name].Reveal()))
+	for _, h := range e.Headers {
+		note(e.checkHeaderName(h.Name))
+		note(e.checkHeader(h.Name, h.Value.Reveal()))
 	}
 	note(e.checkContentType())
 	note(e.checkURLTemplate())

@@ -26,12 +26,32 @@ const newKey = 32
 // too, or of ed25519, of which the receiver has the public half. However it is
 // printed or marshalled, it shows only that it is a secret; Reveal is the one
 // way to its text. The zero Secret signs and verifies nothing.
-type Secret struct {
-	key     []byte             // HMAC's
-	text    bool               // the key was written as a text
-	written string             // of an HMAC key, if Reveal returns another text
+type Secret struct{ *secret } // a pointer, because several lists have the same secrets; nil: the zero Secret
+
+// secret does not change.
+type secret struct {
+	key     []byte // HMAC's
+	written string // of an HMAC key, if Reveal returns another text
+	text    bool   // the key was written as a text
+	pair    *pair  // nil: it is no key of ed25519
+}
+
+// pair is a key of ed25519.
+type pair struct {
 	signing ed25519.PrivateKey // nil in a key that only verifies
 	public  ed25519.PublicKey
+}
+
+// ofNothing is what the zero Secret holds.
+var ofNothing secret
+
+func (s Secret) held() *secret { return cmp.Or(s.secret, &ofNothing) }
+
+func (s Secret) ofPair() pair {
+	if p := s.held().pair; p != nil {
+		return *p
+	}
+	return pair{}
 }
 
 // ParseSecret reads whsec_<base64> (HMAC) or whsk_<base64> (ed25519: 32 bytes
@@ -78,7 +98,7 @@ func parseSecret(text string) (Secret, *SettingError) {
 	if len(key) < minKey {
 		return Secret{}, mistakef(hint, "the secret has %d bytes, at least %d are needed", len(key), minKey)
 	}
-	s := Secret{key: key, text: !prefixed}
+	s := Secret{&secret{key: key, text: !prefixed}}
 	if s.Reveal() != text {
 		s.written = text
 	}
@@ -92,7 +112,7 @@ func parseSigningKey(text string) (Secret, *SettingError) {
 			"what follows whsk_ in the secret is not a signing key")
 	}
 	s := secretOf(raw[:ed25519.SeedSize])
-	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.signing, raw) {
+	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.SigningKey(), raw) {
 		return Secret{}, mistakef("copy it again", "the two halves of the ed25519 key do not belong together")
 	}
 	return s, nil
@@ -110,13 +130,13 @@ func ParseVerifier(text string) (Secret, error) {
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return Secret{}, fmt.Errorf("parse public key: what follows whpk_ is not base64 of %d bytes; copy it again from where the endpoint was created", ed25519.PublicKeySize)
 	}
-	return Secret{public: key}, nil
+	return Secret{&secret{pair: &pair{public: key}}}, nil
 }
 
 func secretOf(seed []byte) Secret {
 	private := ed25519.NewKeyFromSeed(seed)
 	public, _ := private.Public().(ed25519.PublicKey) // as documented
-	return Secret{signing: private, public: public}
+	return Secret{&secret{pair: &pair{private, public}}}
 }
 
 func decodeBase64(text string) ([]byte, error) {
@@ -127,7 +147,7 @@ func decodeBase64(text string) ([]byte, error) {
 func GenerateSecret() Secret {
 	key := make([]byte, newKey)
 	_, _ = rand.Read(key) // never fails: it ends the process rather than return weak bytes
-	return Secret{key: key}
+	return Secret{&secret{key: key}}
 }
 
 // GenerateSigningKey creates a random ed25519 key.
@@ -140,28 +160,28 @@ func GenerateSigningKey() Secret {
 // Reveal returns the secret as whsec_, whsk_ or, when it only verifies, whpk_
 // and base64, for the person or receiver that needs it.
 func (s Secret) Reveal() string {
-	switch {
-	case s.signing != nil:
-		return signingPrefix + base64.StdEncoding.EncodeToString(s.signing)
-	case s.public != nil:
+	switch p := s.ofPair(); {
+	case p.signing != nil:
+		return signingPrefix + base64.StdEncoding.EncodeToString(p.signing)
+	case p.public != nil:
 		return s.Public()
 	}
-	return secretPrefix + base64.StdEncoding.EncodeToString(s.key)
+	return secretPrefix + base64.StdEncoding.EncodeToString(s.HMACKey())
 }
 
 // Written returns the secret as it was written: a text stays one. ParseSecret reads it back.
-func (s Secret) Written() string { return cmp.Or(s.written, s.Reveal()) }
+func (s Secret) Written() string { return cmp.Or(s.held().written, s.Reveal()) }
 
 // Key returns the key of a Signature in a form, nil of a secret that is no HMAC key. ok:
 // the secret can be in that form.
 func (s Secret) Key(form KeyForm) (key []byte, ok bool) {
 	switch {
-	case s.key == nil:
+	case s.HMACKey() == nil:
 		return nil, true
 	case form == KeyText:
 		return []byte(s.Written()), true
-	case !s.text:
-		return s.key, true
+	case !s.IsText():
+		return s.HMACKey(), true
 	}
 	key, err := decodeBase64(s.written)
 	return key, err == nil
@@ -169,27 +189,28 @@ func (s Secret) Key(form KeyForm) (key []byte, ok bool) {
 
 // IsText reports whether the secret was written as a text, whose bytes are the key.
 // Receivers' libraries take every secret as base64: they need it as Reveal returns it.
-func (s Secret) IsText() bool { return s.text }
+func (s Secret) IsText() bool { return s.held().text }
 
 // Public returns whpk_<base64> of an ed25519 key, which is no secret, and
 // nothing for an HMAC key, which has no public half.
 func (s Secret) Public() string {
-	if s.public == nil {
+	public := s.PublicKey()
+	if public == nil {
 		return ""
 	}
-	return publicPrefix + base64.StdEncoding.EncodeToString(s.public)
+	return publicPrefix + base64.StdEncoding.EncodeToString(public)
 }
 
 // Equal reports whether both are the same key, in constant time. A private key
 // and its public half are two keys.
 func (s Secret) Equal(o Secret) bool {
-	return subtle.ConstantTimeCompare(s.key, o.key)&subtle.ConstantTimeCompare(s.signing, o.signing)&
-		subtle.ConstantTimeCompare(s.public, o.public) == 1
+	return subtle.ConstantTimeCompare(s.HMACKey(), o.HMACKey())&subtle.ConstantTimeCompare(s.SigningKey(), o.SigningKey())&
+		subtle.ConstantTimeCompare(s.PublicKey(), o.PublicKey()) == 1
 }
 
 // SharedSecrets returns the names of endpoints that have a signing secret in common, in
 // groups, each in the order of the list. Their receivers can sign as Gancho to each other.
-func SharedSecrets(endpoints []Endpoint) [][]string {
+func SharedSecrets(endpoints []*Endpoint) [][]string {
 	var order []string
 	names := map[string][]string{}
 	for i := range endpoints {
@@ -214,23 +235,23 @@ func SharedSecrets(endpoints []Endpoint) [][]string {
 }
 
 // HMACKey returns the key of HMAC-SHA256, or nil. It is not a copy.
-func (s Secret) HMACKey() []byte { return s.key }
+func (s Secret) HMACKey() []byte { return s.held().key }
 
 // SigningKey returns the private key of ed25519, or nil. It is not a copy.
-func (s Secret) SigningKey() ed25519.PrivateKey { return s.signing }
+func (s Secret) SigningKey() ed25519.PrivateKey { return s.ofPair().signing }
 
 // PublicKey returns the public key of ed25519, or nil. It is not a copy.
-func (s Secret) PublicKey() ed25519.PublicKey { return s.public }
+func (s Secret) PublicKey() ed25519.PublicKey { return s.ofPair().public }
 
 // signs reports whether the secret can sign.
-func (s Secret) signs() bool { return len(s.key) > 0 || s.signing != nil }
+func (s Secret) signs() bool { return len(s.HMACKey()) > 0 || s.SigningKey() != nil }
 
 // String hides the secret.
 func (s Secret) String() string {
-	switch {
-	case s.signing != nil:
+	switch p := s.ofPair(); {
+	case p.signing != nil:
 		return signingPrefix + Masked
-	case s.public != nil:
+	case p.public != nil:
 		return publicPrefix + Masked
 	}
 	return secretPrefix + Masked

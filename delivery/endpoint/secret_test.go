@@ -113,7 +113,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 func TestSharedSecrets(t *testing.T) {
 	t.Parallel()
 	one, two, three := endpoint.GenerateSecret(), endpoint.GenerateSigningKey(), endpoint.GenerateSecret()
-	list := []endpoint.Endpoint{
+	list := []*endpoint.Endpoint{
 		{Name: "a", Secrets: []endpoint.Secret{one, one}}, {Name: "b", Secrets: []endpoint.Secret{two}},
 		{Name: "c", Secrets: []endpoint.Secret{three, one}}, {Name: "d", Secrets: []endpoint.Secret{two, two}}, {Name: "e"},
 	}

@@ -261,12 +261,7 @@ func (e *Endpoint) checkSignatures() []*SettingError {
 
 // hasHeader reports whether the endpoint adds a header of its own.
 func (e *Endpoint) hasHeader(name string) bool {
-	for given := range e.Headers {
-		if textproto.CanonicalMIMEHeaderKey(given) == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Headers, func(h Header) bool { return textproto.CanonicalMIMEHeaderKey(h.Name) == name })
 }
 
 // CheckSecrets returns what is wrong with the secrets that the endpoint would sign with, or

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -52,13 +53,13 @@ type stream struct {
 	prev, next ID
 }
 
-// newStream returns an endpoint's stream; empty: that of the parked changes.
+// newStream returns an endpoint's stream; empty: that of the parked changes. All of a server have the same chain, and so its key once.
 func (k *keyspace) newStream(endpoint string) *stream {
 	tag, key := endpoint, k.events(endpoint)
 	if endpoint == "" {
 		tag, key = k.parked(), k.parked()
 	}
-	s := &stream{endpoint: endpoint, key: key, old: k.of(tag, "cut"), chain: k.of("", "chain"), slot: slotOf(key)}
+	s := &stream{endpoint: endpoint, key: key, old: k.of(tag, "cut"), chain: unique.Make(k.of("", "chain")).Value(), slot: slotOf(key)}
 	if k.cluster {
 		s.chain = k.of(tag, "chain")
 	}

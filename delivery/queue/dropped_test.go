@@ -82,7 +82,7 @@ func TestDroppedConnection(t *testing.T) {
 	r := queuetest.StartRedis(t)
 	f := newFirewall(t, r.Addr())
 	q, err := queue.Open(t.Context(), queue.Options{
-		URL: "redis://" + f.listener.Addr().String(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Logger: queuetest.Logger(t),
+		URL: "redis://" + f.listener.Addr().String(), Endpoints: []*endpoint.Endpoint{{Name: "a"}}, Logger: queuetest.Logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -94,11 +94,26 @@ if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
 if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
 return {n, oldest, aside, failed, blocked, redis.call('XLEN', KEYS[4]), entries, bytes, unpack(s)}`)
 
-// Stats returns, in one round trip, what the queue holds of each endpoint, in their order.
+// statsMany bounds the endpoints of one round trip of Stats: the answers of thousands, 2 KB each, are not to be in memory together.
+const statsMany = 500
+
+// Stats returns what the queue holds of each endpoint, in their order, in one round trip for 500 of them.
 func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) {
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
+	out := make([]Stats, 0, len(endpoints))
+	for some := range slices.Chunk(endpoints, statsMany) {
+		stats, err := q.statsOfSome(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, stats...)
+	}
+	return out, nil
+}
+
+func (q *Queue) statsOfSome(ctx context.Context, endpoints []string) ([]Stats, error) {
 	calls := make([]scriptCall, len(endpoints))
 	for i, name := range endpoints {
 		k := q.keys
@@ -198,7 +213,7 @@ func (q *Queue) registerFound(ctx context.Context) error {
 
 // Orphans returns the endpoints that have queued events and are not among the
 // given ones, with the number of those events.
-func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[string]int64, error) {
+func (q *Queue) Orphans(ctx context.Context, known []*endpoint.Endpoint) (map[string]int64, error) {
 	names, err := q.EndpointNames(ctx)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func TestEndpointNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	names("a", "b", "dead", "logged", "old", "side")
-	orphans, err := q.Orphans(t.Context(), []endpoint.Endpoint{a})
+	orphans, err := q.Orphans(t.Context(), queuetest.Endpoints(a))
 	if diff := cmp.Diff(map[string]int64{"b": 4, "old": 1}, orphans); diff != "" || err != nil {
 		t.Errorf("orphans: %v (-want +got):\n%s", err, diff)
 	}

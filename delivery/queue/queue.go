@@ -69,7 +69,7 @@ type Options struct {
 	// Overflow takes what is over a quota; nil: nothing does.
 	Overflow Overflow
 	// Endpoints are what events are routed to. Update changes them.
-	Endpoints []endpoint.Endpoint
+	Endpoints []*endpoint.Endpoint
 	Logger    zerolog.Logger
 }
 
@@ -153,7 +153,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 
 // Update routes the events of batches from now on to these endpoints. Events
 // that an endpoint has been given already stay in its queue.
-func (q *Queue) Update(endpoints []endpoint.Endpoint) {
+func (q *Queue) Update(endpoints []*endpoint.Endpoint) {
 	r := &routes{router: newRouter(endpoints), streams: make([]*stream, len(endpoints))}
 	for i := range endpoints {
 		r.streams[i] = q.appender.stream(endpoints[i].Name, &q.keys)

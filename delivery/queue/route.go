@@ -13,19 +13,11 @@ const maxRoutes = 1 << 16
 // router says which endpoints get an event. It remembers its answers, and one
 // that it remembers costs no allocation. It belongs to one goroutine.
 type router struct {
-	endpoints []routed
+	endpoints []*endpoint.Endpoint
 	of        map[string][]int // the endpoints with this tenant among theirs, in order
 	reading   []int            // those that are limited to sources, and not to tenants, in order
 	types     map[string]*route
 	size      int // lists remembered
-}
-
-// routed is what routing needs to know of an endpoint: there may be ten thousand.
-type routed struct {
-	events   []string
-	sources  []string
-	limited  bool // to tenants or sources
-	inactive bool
 }
 
 // routes are the endpoints as Add sees them. The router is the batch builder's.
@@ -41,12 +33,10 @@ type route struct {
 	byTenant map[string][]int
 }
 
-// newRouter returns a router. Inactive endpoints get nothing, paused ones do.
-func newRouter(eps []endpoint.Endpoint) *router {
-	r := &router{endpoints: make([]routed, len(eps)), of: map[string][]int{}, types: map[string]*route{}}
-	for i := range eps {
-		e := &eps[i]
-		r.endpoints[i] = routed{events: e.Events, sources: e.Sources, limited: limited(e), inactive: e.State == endpoint.Inactive}
+// newRouter returns a router of the endpoints, which are not to be changed any more. Inactive endpoints get nothing, paused ones do.
+func newRouter(eps []*endpoint.Endpoint) *router {
+	r := &router{endpoints: eps, of: map[string][]int{}, types: map[string]*route{}}
+	for i, e := range eps {
 		if limited(e) && len(e.Tenants) == 0 {
 			r.reading = append(r.reading, i)
 		}
@@ -86,7 +76,7 @@ func (r *router) match(eventType string, tenant []byte) []int {
 	source := sourceOf(string(tenant))
 	for _, some := range [][]int{r.of[string(tenant)], r.reading} {
 		for _, i := range some {
-			if e := &r.endpoints[i]; e.refuses(eventType) == "" && e.reads(source) {
+			if e := r.endpoints[i]; Refuses(e, eventType) == "" && e.Reads(source) {
 				list = append(list, i)
 			}
 		}
@@ -99,11 +89,10 @@ func (r *router) match(eventType string, tenant []byte) []int {
 
 func (r *router) route(eventType string) *route {
 	known := &route{}
-	for i := range r.endpoints {
-		e := &r.endpoints[i]
+	for i, e := range r.endpoints {
 		switch {
-		case e.refuses(eventType) != "":
-		case !e.limited:
+		case Refuses(e, eventType) != "":
+		case !limited(e):
 			known.everyone = append(known.everyone, i)
 		case known.byTenant == nil:
 			known.byTenant = map[string][]int{}
@@ -143,26 +132,17 @@ const (
 // Refuses is why the endpoint gets no events of the type, whatever their tenant:
 // RefusedInactive or RefusedEvent; "": it gets them.
 func Refuses(e *endpoint.Endpoint, eventType string) string {
-	r := routed{events: e.Events, inactive: e.State == endpoint.Inactive}
-	return r.refuses(eventType)
-}
-
-func (r *routed) reads(source string) bool {
-	return len(r.sources) == 0 || endpoint.CoveredBy(r.sources, source)
-}
-
-func (r *routed) refuses(eventType string) string {
 	switch {
-	case !Chooses(r.events, eventType):
+	case !Chooses(e.Events, eventType):
 		return RefusedEvent
-	case r.inactive:
+	case e.State == endpoint.Inactive:
 		return RefusedInactive
 	}
 	return ""
 }
 
 // Routed returns the names of the endpoints that get a rule's event.
-func Routed(endpoints []endpoint.Endpoint, eventType string, tenant []byte) []string {
+func Routed(endpoints []*endpoint.Endpoint, eventType string, tenant []byte) []string {
 	var out []string
 	for _, i := range newRouter(endpoints).match(eventType, tenant) {
 		out = append(out, endpoints[i].Name)
@@ -178,10 +158,9 @@ const OperationalPrefix = "gancho."
 // An endpoint that takes everything has not asked for these. The tenants are
 // those that the event is about; an endpoint that is limited to tenants or sources gets it
 // only if they are all among its own. Inactive endpoints get nothing.
-func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
+func Subscribed(endpoints []*endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string
-	for i := range endpoints {
-		e := &endpoints[i]
+	for _, e := range endpoints {
 		asked := slices.ContainsFunc(e.Events, func(p string) bool {
 			return strings.HasPrefix(p, OperationalPrefix) && endpoint.Covers(p, eventType)
 		})
@@ -207,7 +186,7 @@ func Chooses(patterns []string, event string) bool {
 type Router struct{ router *router }
 
 // NewRouter returns a Router for the endpoints.
-func NewRouter(endpoints []endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
+func NewRouter(endpoints []*endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
 
 // Match returns the indices of the endpoints that get the event, in order. The slice is
 // the Router's: it is not to be changed.

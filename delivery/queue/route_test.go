@@ -17,7 +17,7 @@ import (
 
 func TestRouter(t *testing.T) {
 	t.Parallel()
-	router := queue.NewRouter([]endpoint.Endpoint{
+	router := queue.NewRouter([]*endpoint.Endpoint{
 		0: {Name: "everything"},
 		1: {Name: "charges of tenant 1", Tenants: []string{"1"}, Events: []string{"cobranca.*", "cliente.novo"}},
 		2: {Name: "inactive", State: endpoint.Inactive},
@@ -75,19 +75,19 @@ func TestPatterns(t *testing.T) {
 		{"*.b", "a.b", true}, {"*.b", "a.b.c", false}, {"*.b", ".b", true}, {"a*a", "a", false}, {"a*a", "aa", true}, {"a*b*c", "aXbYc", true},
 		{"a*b*c", "acb", false}, {"*ab*ab", "abab", true}, {"*ab*ab", "ab", false}, {"**", "x", true}, {"a**b", "ab", true}, {"", "a", false},
 	} {
-		got := queue.NewRouter([]endpoint.Endpoint{{Events: []string{c.pattern}}}).Match(c.event, nil)
+		got := queue.NewRouter([]*endpoint.Endpoint{{Events: []string{c.pattern}}}).Match(c.event, nil)
 		if (len(got) == 1) != c.want {
 			t.Errorf("%q takes %q: %v, want %v", c.pattern, c.event, !c.want, c.want)
 		}
 	}
-	hostile := queue.NewRouter([]endpoint.Endpoint{{Events: []string{strings.Repeat("a*", 50) + "b"}}})
+	hostile := queue.NewRouter([]*endpoint.Endpoint{{Events: []string{strings.Repeat("a*", 50) + "b"}}})
 	if got := hostile.Match(strings.Repeat("a", 10000), nil); got != nil {
 		t.Errorf("matched %v", got)
 	}
 }
 
 func TestRouterMemory(t *testing.T) {
-	router := queue.NewRouter([]endpoint.Endpoint{{Tenants: []string{"7", "70000"}}, {Events: []string{"b*"}}})
+	router := queue.NewRouter([]*endpoint.Endpoint{{Tenants: []string{"7", "70000"}}, {Events: []string{"b*"}}})
 	tenant := []byte("7")
 	if n := testing.AllocsPerRun(100, func() { router.Match("a.b", tenant); router.Match("b.c", tenant) }); n != 0 {
 		t.Errorf("%v allocations in steady state", n)
@@ -110,9 +110,9 @@ func TestRouterAsksNobodyInVain(t *testing.T) {
 	patterns := [][]string{nil, {"a.*"}, {"b.c", "a.b"}, {"*"}}
 	tenants := [][]string{nil, {"x_1/1"}, {"2", "x_1/1", "2"}, {"x_2"}}
 	sources := [][]string{nil, nil, {"x_*"}, {"2", "x_1"}}
-	eps := make([]endpoint.Endpoint, 200)
+	eps := make([]*endpoint.Endpoint, 200)
 	for i := range eps {
-		eps[i] = endpoint.Endpoint{Name: fmt.Sprint(i), Events: patterns[random.IntN(len(patterns))], Tenants: tenants[random.IntN(len(tenants))], Sources: sources[random.IntN(len(sources))]}
+		eps[i] = &endpoint.Endpoint{Name: fmt.Sprint(i), Events: patterns[random.IntN(len(patterns))], Tenants: tenants[random.IntN(len(tenants))], Sources: sources[random.IntN(len(sources))]}
 		eps[i].State = []endpoint.State{endpoint.Active, endpoint.Paused, endpoint.Inactive}[random.IntN(3)]
 	}
 	router := queue.NewRouter(eps)
@@ -121,7 +121,7 @@ func TestRouterAsksNobodyInVain(t *testing.T) {
 		source, _, _ := strings.Cut(tenant, "/")
 		var want []int
 		for i := range eps {
-			if queue.Refuses(&eps[i], event) == "" && (len(eps[i].Tenants) == 0 || slices.Contains(eps[i].Tenants, tenant)) && eps[i].Reads(source) {
+			if queue.Refuses(eps[i], event) == "" && (len(eps[i].Tenants) == 0 || slices.Contains(eps[i].Tenants, tenant)) && eps[i].Reads(source) {
 				want = append(want, i)
 			}
 		}
@@ -133,9 +133,9 @@ func TestRouterAsksNobodyInVain(t *testing.T) {
 
 // BenchmarkRouterBegins is what the first event of each of ten thousand tenants costs, each with an endpoint of its own, after every change of the endpoints.
 func BenchmarkRouterBegins(b *testing.B) {
-	eps := make([]endpoint.Endpoint, 10_000)
+	eps := make([]*endpoint.Endpoint, 10_000)
 	for i := range eps {
-		eps[i] = endpoint.Endpoint{Name: fmt.Sprint("u", i), Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*"}}
+		eps[i] = &endpoint.Endpoint{Name: fmt.Sprint("u", i), Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*"}}
 	}
 	for b.Loop() {
 		router := queue.NewRouter(eps)
@@ -148,7 +148,7 @@ func BenchmarkRouterBegins(b *testing.B) {
 // An endpoint that chooses sources gets what their tenants begin with, and of what concerns several tenants only what is all theirs.
 func TestEndpointsOfSources(t *testing.T) {
 	t.Parallel()
-	all := []endpoint.Endpoint{
+	all := []*endpoint.Endpoint{
 		{Name: "all", Events: []string{"*", "gancho.*"}},
 		{Name: "lojas", Sources: []string{"loja_*"}, Events: []string{"*", "gancho.*"}},
 		{Name: "both", Sources: []string{"loja_*"}, Tenants: []string{"loja_1/7", "bar/7"}, Events: []string{"*", "gancho.*"}},

@@ -73,8 +73,8 @@ func (a *attempt) shownHeader(ep *endpoint.Endpoint) http.Header {
 	header := a.prepared.header(a.draft)
 	header["Host"] = []string{a.prepared.base.Host}
 	header["Content-Length"] = []string{strconv.Itoa(len(a.draft.body))}
-	for name := range ep.Headers {
-		header[headerKey(name)] = []string{endpoint.Masked}
+	for _, h := range ep.Headers {
+		header[headerKey(h.Name)] = []string{endpoint.Masked}
 	}
 	if header.Get("Authorization") != "" {
 		header.Set("Authorization", endpoint.Masked)

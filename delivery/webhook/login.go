@@ -44,7 +44,7 @@ const (
 // login gets the access tokens of an OAuth 2.0 client, for all endpoints that have the
 // same one. Safe for concurrent use.
 type login struct {
-	settings endpoint.OAuth2
+	settings *endpoint.OAuth2
 	origin   string // of the token URL, fit for errors
 	agent    string // the User-Agent
 	fetcher  http.RoundTripper
@@ -82,7 +82,7 @@ func (e *loginError) Error() string { return "login failed at token_url " + e.or
 // loginKey is equal for endpoints that share a login: the same client, asked for at the same
 // place through the same network.
 func loginKey(ep *endpoint.Endpoint) string {
-	o, hash := &ep.Auth.OAuth2, sha256.New()
+	o, hash := ep.Auth.OAuth2, sha256.New()
 	parts := []string{o.TokenURL, o.ClientID, o.ClientSecret.Reveal(), o.Method.String(), strings.Join(o.Scopes, " "), poolKeyOf(ep, "", false).access}
 	for _, name := range slices.Sorted(maps.Keys(o.Params)) {
 		parts = append(parts, name, o.Params[name].Reveal())
@@ -235,7 +235,7 @@ func (l *login) fetch(ctx context.Context, timeout time.Duration) (*accessToken,
 }
 
 func (l *login) request(ctx context.Context) (*http.Request, error) {
-	o := &l.settings
+	o := l.settings
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(o.Scopes) > 0 {
 		form.Set("scope", strings.Join(o.Scopes, " "))

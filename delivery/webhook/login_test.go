@@ -95,7 +95,7 @@ func (p *provider) answer(h http.HandlerFunc) {
 }
 
 func (p *provider) auth() endpoint.Auth {
-	return endpoint.Auth{OAuth2: endpoint.OAuth2{TokenURL: p.url + "/token", ClientID: clientID, ClientSecret: clientSecret, Scopes: []string{"eventos:escrever"}}}
+	return endpoint.Auth{OAuth2: &endpoint.OAuth2{TokenURL: p.url + "/token", ClientID: clientID, ClientSecret: clientSecret, Scopes: []string{"eventos:escrever"}}}
 }
 
 // knows asks the server about a token; with revoke, it forgets it.
@@ -262,7 +262,7 @@ func TestLoginOfTheImpatient(t *testing.T) {
 	sender := newSender(t, webhook.Options{})
 	with := func(timeout time.Duration) *endpoint.Endpoint {
 		ep := local(serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
-		ep.Timeout, ep.Auth.OAuth2 = timeout, endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
+		ep.Timeout, ep.Auth.OAuth2 = timeout, &endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
 		return ep
 	}
 	impatient := with(100 * time.Millisecond)
@@ -288,7 +288,7 @@ func TestLoginFailures(t *testing.T) {
 	with := func(change func(*endpoint.OAuth2)) *endpoint.Endpoint {
 		ep := local(receiver.url)
 		ep.Auth = p.auth()
-		change(&ep.Auth.OAuth2)
+		change(ep.Auth.OAuth2)
 		return ep
 	}
 	same := func(*endpoint.OAuth2) {}
@@ -429,7 +429,7 @@ func TestLoginsAreForgotten(t *testing.T) {
 	sender := newSender(t, webhook.Options{})
 	for i := range 3 {
 		ep := local("https://127.0.0.1:1/")
-		ep.Auth = endpoint.Auth{OAuth2: endpoint.OAuth2{TokenURL: "https://127.0.0.1:1/token", ClientID: string(rune('a' + i)), ClientSecret: "s3cr3t"}}
+		ep.Auth = endpoint.Auth{OAuth2: &endpoint.OAuth2{TokenURL: "https://127.0.0.1:1/token", ClientID: string(rune('a' + i)), ClientSecret: "s3cr3t"}}
 		sender.Send(t.Context(), ep, message())
 		sender.ForgetPrepared()
 	}
@@ -478,7 +478,7 @@ func TestTokenTypes(t *testing.T) {
 			_, _ = io.WriteString(w, `{"access_token":"o-token","token_type":"`+kind+`","expires_in":"1799"}`)
 		}))
 		ep := local(serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { authorizations <- r.Header.Get("Authorization") })))
-		ep.Auth.OAuth2 = endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
+		ep.Auth.OAuth2 = &endpoint.OAuth2{TokenURL: tokens, ClientID: clientID, ClientSecret: clientSecret}
 		mustDeliver(t, newSender(t, webhook.Options{Version: "1.2.3"}).Send(t.Context(), ep, message()))
 		if agent, got := <-agents, <-authorizations; agent != "Gancho/1.2.3" || got != "Bearer o-token" {
 			t.Errorf("%q: a token was fetched by %s, and sent as %s", kind, agent, got)

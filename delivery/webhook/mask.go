@@ -31,8 +31,8 @@ type answerMask struct {
 func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	var values []string
 	template := func(text string) { values = append(values, endpoint.ParseTemplate(text).Texts()...) }
-	for _, v := range ep.Headers {
-		template(v.Reveal())
+	for _, h := range ep.Headers {
+		template(h.Value.Reveal())
 	}
 	for _, v := range ep.Extra {
 		values = append(values, v.Reveal())

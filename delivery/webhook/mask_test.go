@@ -24,7 +24,7 @@ func TestEchoedSecretsAreHidden(t *testing.T) {
 	t.Cleanup(server.Close)
 	ep := &endpoint.Endpoint{
 		Name: "crm", URL: server.URL + "/hooks/the-path/of%20it?token=in+the+query&only-a-token&padded-token==", AllowHTTP: true, AllowPrivate: loopback,
-		Headers: map[string]endpoint.Hidden{"X-Api-Key": "in the header", "Authorization": "Bearer in-the-authorization", "X-Short": "sorry"},
+		Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Api-Key": "in the header", "Authorization": "Bearer in-the-authorization", "X-Short": "sorry"}),
 		Extra:   map[string]endpoint.Hidden{"validationtoken": `in "the" body`},
 	}
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
@@ -59,7 +59,7 @@ func TestEchoesAreHiddenHoweverEscaped(t *testing.T) {
 	t.Cleanup(server.Close)
 	ep := &endpoint.Endpoint{
 		Name: "crm", URL: server.URL + "/hooks?%zz-token", AllowHTTP: true, AllowPrivate: loopback,
-		Extra: map[string]endpoint.Hidden{"token": token}, Headers: map[string]endpoint.Hidden{"X-Key": accented},
+		Extra: map[string]endpoint.Hidden{"token": token}, Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Key": accented}),
 	}
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)

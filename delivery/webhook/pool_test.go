@@ -86,7 +86,7 @@ func TestAnAttemptIsOneRequest(t *testing.T) {
 		group.Wait()
 		hangUp.Store(true)
 		marked := local(server.URL)
-		marked.Headers = map[string]endpoint.Hidden{"idempotency-key": "k", "X-Idempotency-Key": "k"}
+		marked.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"idempotency-key": "k", "X-Idempotency-Key": "k"})
 		for i, ep := range []*endpoint.Endpoint{ep, marked} {
 			requests.Store(0)
 			o := sender.Send(t.Context(), ep, message())
@@ -157,7 +157,7 @@ func TestRepeatableHeadersArrive(t *testing.T) {
 	t.Parallel()
 	got := make(chan received, 2)
 	sender, ep := newSender(t, webhook.Options{}), local(serve(t, collect(got)))
-	ep.Headers = map[string]endpoint.Hidden{"Idempotency-Key": "s3cr3t"}
+	ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"Idempotency-Key": "s3cr3t"})
 	mustDeliver(t, sender.Send(t.Context(), ep, message()))
 	if r := <-got; r.header.Get("Idempotency-Key") != "s3cr3t" {
 		t.Errorf("headers %v", r.header)

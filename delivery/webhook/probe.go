@@ -88,7 +88,7 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	if t.err == nil {
 		p, t.err = s.newPool(ep, ep.HTTP1)
 	}
-	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+	if t.err == nil && ep.Auth.OAuth2 != nil {
 		t.login, t.err = s.loginOf(ep)
 	}
 	if err := t.usable(ep, ms, list); err != nil {

@@ -31,7 +31,7 @@ func TestProbeShowsTheExchange(t *testing.T) {
 	p.login = "Basic YW5hOnMzY3IzdA=="
 	ep := local("https://bia:s3cr3t@crm.example.com:" + port + "/hook?s3cr3t&token=s3cr3t&a=&x=s3cr3t%20y")
 	ep.TLS = endpoint.TLS{CA: own.pem, Certificate: certificate, Key: key}
-	ep.Headers, ep.Extra = map[string]endpoint.Hidden{"X-Api-Key": "s3cr3t"}, map[string]endpoint.Hidden{"validationtoken": "s3cr3t"}
+	ep.Headers, ep.Extra = endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Api-Key": "s3cr3t"}), map[string]endpoint.Hidden{"validationtoken": "s3cr3t"}
 	ep.Secrets = secrets(t, newerSecret)
 	sender := newSender(t, webhook.Options{Resolver: here(t)})
 	defer func() {

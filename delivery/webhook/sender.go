@@ -271,7 +271,7 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 		p, t.err = s.poolLocked(ep, t.key)
 		t.pool.Store(p)
 	}
-	if t.err == nil && ep.Auth.OAuth2.TokenURL != "" {
+	if t.err == nil && ep.Auth.OAuth2 != nil {
 		t.login, t.err = s.loginLocked(ep)
 	}
 	t.used.Store(time.Now().Unix())

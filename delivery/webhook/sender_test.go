@@ -145,7 +145,7 @@ func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	got := make(chan received, 1)
 	ep := local(strings.Replace(serve(t, collect(got)), "http://", "http://ana:s%3Ae@", 1) + "/hook?token=x#there")
-	ep.Headers = map[string]endpoint.Hidden{"x-api-key": "k"}
+	ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"x-api-key": "k"})
 	mustDeliver(t, newSender(t, webhook.Options{}).Send(t.Context(), ep, message()))
 	r := <-got
 	stamp := r.header.Get("webhook-timestamp")
@@ -354,7 +354,7 @@ func TestEndpointsWithMistakesAreNotSentTo(t *testing.T) {
 	for _, ep := range []endpoint.Endpoint{
 		{URL: "http://crm.example.com/s3cr3t"},
 		{URL: "https://crm.example.com:port/s3cr3t"},
-		{URL: "https://e.com", Headers: map[string]endpoint.Hidden{"webhook-id": "x"}},
+		{URL: "https://e.com", Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"webhook-id": "x"})},
 		{URL: "https://e.com", Success: endpoint.Success{Body: "("}},
 	} {
 		ep.Name = "crm"

@@ -88,7 +88,7 @@ func TestStandardFalse(t *testing.T) {
 	t.Parallel()
 	r := sentBy(t, func(ep *endpoint.Endpoint) {
 		ep.Signatures, ep.NoStandard, ep.Secrets = []endpoint.Signature{{Preset: "github"}}, true, secrets(t, rawSecret)
-		ep.Headers = map[string]endpoint.Hidden{"Webhook-Id": "x-{id}", "X-GitHub-Event": "push"}
+		ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"Webhook-Id": "x-{id}", "X-GitHub-Event": "push"})
 	}, message())
 	for name := range r.header {
 		if strings.HasPrefix(name, "Webhook-") && name != "Webhook-Id" {
@@ -118,7 +118,7 @@ func TestVendorsLibrariesVerify(t *testing.T) {
 			return func(ep *endpoint.Endpoint) {
 				ep.Signatures, ep.Secrets = []endpoint.Signature{{Preset: vendor}}, secrets(t, keys...)
 				if vendor == "shopify" { // its library wants them, see the preset
-					ep.Headers = map[string]endpoint.Hidden{"X-Shopify-Shop-Domain": "loja.myshopify.com", "X-Shopify-API-Version": "2025-07"}
+					ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Shopify-Shop-Domain": "loja.myshopify.com", "X-Shopify-API-Version": "2025-07"})
 				}
 			}
 		}

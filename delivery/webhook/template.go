@@ -21,9 +21,9 @@ type templates struct {
 func newTemplates(ep *endpoint.Endpoint, others map[string]string, h http.Header, u *url.URL) templates {
 	t := templates{headers: map[string]endpoint.Template{}, query: ep.QueryTemplate()}
 	texts := maps.Clone(others)
-	for name, value := range ep.Headers {
-		delete(texts, http.CanonicalHeaderKey(name))
-		texts[headerKey(name)] = value.Reveal()
+	for _, own := range ep.Headers {
+		delete(texts, http.CanonicalHeaderKey(own.Name))
+		texts[headerKey(own.Name)] = own.Value.Reveal()
 	}
 	for name, text := range texts {
 		template := endpoint.ParseTemplate(text)

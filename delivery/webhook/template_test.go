@@ -23,9 +23,9 @@ func TestTemplates(t *testing.T) {
 	got := make(chan seen, 1)
 	ep := local(serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- seen{r.Header, r.URL.RawQuery} })) +
 		"/hook?event={type}&tenant={tenant}&key={key}&op={op}&token=a%2Bb&as={{type}}&{id}")
-	ep.Headers = map[string]endpoint.Hidden{
+	ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{
 		"x-event": "{type}", "X-All": "{id}/{tenant}/{key}/{op}/{sequence}", "X-Fixed": "{{type}} {} {Type} {a b} 100%", "Idempotency-Key": "{id}", "X-Empty": "{op}",
-	}
+	})
 	ep.ContentType = "application/vnd.academia+json; charset=utf-8"
 	m := message()
 	m.Type, m.Tenant, m.Key = "a&b=c\r\nX-Evil: 1", "São Paulo", `"100%"`
@@ -70,7 +70,7 @@ func TestTemplatesAreMasked(t *testing.T) {
 	ep := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(r.Header.Get("X-Api-Key") + " " + r.URL.RawQuery))
 	})) + "/hook?token=segredo-da-url&event={type}&sig=outro+segredo-{id}-terceiro")
-	ep.Headers = map[string]endpoint.Hidden{"X-Api-Key": "chave-secreta-{tenant}aa{{b}}cc"}
+	ep.Headers = endpoint.HeadersOf(map[string]endpoint.Hidden{"X-Api-Key": "chave-secreta-{tenant}aa{{b}}cc"})
 	shown := newSender(t, webhook.Options{}).Probe(t.Context(), ep, message())
 	if diff := cmp.Diff("***7*** token=***&event=cobranca.liquidada&sig=***"+message().ID+"***", shown.Answer.Body); diff != "" {
 		t.Errorf("answer (want -, got +):\n%s", diff)

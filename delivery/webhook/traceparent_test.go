@@ -37,7 +37,7 @@ func TestTraceparent(t *testing.T) {
 		{nil, "", "", ""},
 	} {
 		traced = c.traced
-		ep := endpoint.Endpoint{Name: "e", URL: server.URL, AllowHTTP: true, AllowPrivate: loopback, Headers: c.headers}.WithDefaults()
+		ep := endpoint.Endpoint{Name: "e", URL: server.URL, AllowHTTP: true, AllowPrivate: loopback, Headers: endpoint.HeadersOf(c.headers)}.WithDefaults()
 		o := sender.Send(t.Context(), &ep, &webhook.Message{ID: "id", Type: "t", Data: []byte("{}")})
 		if o.Kind != webhook.Delivered {
 			t.Fatal(o.Err)

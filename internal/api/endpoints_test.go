@@ -125,7 +125,7 @@ func TestFileEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.files = []endpoint.Endpoint{file}
+	w.files = []*endpoint.Endpoint{&file}
 	for _, c := range []struct{ method, path, body string }{
 		{"PATCH", "/endpoints/fixed", `{"rate":"2/s"}`},
 		{"POST", "/endpoints/fixed/pause", ""},

@@ -45,7 +45,7 @@ type world struct {
 	about  description
 	client *http.Client
 	// files are the endpoints of gancho.yaml.
-	files []endpoint.Endpoint
+	files []*endpoint.Endpoint
 	// answers are all that came, for what must be in none of them.
 	answers *testservers.Transcript
 }
@@ -101,7 +101,7 @@ func newWorldOn(t *testing.T, dsn string) *world {
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
 		},
-		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
+		File: func() []*endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
 		Recent: func(string, int) (control.RecentChanges, error) {
 			view, err := w.verdicts(control.WhyQuestion{Table: "cobrancas", Key: "markop-key"})
 			view.Changes[0].Rules = view.Changes[0].Rules[:1]

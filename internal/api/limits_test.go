@@ -132,7 +132,7 @@ func TestTestsHoldUpNobody(t *testing.T) {
 	t.Parallel()
 	started, release := make(chan struct{}), make(chan struct{})
 	h := api.New(api.Options{
-		Control: control.New(control.Options{File: func() []endpoint.Endpoint {
+		Control: control.New(control.Options{File: func() []*endpoint.Endpoint {
 			close(started)
 			<-release
 			return nil

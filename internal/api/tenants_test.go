@@ -37,7 +37,7 @@ func TestTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.files = []endpoint.Endpoint{file}
+	w.files = []*endpoint.Endpoint{&file}
 	w.addAttempts("mark-one", "1", 3)
 	w.addAttempts("mark-all", "", 3)
 	dead := w.addDead("mark-one", "1", 2)

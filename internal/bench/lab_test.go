@@ -73,8 +73,9 @@ func delegatedRules() string {
 // lab is the machinery around the command: servers, directory, versions.
 type lab struct {
 	gancho, profile               string
-	database                      string // that the next bridge reads
-	rules, extra                  string // of the next bridge; extra are top-level sections
+	database                      string   // that the next bridge reads
+	rules, extra                  string   // of the next bridge; extra are top-level sections
+	environment                   []string // of the next bridge, beside this process's
 	postgres                      *testservers.Postgres
 	redis                         *testservers.Redis
 	dir                           string
@@ -333,7 +334,9 @@ func (l *lab) bridge(slot, endpoints string) (*process, error) {
 	if l.profile != "" {
 		args = append(args, "--cpuprofile", filepath.Join(l.profile, slot+".pprof"))
 	}
-	return startProcess(exec.Command(l.gancho, args...))
+	cmd := exec.Command(l.gancho, args...)
+	cmd.Env = append(os.Environ(), l.environment...)
+	return startProcess(cmd)
 }
 
 // endpoint is one endpoint's YAML.

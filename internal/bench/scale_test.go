@@ -1,11 +1,12 @@
 package bench_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"math"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ type scaleFigures struct {
 	starting     []float64 // seconds of its processor time until then
 	adopted      []float64 // seconds from the signal, or the edit, until it holds
 	gap, plain   []float64 // ms: the longest time between two arrivals, during that and in as much time without
-	heap, rss    float64   // bytes for each endpoint
+	heap, rss    float64   // bytes for each endpoint, live and resident
 }
 
 // scaleFile is the start and the reload of a bridge whose endpoints are all in gancho.yaml.
@@ -59,10 +60,10 @@ func (l *lab) scale(ctx context.Context, what string, run func(*scaleFigures) er
 		return r, err
 	}
 	defer func() {
-		l.database, l.rules, l.extra = database, plainRules, ""
+		l.database, l.rules, l.extra, l.environment = database, plainRules, "", nil
 		err = errors.Join(err, l.postgres.Exec(context.WithoutCancel(ctx), "postgres", "drop database "+scaleDatabase+" with (force)"))
 	}()
-	l.database, l.rules = scaleDatabase, scaleRulesText(0)
+	l.database, l.rules, l.environment = scaleDatabase, scaleRulesText(0), []string{"GODEBUG=gctrace=1"}
 	var f scaleFigures
 	if err := run(&f); err != nil {
 		return r, err
@@ -186,11 +187,8 @@ func (l *lab) scaled(ctx context.Context, section string, f *scaleFigures) error
 	return l.dropSlot(ctx, slot)
 }
 
-// scaleBridge is a bridge, and where its metrics are.
-type scaleBridge struct {
-	*process
-	listen string
-}
+// scaleBridge is a bridge, which prints each collection of its heap.
+type scaleBridge struct{ *process }
 
 // scaleStart starts a bridge with n endpoints, and notes how long it took; f may be nil.
 func (l *lab) scaleStart(ctx context.Context, slot, endpoints string, n int, f *scaleFigures) (*scaleBridge, error) {
@@ -200,12 +198,6 @@ func (l *lab) scaleStart(ctx context.Context, slot, endpoints string, n int, f *
 		return nil, err
 	}
 	b := &scaleBridge{process: p}
-	line, err := p.waitLine("serving health and metrics")
-	if err != nil {
-		return nil, err
-	}
-	_, rest, _ := strings.Cut(line, `"listen":"`)
-	b.listen, _, _ = strings.Cut(rest, `"`)
 	if _, err := p.waitLine("bridge is ready"); err != nil {
 		return nil, err
 	}
@@ -233,48 +225,49 @@ func (l *lab) scaleStart(ctx context.Context, slot, endpoints string, n int, f *
 	return b, nil
 }
 
-// memory is the live heap of a bridge with nothing to do, and what of it is resident, in bytes. The heap is half of the size at which it is
-// collected next. It is asked once, after Go has collected because of the time alone: answering is what the bridge allocates most for then, and a
-// collection while it does would count the answer, 2 KB of each endpoint.
-func (b *scaleBridge) memory(ctx context.Context) (heap, rss float64, err error) {
-	const collected = 130 * time.Second // Go collects when it has not for two minutes
-	select {
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
-	case <-time.After(collected):
-	}
-	next, err := b.metric(ctx, "go_memstats_next_gc_bytes")
-	if err != nil {
-		return 0, 0, err
-	}
-	rss, err = b.metric(ctx, "process_resident_memory_bytes")
-	return next / 2, rss, err
-}
+// collection is what gctrace prints of a collection: the heap before, after, and what of it is live, in MiB.
+var collection = regexp.MustCompile(`^gc \d+ @.* (\d+)->(\d+)->(\d+) MB, `)
 
-// metric is the value of one of the bridge's metrics without labels.
-func (b *scaleBridge) metric(ctx context.Context, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.listen+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	value, found := 0.0, false
-	for s := bufio.NewScanner(resp.Body); s.Scan(); {
-		if text, ok := strings.CutPrefix(s.Text(), name+" "); ok {
-			if value, err = strconv.ParseFloat(text, 64); err != nil {
-				return 0, err
+// memory is the live heap of a bridge with nothing to do, and what of it is resident, in bytes. The heap is the least that a collection has found:
+// one that begins while the leases are renewed, or the queues are measured, counts what that takes for a moment, and on a busy machine most do.
+func (b *scaleBridge) memory(ctx context.Context) (heap, rss float64, err error) {
+	const watched = 130 * time.Second // Go collects when it has not for two minutes
+	heap = math.Inf(1)
+	for end := time.After(watched); ; {
+		select {
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		case <-end:
+			if math.IsInf(heap, 1) {
+				return 0, 0, errors.New("no collection of the heap was seen")
 			}
-			found = true
+			rss, err = resident(b.cmd.Process.Pid)
+			return heap, rss, err
+		case line, ok := <-b.lines:
+			if !ok {
+				return 0, 0, errors.New("the bridge has ended")
+			}
+			if m := collection.FindStringSubmatch(line); m != nil {
+				live, err := strconv.ParseFloat(m[3], 64)
+				if err != nil {
+					return 0, 0, err
+				}
+				heap = min(heap, live*(1<<20))
+			}
 		}
 	}
-	if !found {
-		return 0, fmt.Errorf("the metric %s is missing", name)
+}
+
+// resident is what of a process is in memory, in bytes.
+func resident(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
 	}
-	return value, nil
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, err := strconv.ParseFloat(kib, 64)
+	return n * 1024, err
 }
 
 // scaleStore stores the endpoints. The bridge has migrated the database.

@@ -29,7 +29,7 @@ import (
 type Definitions struct {
 	Rules *mapping.Rules
 	// Endpoints are those of the file.
-	Endpoints []endpoint.Endpoint
+	Endpoints []*endpoint.Endpoint
 	// Tracing is where spans go; its zero value: nowhere.
 	Tracing tracing.Collector
 }

@@ -75,10 +75,10 @@ func (b *bridge) sendAllClosings(ctx context.Context, captures func() bool, send
 // sendDue sends what is due and can be sent; pending: some cannot yet.
 func (c *closings) sendDue(ctx context.Context) (pending bool, err error) {
 	for _, e := range c.endpointsNow() {
-		if !c.due(&e) {
+		if !c.due(e) {
 			continue
 		}
-		waits, failed := c.closeDays(ctx, &e)
+		waits, failed := c.closeDays(ctx, e)
 		pending, err = pending || waits, errors.Join(err, failed)
 	}
 	return pending, err

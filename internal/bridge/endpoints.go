@@ -20,35 +20,35 @@ type roster struct {
 	log zerolog.Logger
 
 	mu      sync.Mutex
-	file    []endpoint.Endpoint
-	rows    []state.Endpoint
-	parsed  map[int64]parsedRow                   // by the row's id; setStored alone writes it
+	file    []*endpoint.Endpoint
+	stored  []storedEndpoint                      // setStored alone writes it
 	fields  map[string]map[string]endpoint.Hidden // of every request of a tenant; nil: they cannot be read
+	applied []*endpoint.Endpoint                  // what all has returned last
 	clashes []string
 	shared  [][]string // the endpoints that have a secret in common
 }
 
-// parsedRow is what a row's document means: as it is now; or, when it cannot be read, as
+// storedEndpoint is a row and what it means: as it is now; or, when its document cannot be read, as
 // it was when it could; or, when it never could, what of it is not encrypted.
-type parsedRow struct {
-	version  int64
-	endpoint endpoint.Endpoint
+type storedEndpoint struct {
+	row      *state.Known
+	endpoint *endpoint.Endpoint
 	usable   bool // else its events are queued, and not sent
+	unread   bool // the row as it is now cannot be read, which was reported
 }
 
-func newRoster(log zerolog.Logger) *roster {
-	return &roster{log: log, parsed: map[int64]parsedRow{}}
-}
+func newRoster(log zerolog.Logger) *roster { return &roster{log: log} }
 
-// setFile replaces the endpoints of the file.
-func (r *roster) setFile(endpoints []endpoint.Endpoint) {
+// setFile replaces the endpoints of the file. The slice is the roster's from now on: of those that did not change it has the former ones.
+func (r *roster) setFile(endpoints []*endpoint.Endpoint) {
+	endpoint.Reuse(endpoints, r.fromFile())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.file = endpoints
 }
 
 // fromFile are the endpoints of the file.
-func (r *roster) fromFile() []endpoint.Endpoint {
+func (r *roster) fromFile() []*endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.file
@@ -73,67 +73,75 @@ func (r *roster) setFields(all []state.TenantFields) {
 }
 
 // withFields gives an endpoint the fields of its tenant. It needs the lock.
-func (r *roster) withFields(e endpoint.Endpoint) endpoint.Endpoint {
+func (r *roster) withFields(e *endpoint.Endpoint) *endpoint.Endpoint {
 	if len(e.Tenants) != 1 {
 		return e
 	}
 	fields, has := r.fields[e.Tenants[0]]
-	switch {
-	case !has:
+	held := fields == nil && e.State == endpoint.Active
+	if !has || len(fields) == 0 && !held {
 		return e
-	case fields == nil && e.State == endpoint.Active:
-		e.State = endpoint.Paused
 	}
-	return e.WithFields(fields)
+	with := e.WithFields(fields)
+	if held {
+		with.State = endpoint.Paused
+	}
+	return &with
 }
 
 // setStored replaces the endpoints of the store. One whose document cannot be read keeps
 // the last form that could, or is held when there is none, and is reported once.
 // One call at a time: the documents are read outside the lock, which the API's requests need.
-func (r *roster) setStored(rows []state.Endpoint) {
-	parsed := make(map[int64]parsedRow, len(rows))
-	for i := range rows {
-		parsed[rows[i].ID] = r.read(&rows[i])
+func (r *roster) setStored(rows []*state.Known) {
+	former := make(map[int64]storedEndpoint, len(r.stored))
+	for _, s := range r.stored {
+		former[s.row.ID] = s
+	}
+	stored := make([]storedEndpoint, len(rows))
+	for i, row := range rows {
+		stored[i] = r.read(row, former[row.ID])
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows, r.parsed = rows, parsed
+	r.stored = stored
 }
 
-func (r *roster) read(row *state.Endpoint) parsedRow {
-	known := r.parsed[row.ID]
-	if len(row.Secrets) > 0 || row.Document != nil {
-		known.endpoint.Secrets = make([]endpoint.Secret, len(row.Secrets))
+// read reads a row, of which former is what was read before.
+func (r *roster) read(row *state.Known, former storedEndpoint) storedEndpoint {
+	if former.row == row {
+		return former
+	}
+	settings, err := row.Settings(former.endpoint)
+	if err == nil {
+		return storedEndpoint{row: row, endpoint: settings, usable: true}
+	}
+	if !former.unread || former.row.Version != row.Version { // else it was reported
+		text := "stored endpoint cannot be read; its events are queued, and not sent until it can"
+		if former.usable {
+			text = "stored endpoint cannot be read; as long as this process runs, the settings before are used"
+		}
+		r.log.Error().Err(err).Str("endpoint", row.Name).Msg(text)
+	}
+	e := heldEndpoint(row)
+	if former.usable {
+		e = *former.endpoint
+	}
+	e.Name, e.State = row.Name, row.State
+	if !former.usable && e.State == endpoint.Active {
+		e.State = endpoint.Paused
+	}
+	if row.Sealed == nil {
+		e.Secrets = make([]endpoint.Secret, len(row.Secrets))
 		for i := range row.Secrets {
-			known.endpoint.Secrets[i] = row.Secrets[i].Secret
+			e.Secrets[i] = row.Secrets[i].Secret
 		}
 	}
-	if known.version == row.Version {
-		return known
-	}
-	known.version = row.Version
-	var ep endpoint.Endpoint
-	var err error
-	if row.Sealed != nil {
-		err = row.Sealed
-	} else {
-		ep, err = endpoint.Parse(row.Name, row.Document)
-	}
-	if err != nil && known.usable {
-		r.log.Error().Err(err).Str("endpoint", row.Name).Msg("stored endpoint cannot be read; as long as this process runs, the settings before are used")
-		return known
-	}
-	if err != nil {
-		r.log.Error().Err(err).Str("endpoint", row.Name).Msg("stored endpoint cannot be read; its events are queued, and not sent until it can")
-		return parsedRow{version: row.Version, endpoint: heldEndpoint(row)}
-	}
-	ep.Secrets = known.endpoint.Secrets
-	return parsedRow{version: row.Version, endpoint: ep, usable: true}
+	return storedEndpoint{row: row, endpoint: &e, usable: former.usable, unread: true}
 }
 
 // heldEndpoint is what of an endpoint is not encrypted: which events it gets, of which sources. Of what
 // cannot be read it gets all, so that none is lost to it.
-func heldEndpoint(row *state.Endpoint) endpoint.Endpoint {
+func heldEndpoint(row *state.Known) endpoint.Endpoint {
 	var public struct {
 		Events  []string `json:"events"`
 		Sources []string `json:"sources"`
@@ -142,50 +150,52 @@ func heldEndpoint(row *state.Endpoint) endpoint.Endpoint {
 	return endpoint.Endpoint{Events: public.Events, Tenants: row.Tenants, Sources: public.Sources}.WithDefaults()
 }
 
-// all are the endpoints as they are to be treated now. They are not to be changed: those of the file are shared.
-func (r *roster) all() []endpoint.Endpoint {
+// all are the endpoints as they are to be treated now. They are not to be changed: everybody shares them.
+func (r *roster) all() []*endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.file
-	if len(r.rows) > 0 || len(r.fields) > 0 {
-		out = make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
-		for i := range r.file {
-			out = append(out, r.withFields(r.file[i]))
+	if len(r.stored) > 0 || len(r.fields) > 0 {
+		out = make([]*endpoint.Endpoint, 0, len(r.file)+len(r.stored))
+		for _, e := range r.file {
+			out = append(out, r.withFields(e))
 		}
 	}
 	names := make(map[string]bool, len(r.file))
-	for i := range r.file {
-		names[r.file[i].Name] = true
+	for _, e := range r.file {
+		names[e.Name] = true
 	}
 	var clashes []string
-	for i := range r.rows {
-		row := &r.rows[i]
-		if names[row.Name] {
-			clashes = append(clashes, row.Name)
+	for i := range r.stored {
+		e := r.stored[i].endpoint
+		if names[e.Name] {
+			clashes = append(clashes, e.Name)
 			continue
-		}
-		p := r.parsed[row.ID]
-		e := p.endpoint
-		e.Name, e.State = row.Name, row.State
-		if !p.usable && e.State == endpoint.Active {
-			e.State = endpoint.Paused
 		}
 		out = append(out, r.withFields(e))
 	}
+	if len(r.fields) > 0 {
+		endpoint.Reuse(out, r.applied)
+	}
+	r.applied = out
+	r.warnLocked(clashes, endpoint.SharedSecrets(out))
+	return out
+}
+
+// warnLocked logs, once each, which names are twice, and which endpoints have a secret in common.
+func (r *roster) warnLocked(clashes []string, shared [][]string) {
 	if !slices.Equal(clashes, r.clashes) {
 		for _, name := range clashes {
 			r.log.Error().Str("endpoint", name).Msg("an endpoint in gancho.yaml and a stored one have the same name; the one in gancho.yaml is used; rename one of them")
 		}
 		r.clashes = clashes
 	}
-	shared := endpoint.SharedSecrets(out)
 	for _, names := range shared {
 		if !slices.ContainsFunc(r.shared, func(known []string) bool { return slices.Equal(known, names) }) {
 			r.log.Warn().Strs("endpoints", names).Msg("endpoints have a signing secret in common: each receiver can sign as gancho to the others; give each its own")
 		}
 	}
 	r.shared = shared
-	return out
 }
 
 // applyEndpoints hands the roster to everybody who treats endpoints.
@@ -205,25 +215,25 @@ func (b *bridge) applyEndpoints() {
 		b.dispatcher.Update(all)
 	}
 	names := make(map[string]bool, len(all))
-	for i := range all {
-		names[all[i].Name] = true
-		if all[i].Compact {
-			b.metrics.superseded.WithLabelValues(all[i].Name)
+	for _, e := range all {
+		names[e.Name] = true
+		if e.Compact {
+			b.metrics.superseded.WithLabelValues(e.Name)
 		}
 	}
-	for i := range before {
-		if !names[before[i].Name] {
-			b.metrics.forget(before[i].Name)
+	for _, e := range before {
+		if !names[e.Name] {
+			b.metrics.forget(e.Name)
 		}
 	}
 }
 
-func named(endpoints []endpoint.Endpoint, name string) bool {
-	return slices.ContainsFunc(endpoints, func(e endpoint.Endpoint) bool { return e.Name == name })
+func named(endpoints []*endpoint.Endpoint, name string) bool {
+	return slices.ContainsFunc(endpoints, func(e *endpoint.Endpoint) bool { return e.Name == name })
 }
 
 // endpointsNow are the endpoints that are applied. They are not to be changed.
-func (b *bridge) endpointsNow() []endpoint.Endpoint { return *b.endpoints.Load() }
+func (b *bridge) endpointsNow() []*endpoint.Endpoint { return *b.endpoints.Load() }
 
 // watchState passes on, until the context ends, what may have changed in the
 // state, and applies every change of the stored endpoints. While the database is
@@ -262,7 +272,7 @@ func (b *bridge) watchState(ctx context.Context) error {
 
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
-	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) {
+	rows, err := retry.Do(ctx, patience, func() ([]*state.Known, error) {
 		fields, err := b.store.Fields(ctx, "")
 		if err != nil {
 			return nil, err

@@ -28,7 +28,7 @@ func row(t *testing.T, id, version int64, name, document string, secrets ...stri
 	return e
 }
 
-func urls(endpoints []endpoint.Endpoint) map[string]string {
+func urls(endpoints []*endpoint.Endpoint) map[string]string {
 	out := map[string]string{}
 	for _, e := range endpoints {
 		out[e.Name] = e.URL
@@ -41,7 +41,7 @@ func TestRoster(t *testing.T) {
 	const one, two = "um-segredo-de-32-bytes-para-gancho", "outro-segredo-de-32-bytes-p-gancho"
 	var log bytes.Buffer
 	r := bridge.NewRoster(zerolog.New(&log))
-	r.SetFile(endpoint.Endpoint{Name: "file", URL: "https://file.com"})
+	r.SetFile(&endpoint.Endpoint{Name: "file", URL: "https://file.com"})
 	r.SetStored(row(t, 1, 1, "a", `{"url": "https://a.com"}`, one), row(t, 2, 1, "file", `{"url": "https://stored.com"}`))
 	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com"}, urls(r.All())); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -115,7 +115,7 @@ func TestRosterFields(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	r := bridge.NewRoster(zerolog.New(&log))
-	r.SetFile(endpoint.Endpoint{Name: "file", Tenants: []string{"1"}, Extra: map[string]endpoint.Hidden{"token": "its own"}})
+	r.SetFile(&endpoint.Endpoint{Name: "file", Tenants: []string{"1"}, Extra: map[string]endpoint.Hidden{"token": "its own"}})
 	stored := row(t, 1, 1, "a", `{"url": "https://a.com", "tenants": [1]}`)
 	bare := row(t, 2, 1, "bare", `{"url": "https://a.com", "tenants": [1], "format": "bare"}`)
 	all := row(t, 3, 1, "all", `{"url": "https://a.com"}`)
@@ -146,5 +146,35 @@ func TestRosterFields(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "cannot be read"); n != 2 {
 		t.Errorf("it is said %d times that the fields cannot be read", n)
+	}
+}
+
+// TestRosterShares: an endpoint that did not change is the same one after every reload, edit and look, with the fields of its tenant, too:
+// of ten thousand a copy each would be kept, and connections are known by it.
+func TestRosterShares(t *testing.T) {
+	t.Parallel()
+	r := bridge.NewRoster(zerolog.Nop())
+	file := func(url string) *endpoint.Endpoint {
+		return &endpoint.Endpoint{Name: "file", URL: url, Tenants: []string{"1"}, Headers: endpoint.HeadersOf(map[string]endpoint.Hidden{"X": "y"})}
+	}
+	set := func(url string, version int64, document string) (ofFile, stored *endpoint.Endpoint) {
+		t.Helper()
+		r.SetFile(file(url))
+		r.SetStored(row(t, 1, version, "stored", document, "um-segredo-de-32-bytes-para-gancho"))
+		all := r.All()
+		if len(all) != 2 || all[0] != r.All()[0] || all[1] != r.All()[1] {
+			t.Fatal("endpoints are others each time")
+		}
+		return all[0], all[1]
+	}
+	for _, fields := range [][]state.TenantFields{nil, {{Tenant: "1", Fields: map[string]endpoint.Hidden{"token": "the tenant's"}}}} {
+		r.SetFields(fields...)
+		ofFile, stored := set("https://a.com", 1, `{"url": "https://a.com", "tenants": [1]}`)
+		if f, s := set("https://a.com", 2, `{"tenants": [1], "url": "https://a.com"}`); f != ofFile || s != stored {
+			t.Errorf("with fields %v: endpoints that mean the same are others", fields)
+		}
+		if f, s := set("https://b.com", 3, `{"url": "https://b.com", "tenants": [1]}`); f == ofFile || s == stored || f.URL != "https://b.com" || s.URL != "https://b.com" {
+			t.Errorf("with fields %v: endpoints that were changed are the same: %s, %s", fields, f.URL, s.URL)
+		}
 	}
 }

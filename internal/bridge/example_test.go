@@ -70,7 +70,7 @@ func deliverOneRow() error {
 			Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: zerolog.Nop(),
 			Load: func() (*bridge.Definitions, error) {
 				parsed, err := mapping.Parse(mapping.Options{Files: []string{rules}, Publication: "gancho"})
-				return &bridge.Definitions{Rules: parsed, Endpoints: []endpoint.Endpoint{{
+				return &bridge.Definitions{Rules: parsed, Endpoints: []*endpoint.Endpoint{{
 					Name: "crm", URL: receiver.URL, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 					Format: endpoint.FormatBare,
 				}}}, err

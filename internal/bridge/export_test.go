@@ -19,6 +19,7 @@ import (
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -33,18 +34,22 @@ type Roster struct{ *roster }
 func NewRoster(log zerolog.Logger) Roster { return Roster{newRoster(log)} }
 
 // SetFile replaces the endpoints of the file by these.
-func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
-	r.setFile(endpoints)
-}
+func (r Roster) SetFile(endpoints ...*endpoint.Endpoint) { r.setFile(endpoints) }
 
 // SetStored replaces the endpoints of the store.
-func (r Roster) SetStored(rows ...state.Endpoint) { r.setStored(rows) }
+func (r Roster) SetStored(rows ...state.Endpoint) {
+	known := make([]*state.Known, len(rows))
+	for i := range rows {
+		known[i] = state.NewKnown(rows[i])
+	}
+	r.setStored(known)
+}
 
 // SetFields sets the fields of tenants.
 func (r Roster) SetFields(all ...state.TenantFields) { r.setFields(all) }
 
 // All are the endpoints as they are to be treated.
-func (r Roster) All() []endpoint.Endpoint { return r.all() }
+func (r Roster) All() []*endpoint.Endpoint { return r.all() }
 
 // Stage is the stage, for tests.
 type Stage struct{ *stage }
@@ -105,10 +110,16 @@ func Write(ctx context.Context, rows []int, to func(context.Context, []int) erro
 	return refused, err
 }
 
+// shared are endpoints as the parts of a bridge share them.
+func shared(endpoints []endpoint.Endpoint) *[]*endpoint.Endpoint {
+	all := queuetest.Endpoints(endpoints...)
+	return &all
+}
+
 // Fit reports whether the job may send to its endpoint, with these endpoints.
 func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
-	b.endpoints.Store(&endpoints)
+	b.endpoints.Store(shared(endpoints))
 	return newJobs(b).fit(&job)
 }
 
@@ -151,7 +162,7 @@ const PagesAtOnce = pagesAtOnce
 func RunJobs(ctx context.Context, store *state.Store, q *queue.Queue, log zerolog.Logger, endpoints ...endpoint.Endpoint) error {
 	b := newBridge(Options{Log: log}, &Definitions{})
 	b.jobStore, b.queue = store, q
-	b.endpoints.Store(&endpoints)
+	b.endpoints.Store(shared(endpoints))
 	return newJobs(b).run(ctx)
 }
 
@@ -219,11 +230,11 @@ func NewVerdicts(kept uint64) Verdicts { return Verdicts{newVerdicts(kept, chunk
 // Use has what follows judged by these rules and offered to these endpoints.
 func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
 	v.use(rules)
-	v.offer(endpoints)
+	v.offer(*shared(endpoints))
 }
 
 // Offer has what follows offered to these endpoints.
-func (v Verdicts) Offer(endpoints ...endpoint.Endpoint) { v.offer(endpoints) }
+func (v Verdicts) Offer(endpoints ...endpoint.Endpoint) { v.offer(*shared(endpoints)) }
 
 // Each calls yield for each record.
 func (v Verdicts) Each(yield func()) { v.each(&v.changes, func(*verdictRecord) { yield() }) }
@@ -245,7 +256,7 @@ func TableOf(texts []mapping.RuleText, name string, others ...cdc.Name) (cdc.Nam
 }
 
 // HeldEndpoint is what is known of an endpoint whose settings cannot be decrypted.
-func HeldEndpoint(row *state.Endpoint) endpoint.Endpoint { return heldEndpoint(row) }
+func HeldEndpoint(row *state.Endpoint) endpoint.Endpoint { return heldEndpoint(state.NewKnown(*row)) }
 
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
@@ -402,7 +413,7 @@ func WarnOfBacklogs(q *queue.Queue, endpoints ...endpoint.Endpoint) (again func(
 	b, w := newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), &warned{backlogs: map[string]bool{}}
 	b.ConsoleURL = "https://webhooks.example.com"
 	b.queue = q
-	b.endpoints.Store(&endpoints)
+	b.endpoints.Store(shared(endpoints))
 	return func(ctx context.Context) { b.warnOfBacklogs(ctx, w) }
 }
 
@@ -426,7 +437,7 @@ type SchedulesWorld struct {
 func (w *SchedulesWorld) Run(ctx context.Context) error {
 	b := newBridge(Options{Log: w.Log, Location: w.Location, MaxMemoryPercent: w.MaxMemoryPercent}, &Definitions{})
 	b.store, b.queue = w.Store, w.Queue
-	b.endpoints.Store(&w.Endpoints)
+	b.endpoints.Store(shared(w.Endpoints))
 	b.Source.Slot = w.Slot
 	s := b.schedulesOf(w.Rules.Schedules, func() *mapping.Source {
 		w.Read.Add(1)

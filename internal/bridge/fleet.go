@@ -356,7 +356,7 @@ func (f *fleet) watchJobs(ctx context.Context) error {
 }
 
 // updateLocked hands changed endpoints to the sources that are open; the house's applying is held.
-func (f *fleet) updateLocked(all []endpoint.Endpoint) {
+func (f *fleet) updateLocked(all []*endpoint.Endpoint) {
 	activated := f.activatedLocked(all)
 	f.mu.Lock()
 	members := slices.Collect(maps.Values(f.members))
@@ -372,10 +372,10 @@ func (f *fleet) updateLocked(all []endpoint.Endpoint) {
 }
 
 // activatedLocked notes which endpoints are delivered to, and reports whether one was not before; the house's applying is held.
-func (f *fleet) activatedLocked(all []endpoint.Endpoint) (activated bool) {
+func (f *fleet) activatedLocked(all []*endpoint.Endpoint) (activated bool) {
 	now := map[string]bool{}
-	for i := range all {
-		if e := &all[i]; e.State == endpoint.Active {
+	for _, e := range all {
+		if e.State == endpoint.Active {
 			now[e.Name] = true
 			activated = activated || !f.active[e.Name]
 		}

@@ -111,7 +111,7 @@ func (p *fleetPlaces) options(log zerolog.Logger) bridge.Options {
 		Capture: true, Deliver: true, Listen: "127.0.0.1:0", Shutdown: 5 * time.Second, Log: log,
 		Load: func() (*bridge.Definitions, error) {
 			parsed, err := mapping.Parse(mapping.Options{Files: []string{p.Rules}, Publication: "gancho"})
-			return &bridge.Definitions{Rules: parsed, Endpoints: []endpoint.Endpoint{{
+			return &bridge.Definitions{Rules: parsed, Endpoints: []*endpoint.Endpoint{{
 				Name: "crm", URL: p.Receiver, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 				Retry: []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second},
 			}}}, err

@@ -91,7 +91,7 @@ func (f *fleet) addStats(ctx context.Context, all []queue.Stats) {
 const ofSource = "/"
 
 // apart are the queues of the sources that hold something, each as that of an endpoint of its own.
-func apart(endpoints []endpoint.Endpoint, sources []memberStats) (each []endpoint.Endpoint, stats []queue.Stats) {
+func apart(endpoints []*endpoint.Endpoint, sources []memberStats) (each []*endpoint.Endpoint, stats []queue.Stats) {
 	at := make(map[string]int, len(endpoints))
 	for i := range endpoints {
 		at[endpoints[i].Name] = i

@@ -21,7 +21,7 @@ func (f *fleet) sendClosings(ctx context.Context) error {
 
 // sendDue sends what is due of all sources and can be sent, of several at once; pending: some cannot yet.
 func (f *fleet) sendDue(ctx context.Context, of map[*member]*closings) (bool, error) {
-	if !slices.ContainsFunc(f.endpointsNow(), func(e endpoint.Endpoint) bool { return e.Closing != 0 }) {
+	if !slices.ContainsFunc(f.endpointsNow(), func(e *endpoint.Endpoint) bool { return e.Closing != 0 }) {
 		return false, nil
 	}
 	f.mu.Lock()
@@ -39,7 +39,7 @@ func (f *fleet) sendDue(ctx context.Context, of map[*member]*closings) (bool, er
 	pending.Store(!listed)
 	err := f.each(func(m *member) error {
 		c := of[m]
-		if c == nil || !slices.ContainsFunc(c.endpointsNow(), func(e endpoint.Endpoint) bool { return c.due(&e) }) || down.Load() {
+		if c == nil || !slices.ContainsFunc(c.endpointsNow(), c.due) || down.Load() {
 			return nil
 		}
 		waits, err := m.close(ctx, c)

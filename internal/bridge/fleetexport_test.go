@@ -55,11 +55,11 @@ func Visited(confirmed, current cdc.LSN, ago time.Duration) bool {
 // Woken returns how many of two sources are to be looked at because the endpoints have changed.
 func Woken(before, after []endpoint.Endpoint) (n int) {
 	f, members := fakeFleet(1, 2)
-	f.updateLocked(before)
+	f.updateLocked(*shared(before))
 	for _, m := range members {
 		m.woken = false
 	}
-	f.updateLocked(after)
+	f.updateLocked(*shared(after))
 	for _, m := range members {
 		if m.woken {
 			n++
@@ -181,7 +181,7 @@ func WokenSession(why queue.Wake) (needs, looks, moves bool) {
 func WokenGrant(due, crowded bool) (read, looked bool) {
 	f, members := fakeFleet(1, 2)
 	f.bridge.house = newHouse(&f.Options, &Definitions{})
-	f.endpoints.Store(&[]endpoint.Endpoint{})
+	f.endpoints.Store(&[]*endpoint.Endpoint{})
 	f.Queue.URL = "redis://127.0.0.1:1" // its session waits
 	m, now := members[0], time.Now()
 	m.server.watch = cdc.NewActivityWatch("")
@@ -261,7 +261,7 @@ func Recalled(before, now uint16) bool {
 func CapturedStats(ctx context.Context, q *queue.Queue, state endpoint.State) (backlog int64, waits bool, err error) {
 	f, members := fakeFleet(1, 1)
 	f.bridge.house = newHouse(&f.Options, &Definitions{})
-	f.endpoints.Store(&[]endpoint.Endpoint{{Name: "crm", State: state}})
+	f.endpoints.Store(&[]*endpoint.Endpoint{{Name: "crm", State: state}})
 	m := members[0]
 	waits, err = m.waits(ctx, &bridge{house: f.house, queue: q, member: m})
 	all := []queue.Stats{{Endpoint: "crm"}}

@@ -20,16 +20,21 @@ type queueGauges struct {
 	figures []queueFigure
 
 	mu     sync.Mutex
-	queues []endpointStats // guarded by mu
+	queues []endpointStats // guarded by mu, and so is at
+	at     time.Time       // when they were measured
 }
 
+// endpointStats is kept small: of thousands of endpoints most have nothing.
 type endpointStats struct {
-	queue.Stats
-	paused bool
+	endpoint      string
+	*queue.Stats  // nothing, which is shared, but for the one that has something
+	owned, paused bool
 	// overQuota: the backlog of its tenant, or of all, is over its quota.
 	overQuota bool
-	at        time.Time // when it was measured
 }
+
+// nothing is what the queue has of an idle endpoint.
+var nothing queue.Stats
 
 // queueFigure is one metric per endpoint.
 type queueFigure struct {
@@ -55,7 +60,8 @@ func newQueueGauges() *queueGauges {
 		func(s *endpointStats) float64 { return float64(s.OverflowedBytes) })
 	add(gauge, "endpoint_over_quota", "1 while the backlog of the endpoint's tenant, or of all together, is over its quota: resends and redrives wait.",
 		func(s *endpointStats) float64 { return flag(s.overQuota) })
-	add(gauge, "oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", (*endpointStats).age)
+	add(gauge, "oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.",
+		func(s *endpointStats) float64 { return s.age(g.at) })
 	add(gauge, "replay_backlog_events", "Events queued to be sent to an endpoint again, and operational events.",
 		func(s *endpointStats) float64 { return float64(s.Replays) })
 	add(gauge, "retrying_events", "Events of an endpoint that have failed and wait for another attempt, blocked ones included.",
@@ -67,7 +73,7 @@ func newQueueGauges() *queueGauges {
 	add(gauge, "endpoint_down", "1 while only probes are sent to an endpoint, because every event fails.",
 		func(s *endpointStats) float64 { return flag(!s.Down.IsZero()) })
 	add(gauge, "endpoint_delivered", "1 while a process has the endpoint's lease.",
-		func(s *endpointStats) float64 { return flag(s.Owned) })
+		func(s *endpointStats) float64 { return flag(s.owned) })
 	add(gauge, "log_backlog_attempts", "Attempts that wait in Redis to be stored in the delivery log.",
 		func(s *endpointStats) float64 { return float64(s.LogRecords) })
 	add(gauge, "closing_incomplete", "1 while an endpoint's newest closing is incomplete: the delivery log and the counts of its day do not agree.",
@@ -77,11 +83,12 @@ func newQueueGauges() *queueGauges {
 	return g
 }
 
-func (s *endpointStats) age() float64 {
+// age is that of the oldest event at a time, in seconds.
+func (s *endpointStats) age(at time.Time) float64 {
 	if s.Backlog == 0 || s.Oldest.IsZero() {
 		return 0
 	}
-	return max(0, s.at.Sub(s.Oldest).Seconds())
+	return max(0, at.Sub(s.Oldest).Seconds())
 }
 
 func flag(on bool) float64 {
@@ -93,13 +100,21 @@ func flag(on bool) float64 {
 
 // set sets what the queues hold now; the statistics are the endpoints',
 // in their order.
-func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time, overQuota func(*endpoint.Endpoint) bool) {
+func (g *queueGauges) set(endpoints []*endpoint.Endpoint, all []queue.Stats, now time.Time, overQuota func(*endpoint.Endpoint) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.queues = g.queues[:0]
+	g.at = now
+	g.queues = slices.Grow(g.queues[:0], len(all))
 	for i := range all {
-		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, overQuota: overQuota(&endpoints[i]), at: now})
+		e := endpoints[i]
+		of := endpointStats{endpoint: e.Name, Stats: &nothing, owned: all[i].Owned, paused: e.State == endpoint.Paused, overQuota: overQuota(e)}
+		if idle := (queue.Stats{Endpoint: all[i].Endpoint, Owned: all[i].Owned}); all[i] != idle {
+			held := all[i]
+			of.Stats = &held
+		}
+		g.queues = append(g.queues, of)
 	}
+	clear(g.queues[len(g.queues):cap(g.queues)])
 }
 
 // largest are up to n endpoints with the longest backlogs, by their bytes.
@@ -127,7 +142,7 @@ func (g *queueGauges) Collect(out chan<- prometheus.Metric) {
 	for i := range g.queues {
 		q := &g.queues[i]
 		for _, f := range g.figures {
-			out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(q), q.Endpoint)
+			out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(q), q.endpoint)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type house struct {
 
 	roster    *roster
 	applying  sync.Mutex // one change of the endpoints at a time
-	endpoints atomic.Pointer[[]endpoint.Endpoint]
+	endpoints atomic.Pointer[[]*endpoint.Endpoint]
 
 	sender    *webhook.Sender
 	consoleAt string // the origin of the console; empty: there is none

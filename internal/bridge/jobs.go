@@ -218,7 +218,7 @@ func (j *jobs) fit(job *state.Job) error {
 		return err
 	}
 	all := j.endpointsNow()
-	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
+	i := slices.IndexFunc(all, func(e *endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
 		return nil // it has gone right now, as the next look tells
@@ -226,7 +226,7 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
-	case !readsAll(&all[i], &job.Filter):
+	case !readsAll(all[i], &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other sources now; start again", job.Endpoint)
 	}
 	return nil
@@ -235,7 +235,7 @@ func (j *jobs) fit(job *state.Job) error {
 // receives reports whether events are queued for an endpoint.
 func (j *jobs) receives(name string) error {
 	all := j.endpointsNow()
-	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == name })
+	i := slices.IndexFunc(all, func(e *endpoint.Endpoint) bool { return e.Name == name })
 	switch {
 	case i < 0:
 		return fmt.Errorf("there is no endpoint %q any more", name)

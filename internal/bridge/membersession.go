@@ -110,7 +110,7 @@ func (m *member) half() *bridge {
 }
 
 // update has the open source use changed endpoints; the house's applying is held.
-func (m *member) update(all []endpoint.Endpoint) {
+func (m *member) update(all []*endpoint.Endpoint) {
 	b := m.active
 	if b == nil {
 		return
@@ -125,16 +125,16 @@ func (m *member) update(all []endpoint.Endpoint) {
 	}
 }
 
-func (m *member) updateWith(all func() []endpoint.Endpoint) {
+func (m *member) updateWith(all func() []*endpoint.Endpoint) {
 	m.fleet.applying.Lock()
 	defer m.fleet.applying.Unlock()
 	m.update(all())
 }
 
 // endpointsLocked are those that may get events of the source, or have some of it.
-func (m *member) endpointsLocked(all []endpoint.Endpoint) []endpoint.Endpoint {
-	return slices.DeleteFunc(slices.Clone(all), func(e endpoint.Endpoint) bool {
-		return !queue.TakesSource(&e, m.Name) && !slices.Contains(m.holding, e.Name)
+func (m *member) endpointsLocked(all []*endpoint.Endpoint) []*endpoint.Endpoint {
+	return slices.DeleteFunc(slices.Clone(all), func(e *endpoint.Endpoint) bool {
+		return !queue.TakesSource(e, m.Name) && !slices.Contains(m.holding, e.Name)
 	})
 }
 

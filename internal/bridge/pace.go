@@ -234,7 +234,7 @@ func (p *pace) servers(ctx context.Context) string {
 func (p *pace) backlog(ctx context.Context) {
 	var names []string
 	for _, e := range p.endpointsNow() {
-		if e.State == endpoint.Active && (p.job.Endpoint == "" || e.Name == p.job.Endpoint) && p.gets(&e) {
+		if e.State == endpoint.Active && (p.job.Endpoint == "" || e.Name == p.job.Endpoint) && p.gets(e) {
 			names = append(names, e.Name)
 		}
 	}

@@ -191,16 +191,13 @@ func (b *bridge) whoBlocks(err error) error {
 	if len(largest) == 0 {
 		return err
 	}
+	names := make([]string, len(largest))
 	for i, q := range largest {
-		text := fmt.Sprintf("%s (%d events, %d MB", q.Endpoint, q.Backlog-q.Overflowed+q.Replays, (q.Bytes-q.OverflowedBytes)>>20)
+		text := fmt.Sprintf("%s (%d events, %d MB", q.endpoint, q.Backlog-q.Overflowed+q.Replays, (q.Bytes-q.OverflowedBytes)>>20)
 		if q.overQuota {
 			text += ", over its quota"
 		}
-		largest[i].Endpoint = text + ")"
-	}
-	names := make([]string, len(largest))
-	for i := range largest {
-		names[i] = largest[i].Endpoint
+		names[i] = text + ")"
 	}
 	return fmt.Errorf("%w; the longest backlogs are %s", err, strings.Join(names, ", "))
 }
@@ -216,7 +213,7 @@ func (b *bridge) kept() string {
 // measureExcesses compares what the queues hold with the quotas, and has what Redis is not to
 // hold be moved: by the couriers of this process, and, if it captures, of the others, which
 // do not know that Redis is full, nor how much was just appended. What the statistics have of several sources is apart.
-func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats, sources []memberStats) {
+func (b *bridge) measureExcesses(ctx context.Context, endpoints []*endpoint.Endpoint, stats []queue.Stats, sources []memberStats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
 	if b.State == nil {

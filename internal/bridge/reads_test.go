@@ -38,7 +38,7 @@ func newReadsLab(t *testing.T) *readsLab {
 	}
 	t.Cleanup(server.Close)
 	q, err := queue.Open(t.Context(), queue.Options{
-		URL: server.URL(), Endpoints: []endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
+		URL: server.URL(), Endpoints: []*endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func TestScheduleLatinCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	w.Queue, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: cluster.Addresses()}, Endpoints: w.Endpoints, Logger: queuetest.Logger(t)})
+	w.Queue, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: cluster.Addresses()}, Endpoints: queuetest.Endpoints(w.Endpoints...), Logger: queuetest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -341,7 +341,7 @@ func (r *scheduledRun) awaitRoom(ctx context.Context) error {
 // room returns why Redis takes no events now. One that was full takes them again when memoryReserve is free, as of capture.
 func (r *scheduledRun) room(ctx context.Context, paused bool) error {
 	for _, e := range r.endpointsNow() {
-		if queue.Refuses(&e, r.rule.Event()) != "" {
+		if queue.Refuses(e, r.rule.Event()) != "" {
 			continue
 		}
 		if err := r.queue.TakesReplays(ctx, e.Name); err != nil {
@@ -366,7 +366,7 @@ func (r *scheduledRun) forget(ctx context.Context) {
 		return
 	}
 	for _, e := range r.endpointsNow() {
-		if queue.Refuses(&e, r.rule.Event()) != "" {
+		if queue.Refuses(e, r.rule.Event()) != "" {
 			continue
 		}
 		if err := r.queue.ForgetJob(ctx, e.Name, r.job()); err != nil {

@@ -30,7 +30,7 @@ func TestStageSettles(t *testing.T) {
 	t.Cleanup(server.Close)
 	ctx := t.Context()
 	q, err := queue.Open(ctx, queue.Options{
-		URL: server.URL(), Endpoints: []endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
+		URL: server.URL(), Endpoints: []*endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func (b *bridge) openState(ctx context.Context) error {
 		}
 	}
 	b.directory = b.store.Directory()
-	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.directory.Endpoints(ctx) })
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]*state.Known, error) { return b.directory.Endpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}

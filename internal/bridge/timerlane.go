@@ -219,7 +219,7 @@ type firing struct {
 	bytes  int
 	router *queue.Router
 	// endpoints are those of the router.
-	endpoints []endpoint.Endpoint
+	endpoints []*endpoint.Endpoint
 	// fired are the timers, which the mapper knows by their places here: positions repeat in other epochs.
 	fired []queue.FiredTimer
 }

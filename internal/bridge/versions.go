@@ -84,7 +84,7 @@ func (v *verdicts) use(rules *mapping.Ruleset) {
 }
 
 // offer has what follows offered to these endpoints.
-func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
+func (v *verdicts) offer(endpoints []*endpoint.Endpoint) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.settings[v.version]
@@ -94,8 +94,7 @@ func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
 		known[a.name] = a
 	}
 	var now []*addressee
-	for i := range endpoints {
-		e := &endpoints[i]
+	for _, e := range endpoints {
 		if v.source != "" && !queue.TakesSource(e, v.source) {
 			continue
 		}

@@ -59,7 +59,7 @@ type business struct {
 	random *rand.Rand
 	now    time.Time
 	events int
-	all    []endpoint.Endpoint
+	all    []*endpoint.Endpoint
 }
 
 func (b *business) must(err error) {
@@ -87,7 +87,7 @@ func (b *business) endpoints() {
 			b.must(err)
 			continue
 		}
-		b.all = append(b.all, parsed)
+		b.all = append(b.all, &parsed)
 		_, err = b.control.Activate(ctx, root, e.name)
 		b.must(err)
 	}

@@ -81,7 +81,7 @@ func newConsole(t testing.TB, more ...func(*console.Options)) *world {
 	w.url = "http://" + w.server.Listener.Addr().String()
 	w.control = control.New(control.Options{
 		Store: store, Queue: queue, Sender: sender, Version: "test", Console: w.url,
-		File:      func() []endpoint.Endpoint { return nil },
+		File:      func() []*endpoint.Endpoint { return nil },
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot: func(context.Context) (cdc.Slot, error) {
 			return cdc.Slot{Name: "gancho", Active: true, HeldBytes: 3 << 20}, nil

@@ -103,7 +103,7 @@ func (s *Service) find(ctx context.Context, a Actor, name string) (found, error)
 		if !a.sees(f.Tenants) {
 			return found{}, state.ErrNotFound
 		}
-		return ofFile(&f), nil
+		return ofFile(f), nil
 	}
 	if s.Store == nil {
 		return found{}, state.ErrNotFound
@@ -141,7 +141,7 @@ func isSealed(err error) bool {
 	return ok
 }
 
-func (s *Service) files() []endpoint.Endpoint {
+func (s *Service) files() []*endpoint.Endpoint {
 	if s.File == nil {
 		return nil
 	}

@@ -47,7 +47,7 @@ type Options struct {
 	// Sender makes the request of a test.
 	Sender *webhook.Sender
 	// File returns the endpoints of gancho.yaml as they are now.
-	File func() []endpoint.Endpoint
+	File func() []*endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
 	// Contract describes these events for receivers. Nil, or without events: this process does not capture.

@@ -82,14 +82,14 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	return s.knownAfter(ctx, a, "")
 }
 
-// knownAfter are those of them that come after a name.
+// knownAfter are those of them that come after a name. Stored ones have no Document.
 func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
 		inFile[f.Name] = true
 		if f.Name > after && a.sees(f.Tenants) {
-			known = append(known, ofFile(&f))
+			known = append(known, ofFile(f))
 		}
 	}
 	if s.Store != nil {
@@ -97,9 +97,9 @@ func (s *Service) knownAfter(ctx context.Context, a Actor, after string) ([]foun
 		if err != nil {
 			return nil, err
 		}
-		for i := range stored {
-			if e := &stored[i]; e.Name > after && !inFile[e.Name] && a.sees(e.Tenants) {
-				known = append(known, found{Endpoint: *e})
+		for _, e := range stored {
+			if e.Name > after && !inFile[e.Name] && a.sees(e.Tenants) {
+				known = append(known, found{Endpoint: e.Endpoint})
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 		return CreatedView{}, err
 	}
 	name := ep.Name
-	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
+	if slices.ContainsFunc(s.files(), func(f *endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
@@ -314,7 +314,7 @@ func reserved(e, before *endpoint.Endpoint) error {
 	refuse("proxy", e.Proxy != before.Proxy)
 	opened := len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""
 	refuse("url", e.URL != before.URL && opened)
-	refuse("auth", e.Auth.OAuth2.TokenURL != before.Auth.OAuth2.TokenURL && opened)
+	refuse("auth", e.Auth.TokenURL() != before.Auth.TokenURL() && opened)
 	return wrong.err()
 }
 

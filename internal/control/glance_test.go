@@ -21,7 +21,7 @@ func TestStatusOfVeryMany(t *testing.T) {
 	}
 	all[7].Events = []string{"cobranca.*"}
 	q := queuetest.Open(t, queuetest.StartRedis(t), all...)
-	s := control.New(control.Options{Queue: q, File: func() []endpoint.Endpoint { return all }})
+	s := control.New(control.Options{Queue: q, File: func() []*endpoint.Endpoint { return queuetest.Endpoints(all...) }})
 	look := func(name string) int64 {
 		t.Helper()
 		v, err := s.Status(ctx, root)
@@ -46,7 +46,7 @@ func TestStatusOfVeryMany(t *testing.T) {
 		t.Errorf("a moment later %d events, want 5", n)
 	}
 	all = append(all, endpoint.Endpoint{Name: "novo", URL: "https://example.com", Events: []string{"cobranca.*"}})
-	q.Update(all)
+	q.Update(queuetest.Endpoints(all...))
 	queuetest.AppendEvents(t, q, 6, 7, 10, key)
 	if n := look("novo"); n != 1 {
 		t.Errorf("of a new one %d events, want 1", n)

@@ -73,7 +73,7 @@ func newGym(t *testing.T) *gym {
 	t.Cleanup(sender.Close)
 	g := &gym{t: t, dsn: dsn, redis: redis, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
-	files := []endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
+	files := []*endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	screen, err := presets.OwnScreen("iset")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func newGym(t *testing.T) *gym {
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("203.0.114.7")}, nil
 		},
-		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
+		Store: store, Queue: queue, Sender: sender, File: func() []*endpoint.Endpoint { return files },
 		RulesInUse: func() control.RulesInUse {
 			return control.RulesInUse{
 				Sources: []mapping.RuleSource{{Place: "rules/a.yaml:3", File: "rules/a.yaml"}}, Files: map[string][]byte{"rules/a.yaml": nil},
@@ -122,13 +122,13 @@ func (g *gym) document(tenants string) string {
 	return text
 }
 
-func (g *gym) file(name, more string) endpoint.Endpoint {
+func (g *gym) file(name, more string) *endpoint.Endpoint {
 	g.t.Helper()
 	e, err := endpoint.Parse("", []byte("name: "+name+"\n"+g.document("")+more))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return e
+	return &e
 }
 
 func (g *gym) endpoint(name, tenants string) string {

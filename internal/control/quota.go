@@ -181,7 +181,7 @@ func (q Quota) over(tenant string, u *use) []Excess {
 
 // uses are what each tenant uses, and "" all together: of each tenant that counts at most
 // its own quota, so that one which passes that holds up nobody else.
-func (q *Quotas) uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
+func (q *Quotas) uses(endpoints []*endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 	all := map[string]*use{"": {}}
 	for i := range stats {
 		all[""].add(&stats[i])
@@ -210,7 +210,7 @@ func (q *Quotas) uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[st
 
 // Exceeded are the quotas of backlogs that are passed, by tenant, that of all first. The
 // statistics are the endpoints', in their order.
-func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []Excess {
+func (q *Quotas) Exceeded(endpoints []*endpoint.Endpoint, stats []queue.Stats) []Excess {
 	var out []Excess
 	for tenant, u := range q.uses(endpoints, stats) {
 		quota := q.Tenant
@@ -231,7 +231,7 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 // half of everything moves, of the bytes or, where Redis does not say how many there are,
 // of the events. Those of the endpoints that are stuck do not move: others do in their place. The
 // statistics are the endpoints', in their order.
-func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats, full bool, stuck func(endpoint string) bool) map[string]int64 {
+func (q *Quotas) Overflowing(endpoints []*endpoint.Endpoint, stats []queue.Stats, full bool, stuck func(endpoint string) bool) map[string]int64 {
 	queues := map[string][]queue.Stats{"": stats}
 	for i := range stats {
 		if tenant := tenantOf(endpoints[i].Tenants); tenant != "" {
@@ -311,14 +311,14 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 
 // together are the stored endpoints, of which it gets the tenants, and those of the file, by
 // name: without their other settings.
-func (s *Service) together(tenants map[string][]string) (names []string, endpoints []endpoint.Endpoint) {
+func (s *Service) together(tenants map[string][]string) (names []string, endpoints []*endpoint.Endpoint) {
 	for _, f := range s.files() {
 		tenants[f.Name] = f.Tenants
 	}
 	names = slices.Sorted(maps.Keys(tenants))
-	endpoints = make([]endpoint.Endpoint, 0, len(names))
+	endpoints = make([]*endpoint.Endpoint, 0, len(names))
 	for _, name := range names {
-		endpoints = append(endpoints, endpoint.Endpoint{Name: name, Tenants: tenants[name]})
+		endpoints = append(endpoints, &endpoint.Endpoint{Name: name, Tenants: tenants[name]})
 	}
 	return names, endpoints
 }

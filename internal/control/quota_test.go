@@ -118,7 +118,7 @@ func TestQuotas(t *testing.T) {
 // left in Redis; what has moved already counts no more.
 func TestOverflowing(t *testing.T) {
 	t.Parallel()
-	endpoints := []endpoint.Endpoint{{Name: "a", Tenants: []string{"1"}}, {Name: "b", Tenants: []string{"1"}}, {Name: "c", Tenants: []string{"2"}}, {Name: "d"}}
+	endpoints := []*endpoint.Endpoint{{Name: "a", Tenants: []string{"1"}}, {Name: "b", Tenants: []string{"1"}}, {Name: "c", Tenants: []string{"2"}}, {Name: "d"}}
 	stats := []queue.Stats{
 		{Endpoint: "a", Backlog: 100, Bytes: 1000},
 		{Endpoint: "b", Backlog: 50, Bytes: 5000},

@@ -227,9 +227,9 @@ const nearlyFull = 0.85
 
 // overQuota are the quotas of backlogs that are passed, as far as they are the actor's.
 func (s *Service) overQuota(a Actor, known []found, views []EndpointView) []string {
-	endpoints, stats := make([]endpoint.Endpoint, len(known)), make([]queue.Stats, len(known))
+	endpoints, stats := make([]*endpoint.Endpoint, len(known)), make([]queue.Stats, len(known))
 	for i := range known {
-		endpoints[i].Tenants = known[i].Tenants
+		endpoints[i] = &endpoint.Endpoint{Tenants: known[i].Tenants}
 		if views[i].Live != nil {
 			stats[i] = *views[i].Live
 		}
@@ -244,9 +244,9 @@ func (s *Service) overQuota(a Actor, known []found, views []EndpointView) []stri
 }
 
 func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string]int64, error) {
-	known := make([]endpoint.Endpoint, len(views))
+	known := make([]*endpoint.Endpoint, len(views))
 	for i, e := range views {
-		known[i].Name = e.Name
+		known[i] = &endpoint.Endpoint{Name: e.Name}
 	}
 	return s.Queue.Orphans(ctx, known)
 }

@@ -106,7 +106,7 @@ func (s *Service) Tail(ctx context.Context, a Actor, f state.Filter) (*Tail, err
 	}
 	t := &Tail{service: s, filter: f}
 	if len(f.Events) > 0 {
-		t.events = queue.NewRouter([]endpoint.Endpoint{{Events: f.Events, State: endpoint.Active}})
+		t.events = queue.NewRouter([]*endpoint.Endpoint{{Events: f.Events, State: endpoint.Active}})
 	}
 	if t.shown, err = s.shown(ctx, a); err != nil {
 		return nil, err

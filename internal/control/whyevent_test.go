@@ -40,7 +40,7 @@ func newEventWorld(t *testing.T) *eventWorld {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = q.Close() })
-		q.Update([]endpoint.Endpoint{{Name: "todos"}, {Name: "um"}})
+		q.Update([]*endpoint.Endpoint{{Name: "todos"}, {Name: "um"}})
 		if _, err := q.Claim(ctx, queuetest.Source(), false); err != nil {
 			t.Fatal(err)
 		}

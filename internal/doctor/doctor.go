@@ -68,7 +68,7 @@ type Options struct {
 	Queue *queue.Options
 	// Endpoints are those of the file. Run connects to their receivers, and to those of the
 	// state's, by the Sender; nil: it connects to none.
-	Endpoints []endpoint.Endpoint
+	Endpoints []*endpoint.Endpoint
 	Sender    *webhook.Sender
 	// State connects to the state database; nil: there is none. Run closes what it returns.
 	State func(ctx context.Context) (*state.Store, error)

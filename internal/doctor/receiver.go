@@ -26,7 +26,7 @@ const (
 )
 
 // state looks at the state database, and returns its endpoints.
-func (x *examination) state(ctx context.Context) []endpoint.Endpoint {
+func (x *examination) state(ctx context.Context) []*endpoint.Endpoint {
 	if x.State == nil {
 		x.skip("state.reachable", "state", "there is no state.key, and so no state database")
 		return nil
@@ -53,12 +53,12 @@ func (x *examination) state(ctx context.Context) []endpoint.Endpoint {
 }
 
 // stored are the endpoints of rows that can be read.
-func (x *examination) stored(rows []state.Endpoint) []endpoint.Endpoint {
-	var out []endpoint.Endpoint
+func (x *examination) stored(rows []state.Endpoint) []*endpoint.Endpoint {
+	var out []*endpoint.Endpoint
 	sealed := false
 	for i := range rows {
 		row := &rows[i]
-		if slices.ContainsFunc(x.Endpoints, func(e endpoint.Endpoint) bool { return e.Name == row.Name }) {
+		if slices.ContainsFunc(x.Endpoints, func(e *endpoint.Endpoint) bool { return e.Name == row.Name }) {
 			continue // the file's is delivered to
 		}
 		var ep endpoint.Endpoint
@@ -70,7 +70,7 @@ func (x *examination) stored(rows []state.Endpoint) []endpoint.Endpoint {
 			for _, s := range row.Secrets {
 				ep.Secrets = append(ep.Secrets, s.Secret)
 			}
-			out = append(out, ep)
+			out = append(out, &ep)
 			continue
 		}
 		sealed = true
@@ -86,7 +86,7 @@ func (x *examination) stored(rows []state.Endpoint) []endpoint.Endpoint {
 }
 
 // receivers connects to the receivers of all endpoints.
-func (x *examination) receivers(ctx context.Context, stored []endpoint.Endpoint) {
+func (x *examination) receivers(ctx context.Context, stored []*endpoint.Endpoint) {
 	all := slices.Concat(x.Endpoints, stored)
 	if x.Sender == nil || len(all) == 0 {
 		x.skip("endpoint.reachable", "endpoints", "there are no endpoints")
@@ -94,8 +94,7 @@ func (x *examination) receivers(ctx context.Context, stored []endpoint.Endpoint)
 	}
 	slots := make(chan struct{}, reachAtOnce)
 	var each sync.WaitGroup
-	for i := range all {
-		ep := &all[i]
+	for _, ep := range all {
 		if ep.State == endpoint.Inactive {
 			x.skip("endpoint.reachable", "endpoint "+ep.Name, "it is inactive")
 			continue

@@ -145,12 +145,13 @@ func TestReceivers(t *testing.T) {
 	t.Cleanup(sender.Close)
 	o := doctor.Options{Sender: sender}
 	for i, e := range endpoints {
-		o.Endpoints = append(o.Endpoints, endpoint.Endpoint{
+		each := endpoint.Endpoint{
 			Name: string(rune('a' + i)), URL: e.url, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 			Events: []string{"*"}, Secrets: []endpoint.Secret{endpoint.GenerateSecret()},
-		}.WithDefaults())
+		}.WithDefaults()
+		o.Endpoints = append(o.Endpoints, &each)
 	}
-	o.Endpoints = append(o.Endpoints, endpoint.Endpoint{Name: "off", State: endpoint.Inactive})
+	o.Endpoints = append(o.Endpoints, &endpoint.Endpoint{Name: "off", State: endpoint.Inactive})
 	r := doctor.Run(t.Context(), o)
 	of := func(id, name string) *doctor.Finding {
 		for _, f := range found(&r, id) {
@@ -191,9 +192,10 @@ func TestSilentReceiver(t *testing.T) {
 	t.Cleanup(sender.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	r := doctor.Run(ctx, doctor.Options{Sender: sender, Endpoints: []endpoint.Endpoint{endpoint.Endpoint{
+	mute := endpoint.Endpoint{
 		Name: "mudo", URL: "https://" + l.Addr().String(), AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Second,
 		Events: []string{"*"}, Secrets: []endpoint.Secret{endpoint.GenerateSecret()},
-	}.WithDefaults()}})
+	}.WithDefaults()
+	r := doctor.Run(ctx, doctor.Options{Sender: sender, Endpoints: []*endpoint.Endpoint{&mute}})
 	want(t, &r, "endpoint.reachable", cdc.SeverityProblem, "deadline exceeded")
 }

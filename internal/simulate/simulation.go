@@ -26,7 +26,7 @@ type Options struct {
 	// TransactionMemory is that of the bridge, in bytes.
 	TransactionMemory int64
 	// Endpoints are those of the configuration.
-	Endpoints []endpoint.Endpoint
+	Endpoints []*endpoint.Endpoint
 	// Unmasked shows personal values in samples.
 	Unmasked bool
 	// Past: all changes are of an earlier time.

@@ -44,7 +44,7 @@ func newTally(rules *mapping.Ruleset, o *Options) *tally {
 		router: queue.NewRouter(o.Endpoints), previews: map[int]*webhook.Preview{-1: webhook.NewPreview(nil)},
 	}
 	for i := range o.Endpoints {
-		t.previews[i] = webhook.NewPreview(&o.Endpoints[i])
+		t.previews[i] = webhook.NewPreview(o.Endpoints[i])
 	}
 	for n, name := range rules.Rules() {
 		t.numbers[uint16(n)] = t.add(name, rules.Title(name.Event))
@@ -185,7 +185,7 @@ func (r *ruleTally) park(e *event) {
 func (t *tally) sample(r *ruleTally, e *event, index int) error {
 	s := Sample{Format: "standard"}
 	if index >= 0 {
-		ep := &t.options.Endpoints[index]
+		ep := t.options.Endpoints[index]
 		s.Endpoint, s.Format, s.numbers = ep.Name, ep.Format.String(), ep.StringNumbers
 	}
 	if slices.ContainsFunc(r.Samples, func(o Sample) bool {

@@ -2,13 +2,17 @@ package state
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/endpoint"
 )
 
 // Directory keeps the stored endpoints in memory, so that a list of thousands costs one statement that compares the
@@ -19,15 +23,61 @@ type Directory struct {
 	turn     chan struct{} // capacity 1: taken by who reads; it guards the rest
 	known    revision
 	versions map[int64]string // rowVersions of what all was read from; nil: nothing was read yet
-	all      []Endpoint       // by name
+	all      []*Known         // by name
+}
+
+// Known is a stored endpoint as a Directory has it: its Document is nil, and what that means is in Settings.
+type Known struct {
+	Endpoint
+	mu       sync.Mutex
+	document json.RawMessage    // nil: it was parsed, or there is none
+	settings *endpoint.Endpoint // nil: it was not parsed, or cannot be
+	wrong    error              // of the parsing
+}
+
+// NewKnown returns an endpoint that was read in some other way.
+func NewKnown(e Endpoint) *Known {
+	k := &Known{Endpoint: e, document: e.Document}
+	k.Document = nil
+	return k
+}
+
+// Settings returns the endpoint as deliveries need it, with its name, state and secrets: like, which may be nil, when that is equal to it.
+// It is shared, and not to be changed. The error is Sealed, or says why the document cannot be read.
+func (k *Known) Settings(like *endpoint.Endpoint) (*endpoint.Endpoint, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.Sealed != nil {
+		return nil, k.Sealed
+	}
+	if k.settings == nil && k.wrong == nil {
+		k.settings, k.wrong = k.parse()
+		k.document = nil
+		if k.settings != nil && like != nil && like.Equal(k.settings) {
+			k.settings = like
+		}
+	}
+	return k.settings, k.wrong
+}
+
+func (k *Known) parse() (*endpoint.Endpoint, error) {
+	e, err := endpoint.Parse(k.Name, k.document)
+	if err != nil {
+		return nil, err
+	}
+	e.Name, e.State, e.Secrets = k.Name, k.State, make([]endpoint.Secret, len(k.Secrets))
+	for i := range k.Secrets {
+		e.Secrets[i] = k.Secrets[i].Secret
+	}
+	return &e, nil
 }
 
 // Directory returns one that has read nothing yet.
 func (s *Store) Directory() *Directory { return &Directory{store: s, turn: make(chan struct{}, 1)} }
 
 // Endpoints returns all stored endpoints as they are now, by name. One that cannot be decrypted is there with Sealed set. The
-// slice, and what it points to, is shared: it is not to be changed.
-func (d *Directory) Endpoints(ctx context.Context) ([]Endpoint, error) {
+// slice, and what it points to, is shared: it is not to be changed. Of an endpoint that did not change it has the same *Known each time.
+func (d *Directory) Endpoints(ctx context.Context) ([]*Known, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	select {
@@ -61,10 +111,10 @@ func (d *Directory) read(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	all := make([]Endpoint, 0, len(versions))
-	for i := range d.all {
-		if id := d.all[i].ID; versions[id] == d.versions[id] {
-			all = append(all, d.all[i])
+	all := make([]*Known, 0, len(versions))
+	for _, k := range d.all {
+		if versions[k.ID] == d.versions[k.ID] {
+			all = append(all, k)
 		}
 	}
 	var changed []int64
@@ -89,9 +139,9 @@ func (d *Directory) read(ctx context.Context, tx pgx.Tx) error {
 		if err != nil {
 			return err
 		}
-		all = append(all, e)
+		all = append(all, NewKnown(e))
 	}
-	slices.SortFunc(all, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b *Known) int { return strings.Compare(a.Name, b.Name) })
 	d.known, d.versions, d.all = now, versions, all
 	return nil
 }

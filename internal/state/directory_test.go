@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,6 +14,37 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
+
+// rowsOf are the rows themselves.
+func rowsOf(all []*state.Known) []state.Endpoint {
+	var out []state.Endpoint
+	for _, k := range all {
+		out = append(out, k.Endpoint)
+	}
+	return out
+}
+
+func known(rows []state.Endpoint) []*state.Known {
+	var out []*state.Known
+	for _, e := range rows {
+		out = append(out, state.NewKnown(e))
+	}
+	return out
+}
+
+// settingsOf are what the documents mean, with their secrets.
+func settingsOf(t *testing.T, all []*state.Known) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, k := range all {
+		e := must[*endpoint.Endpoint](t)(k.Settings(nil))
+		out[k.Name] = e.Name + " " + e.State.String() + " " + string(e.Document())
+		for _, s := range e.Secrets {
+			out[k.Name] += " " + s.Reveal()
+		}
+	}
+	return out
+}
 
 // TestDirectory: after every kind of change, whoever made it, a directory that has read before says the same as a reading of all.
 func TestDirectory(t *testing.T) {
@@ -33,20 +65,26 @@ func TestDirectory(t *testing.T) {
 		check(t, err)
 	}
 	d := s.Directory()
-	var before []state.Endpoint
-	// same compares, and returns how many endpoints were read and decrypted for it: those that were not have the document of before.
+	var before []*state.Known
+	// same compares, and returns how many endpoints were read and decrypted for it: those that were not are the ones of before.
 	same := func(what string) (read int) {
 		t.Helper()
 		want := must[[]state.Endpoint](t)(s.EndpointsOf(ctx, ""))
-		got := must[[]state.Endpoint](t)(d.Endpoints(ctx))
-		if diff := cmp.Diff(want, got, cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
+		got := must[[]*state.Known](t)(d.Endpoints(ctx))
+		if diff := cmp.Diff(settingsOf(t, known(want)), settingsOf(t, got)); diff != "" {
+			t.Errorf("%s, what they mean (-all +directory):\n%s", what, diff)
+		}
+		for i := range want {
+			want[i].Document = nil // what it means is compared
+		}
+		if diff := cmp.Diff(want, rowsOf(got), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
 			t.Errorf("%s (-all +directory):\n%s", what, diff)
 		}
 		if len(before) > 0 && len(got) > 0 && len(before) == len(got) && &before[0] == &got[0] {
 			t.Errorf("%s: nothing was read", what)
 		}
 		for i := range got {
-			if !slices.ContainsFunc(before, func(e state.Endpoint) bool { return &e.Document[0] == &got[i].Document[0] }) {
+			if !slices.Contains(before, got[i]) {
 				read++
 			}
 		}
@@ -79,11 +117,13 @@ func TestDirectory(t *testing.T) {
 	add("a0")
 	same("removed and added again")
 	exec(`update gancho.endpoints set sealed = '\x00' where name = 'a_c'`)
-	got := must[[]state.Endpoint](t)(d.Endpoints(ctx))
-	if i := slices.IndexFunc(got, func(e state.Endpoint) bool { return e.Name == "a_c" }); i < 0 || got[i].Sealed == nil || got[i].Document != nil {
-		t.Errorf("one that cannot be decrypted: %+v", got)
+	got := must[[]*state.Known](t)(d.Endpoints(ctx))
+	if i := slices.IndexFunc(got, func(e *state.Known) bool { return e.Name == "a_c" }); i < 0 || got[i].Sealed == nil {
+		t.Errorf("one that cannot be decrypted: %+v", rowsOf(got))
+	} else if settings, err := got[i].Settings(nil); settings != nil || !errors.Is(err, got[i].Sealed) {
+		t.Errorf("the settings of one that cannot be decrypted: %+v, %v", settings, err)
 	}
-	if again := must[[]state.Endpoint](t)(d.Endpoints(ctx)); &again[0] != &got[0] {
+	if again := must[[]*state.Known](t)(d.Endpoints(ctx)); &again[0] != &got[0] {
 		t.Error("without a change it is read again")
 	}
 }
@@ -97,14 +137,22 @@ func TestDirectoryOnRekey(t *testing.T) {
 	ep := endpoint.Endpoint{URL: "https://example.com/a"}
 	must[state.Endpoint](t)(old.AddEndpoint(ctx, "teste", state.Endpoint{Name: "a", Document: ep.Document(), Public: ep.Public()}, nil))
 	d, without := both.Directory(), bare.Directory()
-	want := must[[]state.Endpoint](t)(d.Endpoints(ctx))
-	must[[]state.Endpoint](t)(without.Endpoints(ctx))
+	want := must[[]*state.Known](t)(d.Endpoints(ctx))
+	former := must[*endpoint.Endpoint](t)(want[0].Settings(nil))
+	must[[]*state.Known](t)(without.Endpoints(ctx))
 	must[int](t)(both.Rekey(ctx, "teste", parked{}))
-	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(d.Endpoints(ctx)), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
+	got := must[[]*state.Known](t)(d.Endpoints(ctx))
+	if diff := cmp.Diff(rowsOf(want), rowsOf(got), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
 		t.Errorf("a process with both keys (-before +after):\n%s", diff)
 	}
-	if got := must[[]state.Endpoint](t)(without.Endpoints(ctx)); got[0].Sealed == nil || got[0].Sealed.ID != "b" {
-		t.Errorf("a process without the new key: %+v", got)
+	if got[0] == want[0] {
+		t.Error("what another key has encrypted is not read again")
+	}
+	if settings := must[*endpoint.Endpoint](t)(got[0].Settings(former)); settings != former {
+		t.Error("what means the same is there twice")
+	}
+	if got := must[[]*state.Known](t)(without.Endpoints(ctx)); got[0].Sealed == nil || got[0].Sealed.ID != "b" {
+		t.Errorf("a process without the new key: %+v", rowsOf(got))
 	}
 }
 
@@ -124,7 +172,7 @@ func TestDirectoryTogether(t *testing.T) {
 				return
 			}
 			rows, err := d.Endpoints(ctx)
-			if err != nil || !slices.ContainsFunc(rows, func(e state.Endpoint) bool { return e.Name == name }) {
+			if err != nil || !slices.ContainsFunc(rows, func(e *state.Known) bool { return e.Name == name }) {
 				t.Errorf("%s is not there: %v", name, err)
 			}
 		})

@@ -184,7 +184,7 @@ func TestOverflowEndOutlivesItsEvents(t *testing.T) {
 	own := func(o queue.Overflow) (*queue.Owner, *queue.Queue) {
 		t.Helper()
 		check(t, c.Del(t.Context(), "gancho:leases").Err())
-		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: o, Logger: queuetest.Logger(t)}))
+		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []*endpoint.Endpoint{{Name: "a"}}, Overflow: o, Logger: queuetest.Logger(t)}))
 		t.Cleanup(func() { _ = q.Close() })
 		return must[[]*queue.Owner](t)(q.Worker().Acquire(t.Context(), time.Hour, []string{"a"}))[0], q
 	}
@@ -244,7 +244,7 @@ func TestOverflowBeforeAnEmptiedRedis(t *testing.T) {
 	r := queuetest.StartRedis(t)
 	open := func() *queue.Queue {
 		t.Helper()
-		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
+		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []*endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
 		t.Cleanup(func() { _ = q.Close() })
 		return q
 	}
@@ -374,12 +374,12 @@ func TestOverflowInACluster(t *testing.T) {
 		t.Fatalf("the endpoints are on %d nodes only", len(nodes))
 	}
 	q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{
-		Cluster: &queue.ClusterOptions{Addresses: cluster.Addresses()}, Endpoints: eps, Overflow: s.Overflow(), Logger: queuetest.Logger(t),
+		Cluster: &queue.ClusterOptions{Addresses: cluster.Addresses()}, Endpoints: queuetest.Endpoints(eps...), Overflow: s.Overflow(), Logger: queuetest.Logger(t),
 	}))
 	t.Cleanup(func() { _ = q.Close() })
 	must[uint16](t)(q.Claim(t.Context(), queuetest.Source(), false))
 	deliver := func() (d *dispatch.Dispatcher, stop func()) {
-		d = dispatch.New(q, sinks, eps, dispatch.Options{Lease: time.Second, WindowEvents: overflowWindow, Logger: queuetest.Logger(t)})
+		d = dispatch.New(q, sinks, queuetest.Endpoints(eps...), dispatch.Options{Lease: time.Second, WindowEvents: overflowWindow, Logger: queuetest.Logger(t)})
 		return d, running(d)
 	}
 	d, stop := deliver()

@@ -207,7 +207,7 @@ func ownQueue(t *testing.T, s *state.Store) (q *queue.Queue, own func() *queue.O
 	r := queuetest.StartRedis(t)
 	open := func() *queue.Queue {
 		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{
-			URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t),
+			URL: r.URL(), Endpoints: []*endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t),
 		}))
 		t.Cleanup(func() { _ = q.Close() })
 		return q
@@ -286,7 +286,7 @@ func TestForgetThatFailsHalfway(t *testing.T) {
 	dsn := database(t, "")
 	s := open(t, dsn, nil)
 	r := queuetest.StartRedis(t)
-	q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}, {Name: "b"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
+	q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []*endpoint.Endpoint{{Name: "a"}, {Name: "b"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
 	t.Cleanup(func() { _ = q.Close() })
 	for _, name := range []string{"a", "b"} {
 		moveEntries(t, s.Overflow(), name, "1", entries(t, 3))

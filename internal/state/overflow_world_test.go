@@ -143,7 +143,7 @@ func newOverflowWorld(t *testing.T, beside ...endpoint.Endpoint) *overflowWorld 
 
 func (w *overflowWorld) open() *queue.Queue {
 	w.t.Helper()
-	q, err := queue.Open(w.t.Context(), queue.Options{URL: w.redis.URL(), Endpoints: w.endpoints(), Overflow: &watched{Overflow: w.store.Overflow(), w: w}, Logger: queuetest.Logger(w.t)})
+	q, err := queue.Open(w.t.Context(), queue.Options{URL: w.redis.URL(), Endpoints: queuetest.Endpoints(w.endpoints()...), Overflow: &watched{Overflow: w.store.Overflow(), w: w}, Logger: queuetest.Logger(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (w *overflowWorld) endpoints() []endpoint.Endpoint {
 func (w *overflowWorld) deliver() { w.d, w.stop = w.dispatch(w.q) }
 
 func (w *overflowWorld) dispatch(q *queue.Queue) (d *dispatch.Dispatcher, stop func()) {
-	d = dispatch.New(q, w.sink, w.endpoints(), dispatch.Options{Lease: w.lease, WindowEvents: overflowWindow, Logger: queuetest.Logger(w.t)})
+	d = dispatch.New(q, w.sink, queuetest.Endpoints(w.endpoints()...), dispatch.Options{Lease: w.lease, WindowEvents: overflowWindow, Logger: queuetest.Logger(w.t)})
 	return d, running(d)
 }
 
@@ -272,7 +272,7 @@ func (w *overflowWorld) moved(keep int64) queue.Stats {
 
 func (w *overflowWorld) set(to endpoint.State) {
 	w.ep.State = to
-	w.d.Update(w.endpoints())
+	w.d.Update(queuetest.Endpoints(w.endpoints()...))
 }
 
 func (w *overflowWorld) rows() int {

@@ -65,7 +65,7 @@ func Open(t testing.TB, r server, endpoints ...endpoint.Endpoint) *queue.Queue {
 // OpenOnly opens the queue without claiming it, as another process does.
 func OpenOnly(t testing.TB, r server, endpoints ...endpoint.Endpoint) *queue.Queue {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: endpoints, Logger: Logger(t)})
+	q, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: Endpoints(endpoints...), Logger: Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +75,16 @@ func OpenOnly(t testing.TB, r server, endpoints ...endpoint.Endpoint) *queue.Que
 		}
 	})
 	return q
+}
+
+// Endpoints are copies of endpoints, as a process shares them.
+func Endpoints(all ...endpoint.Endpoint) []*endpoint.Endpoint {
+	out := make([]*endpoint.Endpoint, len(all))
+	for i := range all {
+		e := all[i]
+		out[i] = &e
+	}
+	return out
 }
 
 // Source is the usual source.
