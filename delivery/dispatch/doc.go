@@ -29,8 +29,8 @@
 //
 // # Behind an outage
 //
-// An endpoint that has more to send than two rounds of its requests is behind. Requests of
-// endpoints that are behind pass a gate, which all couriers of the process share: while the
+// An endpoint that has more to send than a turn and two rounds of its requests, or than there is
+// memory for, is behind. Requests of endpoints that are behind, but for those with a rate, pass a gate, which all couriers of the process share: while the
 // process is short of processor time, only so many of them are in flight, and the endpoints
 // send in turns, each up to 64 requests or for 40 ms. New events of all other endpoints do
 // not wait for them, here or at their receivers. The limit falls while goroutines wait for a

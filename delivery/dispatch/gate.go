@@ -25,10 +25,11 @@ type gate struct {
 	period   uint64          // from 1
 	waiting  []*turn         // those that have waited longest first
 	missed   bool            // somebody has waited since the limit was adjusted
-	took     time.Duration   // by requests together since then
-	late     time.Duration   // of that, longer than necessary
+	answered int             // requests since then
+	late     float64         // of them together, which part of its time each took longer than necessary
 	timer    *time.Timer
-	running  bool // the timer is
+	running  bool      // the timer is
+	passed   time.Time // up to when periods have passed
 }
 
 // turn is a courier at the gate; guarded by the gate's mutex. In its turn, it may send although others wait.
@@ -47,6 +48,8 @@ const (
 	gateCounts = 6  // periods, at the most
 	gateLasts  = 20 // periods of a turn, at the most
 	gateAdjust = 50 // periods between two adjustments of the limit
+	// gateForgets is after how long without requests the limit begins anew: it was right for other receivers.
+	gateForgets = time.Second
 	// gateTurn is the least requests of a turn, and gateRounds how often each of its workers sends. Acknowledgements, and reading,
 	// are dearer the fewer events they are of.
 	gateTurn, gateRounds = 64, 4
@@ -85,7 +88,10 @@ func (g *gate) take(t *turn, n int) (taken int, s slot) {
 		if g.aloneLocked(t) {
 			g.beginLocked(t)
 		}
-		t.left = max(t.left, gateRounds*taken) - taken
+		if t.left == gateTurn { // it begins
+			t.left = max(gateTurn, gateRounds*taken)
+		}
+		t.left = max(t.left-taken, 0)
 		s = g.countLocked(taken)
 	}
 	if taken < n {
@@ -142,8 +148,11 @@ func (g *gate) roomLocked() bool { return len(g.waiting) > 0 && g.inFlight < g.l
 func (g *gate) renew(t *turn, s slot, took, late time.Duration) (next slot, room bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.took += took
-	g.late += late
+	g.runLocked() // it rests when all requests are older than those that count
+	if took > 0 {
+		g.answered++
+		g.late += float64(late) / float64(took)
+	}
 	g.giveLocked(s)
 	if g.inTurnLocked(t) || g.aloneLocked(t) && g.inFlight < g.limit {
 		t.left--
@@ -176,23 +185,33 @@ func (g *gate) next() *turn {
 	return t
 }
 
-// runLocked has periods pass while requests count or somebody waits. The limit is what was right for other receivers, and begins again.
+// runLocked has periods pass while requests count or somebody waits.
 func (g *gate) runLocked() {
-	switch {
-	case g.running:
+	if g.running {
 		return
-	case g.timer == nil:
+	}
+	now := time.Now()
+	if g.timer == nil {
 		g.timer = time.AfterFunc(gatePeriod, g.tick)
-	default:
+	} else {
 		g.timer.Reset(gatePeriod)
 	}
-	g.running, g.limit = true, gateFloor()
+	if now.Sub(g.passed) > gateForgets {
+		g.limit = gateFloor()
+	}
+	g.running, g.passed = true, now
 	g.measure()
 }
 
+// tick has the periods pass whose time has come: while the process is short of processor time, so is the timer.
 func (g *gate) tick() {
 	g.mu.Lock()
-	g.passLocked()
+	now := time.Now()
+	periods := now.Sub(g.passed) / gatePeriod
+	g.passed = g.passed.Add(periods * gatePeriod)
+	for range min(periods, gateLasts) {
+		g.passLocked()
+	}
 	if g.running = g.inFlight+len(g.waiting) > 0; g.running {
 		g.timer.Reset(gatePeriod)
 	}
@@ -208,14 +227,13 @@ func (g *gate) passLocked() {
 	*expired = 0
 	if g.period%gateAdjust == 0 {
 		d := g.measure()
-		late := float64(g.late) / float64(max(g.took, 1))
-		g.limit = adjusted(g.limit, gateFloor(), d.quantile(0.9), late, g.missed)
-		g.missed, g.took, g.late = len(g.waiting) > 0, 0, 0
+		g.limit = adjusted(g.limit, gateFloor(), d.quantile(0.9), g.late/float64(max(g.answered, 1)), g.missed)
+		g.missed, g.answered, g.late = len(g.waiting) > 0, 0, 0
 	}
 }
 
-// adjusted returns the limit that follows a limit. late is which part of their time requests took longer than necessary: where that is more
-// than half, fewer in flight would do, if it was this process that they waited for. missed: somebody had to wait.
+// adjusted returns the limit that follows a limit. late is which part of its time a request took longer than necessary, in the mean: where that
+// is more than half, fewer in flight would do, if it was this process that they waited for. missed: somebody had to wait.
 func adjusted(limit, floor int, delay time.Duration, late float64, missed bool) int {
 	switch {
 	case delay > gateLong && late > 0.5:

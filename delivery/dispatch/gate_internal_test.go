@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/queue/queuetest"
 )
 
@@ -95,7 +96,7 @@ func TestGateAdjusts(t *testing.T) {
 	}
 	q := newQueuer(g, 1)
 	q.begin()
-	g.late, g.took = 9*time.Second, 10*time.Second
+	g.late, g.answered = 9, 10
 	g.pass(gateAdjust - 2)
 	if g.limit != 8*floor {
 		t.Errorf("the limit is %d before it is time", g.limit)
@@ -246,6 +247,75 @@ func TestGateRests(t *testing.T) {
 		defer g.mu.Unlock()
 		return !g.running && g.inFlight == 0
 	})
+}
+
+// Receivers that take longer than a request counts let the gate rest; their answers have periods pass again, or nobody would let others in.
+func TestGateWakesWithAnswers(t *testing.T) {
+	t.Parallel()
+	g := newGate(func() delays { return delays{} })
+	slow := newQueuer(g, gateFloor())
+	slow.begin()
+	queuetest.Eventually(t, "the gate to rest", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return !g.running
+	})
+	for range slow.most {
+		slow.answer()
+	}
+	if len(slow.slots) != slow.most {
+		t.Fatalf("%d requests go on, want %d", len(slow.slots), slow.most)
+	}
+	admitted := make(chan struct{}, 1)
+	other := turn{admit: func() { admitted <- struct{}{} }}
+	g.take(&other, 1)
+	<-admitted // although nobody answers any more
+}
+
+// A period is as long as it is although the timer rings late, as it does while the process is short of processor time.
+func TestGateKeepsTime(t *testing.T) {
+	t.Parallel()
+	g := stillGate(2)
+	g.timer = time.AfterFunc(time.Hour, func() {})
+	defer g.timer.Stop()
+	mute, other := newQueuer(g, 2), newQueuer(g, 2)
+	mute.begin()
+	other.begin()
+	g.passed = time.Now().Add(-gateCounts * gatePeriod)
+	if g.tick(); len(other.slots) != 2 {
+		t.Errorf("the other sends %d requests after all periods that a request counts for have passed, want 2", len(other.slots))
+	}
+}
+
+// Who has more than a turn, or more than its memory has room for, is behind until all is read and little is left; who has a rate never is.
+func TestWhoIsBehind(t *testing.T) {
+	t.Parallel()
+	type have struct {
+		bodies int
+		unread bool
+	}
+	for name, c := range map[string]struct {
+		ep   endpoint.Endpoint
+		seen []have
+		want []bool
+	}{
+		"few events":          {endpoint.Endpoint{Concurrency: 16}, []have{{32, false}, {64, false}}, []bool{false, false}},
+		"a backlog":           {endpoint.Endpoint{Concurrency: 16}, []have{{65, false}, {64, false}, {17, false}, {16, false}, {64, false}}, []bool{true, true, true, false, false}},
+		"two rounds are more": {endpoint.Endpoint{Concurrency: 50}, []have{{100, false}, {101, false}, {51, false}, {50, false}}, []bool{false, true, true, false}},
+		"large events":        {endpoint.Endpoint{Concurrency: 16}, []have{{16, true}, {17, true}, {1, true}, {16, false}}, []bool{false, true, true, false}},
+		"one at a time":       {endpoint.Endpoint{Concurrency: 16, Order: endpoint.OrderEndpoint}, []have{{64, false}, {65, false}, {2, false}, {1, false}}, []bool{false, true, true, false}},
+		"a rate":              {endpoint.Endpoint{Concurrency: 16, Rate: 50}, []have{{1000, true}}, []bool{false}},
+	} {
+		k := &courier{ep: &c.ep, activity: &activity{lanes: newLaneSet(&c.ep, newClasses(), &memory{})}}
+		k.sending.limiter = newLimiter(c.ep.Rate)
+		k.reading.side.end = true
+		for i, h := range c.seen {
+			k.lanes.main.bodies, k.reading.main.end = h.bodies, !h.unread
+			if got := k.behindLocked(); got != c.want[i] {
+				t.Errorf("%s: with %d events, unread %t: %t, want %t", name, h.bodies, h.unread, got, c.want[i])
+			}
+		}
+	}
 }
 
 func TestDelaysQuantile(t *testing.T) {

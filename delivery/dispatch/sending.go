@@ -97,7 +97,9 @@ func (c *courier) startWorkersLocked() {
 	}
 	var s slot
 	if c.behindLocked() {
-		n, s = c.gate.take(&c.sending.turn, n)
+		if n, s = c.gate.take(&c.sending.turn, n); n == 0 {
+			c.share.leave(c, time.Now()) // others of the endpoint may send meanwhile
+		}
 	}
 	for range n {
 		c.sending.workers++
@@ -106,17 +108,20 @@ func (c *courier) startWorkersLocked() {
 	}
 }
 
-// behindLocked reports whether the endpoint has a backlog, whose requests pass the gate: it begins with more events than two rounds of
-// requests take, and ends when all of it is read and one round is left. Probes pass by.
+// behindLocked reports whether the endpoint has a backlog, whose requests pass the gate. It begins with more events than a turn and two rounds of
+// requests take, or than there is room for in memory, and ends when all of it is read and one round is left. Probes pass by, and so does who has a rate: it is few
+// requests, which would be fewer still in turns.
 func (c *courier) behindLocked() bool {
 	s, l := &c.sending, &c.lanes
-	rounds := 2
-	if s.behind {
-		rounds = 1
-	}
+	round := c.ep.InFlight() * max(1, c.ep.Batch.Max)
 	ready := max(l.main.ready.len()+l.side.ready.len(), l.main.bodies+l.side.bodies)
-	s.behind = ready > rounds*c.ep.Concurrency*max(1, c.ep.Batch.Max) || s.behind && !(c.reading.main.end && c.reading.side.end)
-	return s.behind && !c.breaker.open
+	unread := !(c.reading.main.end && c.reading.side.end)
+	if s.behind {
+		s.behind = unread || ready > round
+	} else {
+		s.behind = ready > max(gateTurn, 2*round) || unread && ready > c.ep.InFlight()
+	}
+	return s.behind && !c.breaker.open && s.limiter == nil
 }
 
 // continueLocked reports whether a worker goes on with a next request after an outcome, and with which slot; room: as the gate's give
