@@ -206,7 +206,7 @@ func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 		name = w.said("a rule of before the last reloads")
 	}
 	w.line(1, "%s: %s", name, w.said(w.outcome(c, r)))
-	if r.Outcome == control.WhyTimerSet {
+	if r.Outcome == control.WhyTimerSet || r.Outcome == control.WhyParked {
 		for i := range r.Endpoints {
 			w.endpoint(&r.Endpoints[i])
 		}
@@ -245,6 +245,8 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: when was null" + conjunct(r)
 	case control.WhyParked:
 		switch {
+		case r.Redriven():
+			return "the change was parked, and redriven: event " + r.WebhookID
 		case r.Unparked:
 			return "the change was parked, and is no longer: it was redriven or dropped (gancho audit)"
 		case r.Parked != "":
