@@ -91,7 +91,9 @@ func TestWhyTexts(t *testing.T) {
 	queried := control.WhyView{Table: "public.acessos", Key: "4711", Since: at, Capturing: true, Schedules: []control.WhySchedule{{ScheduleView: schedule}}, RowUnread: control.NoCondition}
 	var got strings.Builder
 	portuguese := &portugueseSession{t: t}
-	for _, v := range []control.WhyView{view, none, keyless, queried} {
+	unknown := control.WhyView{WebhookID: "evt-1"}
+	unasked := control.WhyView{WebhookID: "evt-1", Since: at, QueueUnread: true}
+	for _, v := range []control.WhyView{view, none, keyless, queried, unknown, unasked} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v1/why" || r.URL.Query().Get("table") != "t" || r.URL.Query().Get("key") != "1&2" || r.Header.Get("Authorization") != "Bearer gancho_x" {
 				w.WriteHeader(http.StatusTeapot)

@@ -87,7 +87,10 @@ func (w *whyWriter) event() {
 	if !v.Since.IsZero() {
 		w.line(1, "its change is not remembered: of those before %s not all are;", clock(v.Since))
 	}
-	w.line(1, "it waits in no queue, and the delivery log has no attempt: what was sent is kept there for state.keep_log (gancho dead list --id has what was given up);")
+	if !v.QueueUnread {
+		w.line(1, "it waits in no queue that was looked at; what is sent again is not among them;")
+	}
+	w.line(1, "the delivery log has no attempt: what was sent is kept there for state.keep_log (gancho dead list --id has what was given up);")
 	w.line(1, "or the webhook-id is of another bridge, or was not copied whole.")
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/internal/browser"
 	"gancho/internal/control"
 	"gancho/internal/draft"
@@ -107,12 +108,15 @@ func TestDownloadTest(t *testing.T) {
 	w.as(state.Admin, "1").post("/console/rules/test-case", url.Values{"table": {"cobrancas"}, "key": {"2"}}).shows(http.StatusNotFound)
 }
 
-// What was parked and is no longer has what was sent of it since.
+// What was parked and is no longer has what was sent of it since, and of an event of which nothing is known the page says what was looked at.
 func TestWhyRedriven(t *testing.T) {
 	t.Parallel()
 	w := newConsole(t)
 	w.useRules(t)
 	w.control.Verdicts = func(q control.WhyQuestion) (control.WhyView, error) {
+		if q.WebhookID != "" {
+			return control.WhyView{WebhookID: q.WebhookID}, nil
+		}
 		parked := func(n int) control.WhyRule {
 			return control.WhyRule{Event: "cobranca.paga", Outcome: control.WhyParked, WebhookID: fmt.Sprintf("01234567-001-0000000000001000-000000000000-%04d", n)}
 		}
@@ -123,6 +127,15 @@ func TestWhyRedriven(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := w.as(state.Operator, "")
+	w.control.Queue, w.control.QueueDown = nil, queue.ErrUnreachable
+	queues := "Ele não espera em nenhuma das filas consultadas"
+	unknown := func() { b.post("/console/rules/why", url.Values{"webhook_id": {"evt-1"}}).shows(http.StatusOK, "Nada se sabe deste evento") }
+	if unknown(); strings.Contains(b.text(), queues) {
+		t.Error("queues were looked at without Redis")
+	}
+	w.control.Queue, w.control.QueueDown = w.queue, nil
+	unknown()
+	b.shows(http.StatusOK, queues)
 	b.open("/console/rules")
 	b.submit("Explicar as mudanças", "Chave primária", "1").shows(http.StatusOK, "Não está mais pendente; foi reprocessada ou apagada. 01234567-001-0000000000001000-000000000000-0000",
 		"Foi reprocessada. 01234567-001-0000000000001000-000000000000-0001 crm: ✓ ENTREGUE")
