@@ -129,7 +129,9 @@ func TestWhyRedriven(t *testing.T) {
 	b := w.as(state.Operator, "")
 	w.control.Queue, w.control.QueueDown = nil, queue.ErrUnreachable
 	queues := "Ele não espera em nenhuma das filas consultadas"
-	unknown := func() { b.post("/console/rules/why", url.Values{"webhook_id": {"evt-1"}}).shows(http.StatusOK, "Nada se sabe deste evento") }
+	unknown := func() {
+		b.post("/console/rules/why", url.Values{"webhook_id": {"evt-1"}}).shows(http.StatusOK, "Nada se sabe deste evento")
+	}
 	if unknown(); strings.Contains(b.text(), queues) {
 		t.Error("queues were looked at without Redis")
 	}
