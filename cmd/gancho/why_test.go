@@ -46,7 +46,10 @@ func TestWhyTexts(t *testing.T) {
 			change(1, "update", false, rule(control.WhyUnwatched)),
 			change(2, "update", false, rule(control.WhyFalse, part(2, 3, "new.status = 'L'")), rule(control.WhyNull, part(1, 1, "valor > 10")), rule(control.WhyFalse, part(2, 3, "")), rule(control.WhyFalse)),
 			change(3, "update", false, rule(control.WhyParked, func(r *control.WhyRule) { r.Parked = "rules/cobrancas.yaml:9:12: division by zero (SQLSTATE 22012)" }),
-				rule(control.WhyParked), rule(control.WhyParked, func(r *control.WhyRule) { r.Unparked = true })),
+				rule(control.WhyParked), rule(control.WhyParked, func(r *control.WhyRule) { r.Unparked = true }), rule(control.WhyParked, func(r *control.WhyRule) {
+					r.Unparked, r.WebhookID = true, "01234567-001-00000000016b3748-000000000003-0000"
+					r.Endpoints = []control.WhyEndpoint{{Endpoint: "crm", Attempts: []state.Attempt{{Time: at.Add(time.Minute), Number: 1, Outcome: "delivered", Status: 200, Replay: true}}}}
+				})),
 			change(4, "insert", false, rule(control.WhyAwaits), rule(control.WhyCommit), rule(control.WhyChild)),
 			change(5, "update", false, rule(control.WhyNothing), rule(control.WhyGrouped), rule(control.WhyRoot), rule(control.WhyOtherTenant), control.WhyRule{Outcome: control.WhyUnwatched}),
 			change(6, "update", true, rule(control.WhyEvent, func(r *control.WhyRule) {
@@ -89,7 +92,9 @@ func TestWhyTexts(t *testing.T) {
 	queried := control.WhyView{Table: "public.acessos", Key: "4711", Since: at, Capturing: true, Schedules: []control.WhySchedule{{ScheduleView: schedule}}, RowUnread: control.NoCondition}
 	var got strings.Builder
 	portuguese := &portugueseSession{t: t}
-	for _, v := range []control.WhyView{view, none, keyless, queried} {
+	unknown := control.WhyView{WebhookID: "evt-1"}
+	unasked := control.WhyView{WebhookID: "evt-1", Since: at, QueueUnread: true}
+	for _, v := range []control.WhyView{view, none, keyless, queried, unknown, unasked} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/api/v1/why" || r.URL.Query().Get("table") != "t" || r.URL.Query().Get("key") != "1&2" || r.Header.Get("Authorization") != "Bearer gancho_x" {
 				w.WriteHeader(http.StatusTeapot)

@@ -87,7 +87,10 @@ func (w *whyWriter) event() {
 	if !v.Since.IsZero() {
 		w.line(1, "its change is not remembered: of those before %s not all are;", clock(v.Since))
 	}
-	w.line(1, "it waits in no queue, and the delivery log has no attempt: what was sent is kept there for state.keep_log (gancho dead list --id has what was given up);")
+	if !v.QueueUnread {
+		w.line(1, "it waits in no queue that was looked at; what is sent again is not among them;")
+	}
+	w.line(1, "the delivery log has no attempt: what was sent is kept there for state.keep_log (gancho dead list --id has what was given up);")
 	w.line(1, "or the webhook-id is of another bridge, or was not copied whole.")
 }
 
@@ -206,7 +209,7 @@ func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 		name = w.said("a rule of before the last reloads")
 	}
 	w.line(1, "%s: %s", name, w.said(w.outcome(c, r)))
-	if r.Outcome == control.WhyTimerSet {
+	if r.Outcome == control.WhyTimerSet || r.Outcome == control.WhyParked {
 		for i := range r.Endpoints {
 			w.endpoint(&r.Endpoints[i])
 		}
@@ -245,6 +248,8 @@ func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
 		return "no event: when was null" + conjunct(r)
 	case control.WhyParked:
 		switch {
+		case r.Redriven():
+			return "the change was parked, and redriven: event " + r.WebhookID
 		case r.Unparked:
 			return "the change was parked, and is no longer: it was redriven or dropped (gancho audit)"
 		case r.Parked != "":

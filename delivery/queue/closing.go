@@ -44,12 +44,18 @@ type IncompleteClosing struct {
 	Day    string `json:"day"`
 	// Missing is how many events of the day the delivery log does not have; 0: what became of some is not known.
 	Missing int64 `json:"missing"`
+	// Others is of how many other sources the newest closing is incomplete.
+	Others int `json:"others,omitempty"`
 }
 
 // Text says what is the matter, and what to do.
 func (c *IncompleteClosing) Text() string {
 	if c.Source != "" {
-		return fmt.Sprintf("that of %s of source %s is not of the whole day (missing in the delivery log: %d); gancho prove --source %s --from %s shows the counts", c.Day, c.Source, c.Missing, c.Source, c.Day)
+		others := ""
+		if c.Others > 0 {
+			others = fmt.Sprintf(", nor are those of other sources: %d", c.Others)
+		}
+		return fmt.Sprintf("that of %s of source %s is not of the whole day (missing in the delivery log: %d)%s; gancho prove --source %s --from %s shows the counts", c.Day, c.Source, c.Missing, others, c.Source, c.Day)
 	}
 	return fmt.Sprintf("that of %s is not of the whole day (missing in the delivery log: %d); gancho prove --from %s shows the counts", c.Day, c.Missing, c.Day)
 }

@@ -1,10 +1,13 @@
 package queue_test
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
@@ -74,5 +77,29 @@ func TestWaits(t *testing.T) {
 		if waits, err := q.Waits(t.Context(), "a", test.from, test.to); err != nil || waits != test.waits {
 			t.Errorf("from %s to %s: %t, %v", test.from, test.to, waits, err)
 		}
+	}
+}
+
+// TestStatsAddClosings: of the incomplete closings of several sources the newest is shown, and how many others there are; what is added stays as it was.
+func TestStatsAddClosings(t *testing.T) {
+	t.Parallel()
+	of := func(source, day string) *queue.Stats {
+		return &queue.Stats{Closing: &queue.IncompleteClosing{Source: source, Day: day, Missing: 1}}
+	}
+	all := []*queue.Stats{of("c", "2026-11-28"), {}, of("b", "2026-11-29"), of("a", "2026-11-29"), of("d", "2026-11-27")}
+	var sum queue.Stats
+	for _, s := range all {
+		sum.Add(s)
+	}
+	if diff := cmp.Diff(&queue.IncompleteClosing{Source: "a", Day: "2026-11-29", Missing: 1, Others: 3}, sum.Closing); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	for _, s := range all {
+		if s.Closing != nil && s.Closing.Others != 0 {
+			t.Errorf("what was added has changed: %+v", s.Closing)
+		}
+	}
+	if text := sum.Closing.Text(); !strings.Contains(text, "missing in the delivery log: 1), nor are those of other sources: 3; gancho prove --source a") {
+		t.Error(text)
 	}
 }

@@ -49,7 +49,7 @@ type Stats struct {
 	LogEntries int64 `json:"-"`
 	LogRecords int64 `json:"log_waiting,omitempty"`
 	LogLost    int64 `json:"log_lost,omitempty"`
-	// Closing is the newest closing, if that was incomplete.
+	// Closing is the newest closing, if that was incomplete; of several sources the newest of these.
 	Closing *IncompleteClosing `json:"incomplete_closing,omitempty"`
 }
 
@@ -70,8 +70,17 @@ func (to *Stats) Add(s *Stats) {
 	if to.Reason == "" {
 		to.Suspension = s.Suspension
 	}
-	if c := s.Closing; c != nil && (to.Closing == nil || cmp.Or(cmp.Compare(c.Day, to.Closing.Day), cmp.Compare(to.Closing.Source, c.Source)) > 0) {
-		to.Closing = c
+	switch {
+	case s.Closing == nil:
+	case to.Closing == nil:
+		to.Closing = s.Closing
+	default:
+		shown := *to.Closing
+		if cmp.Or(cmp.Compare(s.Closing.Day, shown.Day), cmp.Compare(shown.Source, s.Closing.Source)) > 0 {
+			shown = *s.Closing
+		}
+		shown.Others = to.Closing.Others + s.Closing.Others + 1
+		to.Closing = &shown
 	}
 }
 

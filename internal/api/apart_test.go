@@ -58,7 +58,7 @@ func TestForeignIsAskedAsAbsent(t *testing.T) {
 	statements := c.statements(token, pairs)
 	none := 0
 	for i := 0; i < len(pairs); i += 2 {
-		if len(statements[i]) < 2 {
+		if len(statements[i]) < 2 && !strings.Contains(pairs[i].path, "source=") { // which of several is decided without the database
 			none++
 		}
 		if diff := cmp.Diff(statements[i+1], statements[i]); diff != "" {

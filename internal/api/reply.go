@@ -256,6 +256,12 @@ func (c *call) failure(err error) *problem {
 			kind: kindUnavailable, Detail: "Another session of the state database is in the way. Try again later; Gancho's log says more.",
 			header: http.Header{"Retry-After": {"5"}},
 		}
+	case errors.Is(err, queue.ErrNotClaimed):
+		event = c.log.Warn()
+		p = &problem{
+			kind: kindUnavailable, Detail: "Nothing was read of the source yet, so that its webhook-ids are not known. Try again later; GET /api/v1/sources says how it stands.",
+			header: http.Header{"Retry-After": {"5"}},
+		}
 	case errors.Is(err, state.ErrUnreachable), errors.Is(err, state.ErrSchema), errors.Is(err, control.ErrNoState),
 		errors.Is(err, queue.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		event = c.log.Warn()

@@ -35,7 +35,7 @@ type closings struct {
 	confirmed cdc.LSN
 	closed    map[string]endpoint.Day // by endpoint, the last day, as far as this process knows
 	waiting   map[string]endpoint.Day // by endpoint, of which was logged that it waits
-	uncounted bool                    // one waits until the slot is confirmed further
+	uncounted bool                    // one waits until the slot is confirmed further, which a visit has it do
 }
 
 func newClosings(b *bridge) *closings {
@@ -120,7 +120,6 @@ func (c *closings) closeDays(ctx context.Context, e *endpoint.Endpoint) (pending
 // closeDay queues the closing of a day; false: it has to wait.
 func (c *closings) closeDay(ctx context.Context, e *endpoint.Endpoint, before, day endpoint.Day) (bool, error) {
 	if counted, err := c.counted(ctx, control.CountedUntil(day, c.Location)); !counted || err != nil {
-		c.uncounted = true
 		return false, err
 	}
 	data, done, err := control.ReadClosing(ctx, c.store, c.overflowed(), c.queue, e.Name, day, c.Location)
@@ -180,5 +179,6 @@ func (c *closings) counted(ctx context.Context, to time.Time) (bool, error) {
 		}
 		c.confirmed = slot.ConfirmedFlush
 	}
+	c.uncounted = c.uncounted || c.confirmed < c.mark.LSN
 	return c.confirmed >= c.mark.LSN, nil
 }

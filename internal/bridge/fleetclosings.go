@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync/atomic"
+	"strings"
+	"sync"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
@@ -35,19 +36,39 @@ func (f *fleet) sendDue(ctx context.Context, of map[*member]*closings) (bool, er
 			of[m] = newClosings(half)
 		}
 	}
-	var pending, down atomic.Bool // Redis is that of all: when one has waited for it in vain, the others do not
-	pending.Store(!listed)
+	var turn sync.Mutex
+	var failed []error
+	pending, down := !listed, false // Redis is that of all: when one has waited for it in vain, the others do not
 	err := f.each(func(m *member) error {
 		c := of[m]
-		if c == nil || !slices.ContainsFunc(c.endpointsNow(), c.due) || down.Load() {
+		turn.Lock()
+		skip := down
+		turn.Unlock()
+		if c == nil || skip || !slices.ContainsFunc(c.endpointsNow(), c.due) {
 			return nil
 		}
 		waits, err := m.close(ctx, c)
-		down.Store(down.Load() || errors.Is(err, queue.ErrUnreachable))
-		pending.Store(pending.Load() || waits)
-		return err
+		turn.Lock()
+		defer turn.Unlock()
+		pending, down = pending || waits, down || errors.Is(err, queue.ErrUnreachable)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		return nil
 	})
-	return pending.Load(), err
+	return pending, errors.Join(err, shortened(failed))
+}
+
+// shortened is what sources have failed with, in one line: the first of the errors, in the order of their texts, and how many others there are.
+func shortened(failed []error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(failed, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if n := len(failed) - 1; n > 0 {
+		return fmt.Errorf("%w (and %d other sources)", first, n)
+	}
+	return first
 }
 
 // close sends the source's closings that are due, over a queue of its own; pending: some have to wait. One that is not read has none until it is.
@@ -62,6 +83,7 @@ func (m *member) close(ctx context.Context, c *closings) (pending bool, err erro
 	err = m.withOwnQueue(ctx, func(q *queue.Queue) error {
 		c.queue, c.uncounted = q, false
 		defer func() { c.queue = nil }()
+		defer m.useOwnGauge(c.bridge)()
 		pending, err = c.sendDue(ctx)
 		return err
 	})

@@ -101,13 +101,7 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	f := m.fleet
 	half := m.half()
 	half.queue, half.recorder = b.queue, b.recorder
-	f.mu.Lock()
-	failing := m.server.failing
-	f.mu.Unlock()
-	if failing { // the source itself may well answer
-		half.gauge = cdc.NewSlotGauge(m.DSN, m.Slot)
-		defer half.gauge.Close(context.Background())
-	}
+	defer m.useOwnGauge(half)()
 	defer half.catalog.Close(context.Background())
 	c, err := m.openCapture(ctx, half)
 	if err != nil {
@@ -187,6 +181,23 @@ func (m *member) read(ctx context.Context, b *bridge, p *grant) error {
 	}
 	f.mu.Unlock()
 	return err
+}
+
+// useOwnGauge has a half of the source measure its slot over a connection of the source's own while its server's counters cannot be read: the source itself may
+// well answer. Call end when it is not used for now.
+func (m *member) useOwnGauge(half *bridge) (end func()) {
+	m.fleet.mu.Lock()
+	failing := m.server.failing
+	m.fleet.mu.Unlock()
+	if !failing {
+		return func() {}
+	}
+	shared := half.gauge
+	half.gauge = cdc.NewSlotGauge(m.DSN, m.Slot)
+	return func() {
+		half.gauge.Close(context.Background())
+		half.gauge = shared
+	}
 }
 
 // knownSource is what preparing a source has led to, so that the next visits are cheap: they are as another stream of the same

@@ -142,6 +142,14 @@ func TestDelivery(t *testing.T) {
 		}
 	}
 	b.open(link).shows(http.StatusOK, "Commit na origem", "1ª tentativa", "2ª tentativa", "ENTREGUE", "em manutenção", "DNS", "nginx", "webhook-signature: ***", "curl -X POST", `"aberta" → "paga"`, "situacao")
+	explain := "Explicar o evento" // is for who may ask
+	b.submit(explain).shows(http.StatusOK, "Evento "+webhookID(1), "crm: ! FALHOU 503 ✓ ENTREGUE 204")
+	for _, viewer := range []*visitor{w.as(state.Viewer, ""), w.as(state.Admin, "1")} {
+		if viewer.open(link).shows(http.StatusOK, webhookID(1)); strings.Contains(viewer.text(), explain) {
+			t.Error("an event can be explained by who may not ask")
+		}
+	}
+	b.open(link)
 	b.submit("Reenviar", "Para o endpoint", "nenhum").shows(http.StatusUnprocessableEntity, "Não existe um endpoint com este nome")
 	b.submit("Reenviar", "Para o endpoint", "erp").shows(http.StatusOK, "O reenvio começou")
 	if jobs := w.jobs(); len(jobs) != 1 || jobs[0].Endpoint != "erp" || jobs[0].Total != 1 {

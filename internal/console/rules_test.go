@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/internal/browser"
 	"gancho/internal/control"
 	"gancho/internal/draft"
@@ -104,6 +106,41 @@ func TestDownloadTest(t *testing.T) {
 	b.open("/console/audit?action=row.read").shows(http.StatusOK, "row/cobrancas/")
 	b.open("/console/rules").submit("Baixar como caso de teste", "Chave primária", "4711").shows(http.StatusUnprocessableEntity)
 	w.as(state.Admin, "1").post("/console/rules/test-case", url.Values{"table": {"cobrancas"}, "key": {"2"}}).shows(http.StatusNotFound)
+}
+
+// What was parked and is no longer has what was sent of it since, and of an event of which nothing is known the page says what was looked at.
+func TestWhyRedriven(t *testing.T) {
+	t.Parallel()
+	w := newConsole(t)
+	w.useRules(t)
+	w.control.Verdicts = func(q control.WhyQuestion) (control.WhyView, error) {
+		if q.WebhookID != "" {
+			return control.WhyView{WebhookID: q.WebhookID}, nil
+		}
+		parked := func(n int) control.WhyRule {
+			return control.WhyRule{Event: "cobranca.paga", Outcome: control.WhyParked, WebhookID: fmt.Sprintf("01234567-001-0000000000001000-000000000000-%04d", n)}
+		}
+		return control.WhyView{Table: "public.cobrancas", Key: q.Key, Changes: []control.WhyChange{{Op: "update", Rules: []control.WhyRule{parked(0), parked(1)}}}}, nil
+	}
+	sent := state.Attempt{Time: time.Now(), Endpoint: "crm", Entry: "1-1", WebhookID: "01234567-001-0000000000001000-000000000000-0001", Event: "cobranca.paga", Committed: time.Now(), Number: 1, Outcome: "delivered", Status: http.StatusNoContent}
+	if err := w.store.WriteAttempts(t.Context(), []state.Attempt{sent}); err != nil {
+		t.Fatal(err)
+	}
+	b := w.as(state.Operator, "")
+	w.control.Queue, w.control.QueueDown = nil, queue.ErrUnreachable
+	queues := "Ele não espera em nenhuma das filas consultadas"
+	unknown := func() {
+		b.post("/console/rules/why", url.Values{"webhook_id": {"evt-1"}}).shows(http.StatusOK, "Nada se sabe deste evento")
+	}
+	if unknown(); strings.Contains(b.text(), queues) {
+		t.Error("queues were looked at without Redis")
+	}
+	w.control.Queue, w.control.QueueDown = w.queue, nil
+	unknown()
+	b.shows(http.StatusOK, queues)
+	b.open("/console/rules")
+	b.submit("Explicar as mudanças", "Chave primária", "1").shows(http.StatusOK, "Não está mais pendente; foi reprocessada ou apagada. 01234567-001-0000000000001000-000000000000-0000",
+		"Foi reprocessada. 01234567-001-0000000000001000-000000000000-0001 crm: ✓ ENTREGUE")
 }
 
 // Regras shows an operator each rule with its lines, what it needs of old rows and what became of changes, and explains a row

@@ -164,7 +164,8 @@ func (c *ClosingData) addEvents(ctx context.Context, store *state.Store, q *queu
 const givenSeparator = "~"
 
 // Closing lists the webhook-ids of what an endpoint was given in a day, in their order: those that its closing has the
-// digest of, and of a day that is not closed those that there are yet. A tenant sees its own only: the endpoint may have been another's. ErrNotFound: there is no such endpoint, or day. Needs Viewer.
+// digest of, and of a day that is not closed those that there are yet. A tenant sees its own only: the endpoint may have been another's. ErrNotFound: there is no such endpoint, or day. Of one of several
+// sources those of its webhook-ids alone are listed: it is an error, queue.ErrUnreachable or queue.ErrNotClaimed, while Redis cannot say which these are. Needs Viewer.
 func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string, limit int) (Page[state.GivenEvent], error) {
 	none := Page[state.GivenEvent]{Items: []state.GivenEvent{}}
 	store, err := s.stored(a, state.Viewer)
@@ -184,8 +185,11 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 	}
 	zone := s.zone()
 	given := state.Given{Endpoint: name, Tenant: a.Tenant, From: d.Begins(zone), To: d.Plus(1).Begins(zone)}
-	if s.Queue != nil && s.EachSource == nil {
-		given.Source, _ = s.Queue.SourceID(ctx) // while Redis does not know it, or does not answer, those of all are listed
+	if s.EachSource == nil {
+		// Where there is one source, those of all are listed while Redis does not know it, or does not answer.
+		if given.Source, err = s.sourceID(ctx); err != nil && s.SourceName != "" {
+			return none, err
+		}
 	}
 	after, last, _ := strings.Cut(cursor, givenSeparator)
 	if last == "" {
@@ -198,6 +202,14 @@ func (s *Service) Closing(ctx context.Context, a Actor, name, day, cursor string
 		return none, err
 	}
 	return cut(rows, n, func(e *state.GivenEvent) string { return e.WebhookID + givenSeparator + last }), nil
+}
+
+// sourceID is what the source's webhook-ids begin with. queue.ErrNotClaimed: nothing was read of it yet.
+func (s *Service) sourceID(ctx context.Context) (string, error) {
+	if s.Queue == nil {
+		return "", s.QueueDown
+	}
+	return s.Queue.SourceID(ctx)
 }
 
 // zone is where days begin and end.

@@ -116,6 +116,9 @@ func (r *WhyRule) Sent() bool {
 	return slices.ContainsFunc(r.Endpoints, func(e WhyEndpoint) bool { return len(e.Attempts) > 0 })
 }
 
+// Redriven reports whether the change was parked, and its event was sent since.
+func (r *WhyRule) Redriven() bool { return r.Outcome == WhyParked && r.Parked == "" && r.Sent() }
+
 // endTimer notes which of the later changes has canceled the timer that a change has set, or has set it again.
 func (r *WhyRule) endTimer(later []WhyChange) {
 	for i := range later {

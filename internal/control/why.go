@@ -360,13 +360,12 @@ func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
 			}
 			r.Endpoints = slices.DeleteFunc(r.Endpoints, func(e WhyEndpoint) bool { return !a.sees(e.Tenants) })
 			switch {
-			case r.Outcome == WhyEvent || r.Outcome == WhyTimerSet:
-				events = append(events, r.WebhookID)
 			case r.Outcome == WhyParked && a.Tenant == "":
 				parked = append(parked, r.WebhookID)
-			default:
+			case r.Outcome != WhyEvent && r.Outcome != WhyTimerSet && r.Outcome != WhyParked:
 				continue
 			}
+			events = append(events, r.WebhookID) // a parked change that was redriven has attempts, too
 			rules[r.WebhookID] = r
 		}
 	}

@@ -42,6 +42,7 @@ func TestWhy(t *testing.T) {
 			})
 		}
 	}
+	attempts = append(attempts, state.Attempt{Time: now, Endpoint: "um", Entry: "redriven", WebhookID: parkedID, Event: "cobranca.nova", Tenant: "1", Key: "7", Committed: now, Number: 1, Outcome: "delivered", Replay: true})
 	if err := g.Store.WriteAttempts(ctx, attempts); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestWhy(t *testing.T) {
 	if diff := cmp.Diff([]string{"um  the answer of um the answer of um", "dois tenant", "todos  the answer of todos the answer of todos"}, all); diff != "" {
 		t.Errorf("the operator: -want +got\n%s", diff)
 	}
-	if rules[1].Conjunct == "" || !rules[2].Unparked {
+	if rules[1].Conjunct == "" || !rules[2].Unparked || !rules[2].Redriven() {
 		t.Errorf("the operator: %+v", rules)
 	}
 	// How the event ended at the operator's endpoint is the tenant's to know, as in the log.
@@ -73,11 +74,11 @@ func TestWhy(t *testing.T) {
 	if diff := cmp.Diff([]string{"um  the answer of um the answer of um", "todos   "}, one); diff != "" {
 		t.Errorf("tenant 1: -want +got\n%s", diff)
 	}
-	if rules[1].Conjunct != "" || rules[1].Number != 1 || rules[2].Unparked || rules[2].Parked != "" {
+	if rules[1].Conjunct != "" || rules[1].Number != 1 || rules[2].Unparked || rules[2].Parked != "" || !rules[2].Redriven() {
 		t.Errorf("tenant 1: %+v", rules)
 	}
-	if two, _ := ask("2"); !cmp.Equal(two, []string{"dois tenant"}) {
-		t.Errorf("tenant 2: %q", two)
+	if two, rules := ask("2"); !cmp.Equal(two, []string{"dois tenant"}) || rules[2].Sent() {
+		t.Errorf("tenant 2: %q, %+v", two, rules)
 	}
 	// The row as it is now: for operators of no tenant, and written down without its key.
 	row := control.WhyQuestion{Table: "cobrancas", Key: "7", Row: true}

@@ -172,6 +172,13 @@ func TestWhyEvent(t *testing.T) {
 	if !v.Changes[0].Rules[0].CanceledBy.Equal(time.Unix(9, 0)) {
 		t.Errorf("%+v", v.Changes)
 	}
+	w.remembers["beta"] = func(q control.WhyQuestion) (control.WhyView, error) {
+		return control.WhyView{WebhookID: q.WebhookID, Changes: []control.WhyChange{{Rules: []control.WhyRule{{Event: "x.y", Outcome: control.WhyParked, WebhookID: q.WebhookID}}}}}, nil
+	}
+	redriven := id.WebhookID(w.alfa[:8])
+	w.sent(redriven, "todos", "beta/7")
+	expect("what was parked and redriven, and is remembered", w.house, redriven, "", "beta: x.y parked todos/1")
+	expect("the same, of its tenant", w.house, redriven, "beta/7", "beta: x.y parked todos/1")
 	delete(w.remembers, "beta")
 	w.unreachable["alfa"] = queue.ErrUnreachable
 	if v = expect("without the queue of one", w.house, w.alfa, "", "alfa: x.y event todos/1", "beta: x.y event todos/1"); !v.QueueUnread {
