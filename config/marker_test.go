@@ -30,6 +30,7 @@ const (
 // TestWrongKeyMaterialIsNotRepeated: however a secret is mistaken, and wherever it
 // stands, no message holds it.
 func TestWrongKeyMaterialIsNotRepeated(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte("rules: []\n"), 0o600); err != nil {

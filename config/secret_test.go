@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gancho/config"
+	"gancho/internal/testservers"
 )
 
 // TestVariablesUnderAnyKey: a variable that stands under the wrong key may hold a
@@ -31,6 +32,7 @@ func TestVariablesUnderAnyKey(t *testing.T) {
 // TestMistakesShowNoSecret: whatever is wrong with what holds a password, its
 // mistake does not repeat it; with one more mistake at every place.
 func TestMistakesShowNoSecret(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const secret = "S3NHA9"
 	const file = `

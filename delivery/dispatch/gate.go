@@ -207,8 +207,8 @@ func (g *gate) runLocked() {
 func (g *gate) tick() {
 	g.mu.Lock()
 	now := time.Now()
-	periods := now.Sub(g.passed) / gatePeriod
-	g.passed = g.passed.Add(periods * gatePeriod)
+	periods := int(now.Sub(g.passed) / gatePeriod)
+	g.passed = g.passed.Add(time.Duration(periods) * gatePeriod)
 	for range min(periods, gateLasts) {
 		g.passLocked()
 	}

@@ -12,6 +12,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/internal/testservers"
 )
 
 func numberRules(t *testing.T, q *queue.Queue, want []int, rules ...string) {
@@ -120,6 +121,7 @@ func TestNumberRulesRemembered(t *testing.T) {
 // What does not fit in n is refused, and what has fitted still does. A full Redis
 // numbers rules.
 func TestNumberRulesBound(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})

@@ -16,6 +16,7 @@ import (
 	"gancho/delivery/webhook"
 	"gancho/internal/contract"
 	own "gancho/internal/jsonschema"
+	"gancho/internal/testservers"
 )
 
 const variedSchema = `
@@ -155,6 +156,7 @@ func event(t *testing.T, events []contract.Event, name string) *contract.Event {
 
 // TestContract describes the events of real changes once, and looks at it from all sides.
 func TestContract(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	s := open(t, variedSchema, variedRules)
 	for name, test := range map[string]func(*testing.T, *source){

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/internal/strictyaml"
+	"gancho/internal/testservers"
 )
 
 // mistaken is a document with n unknown keys and n keys that are given twice.
@@ -51,6 +52,7 @@ func TestMistakesAreBounded(t *testing.T) {
 
 // A file may list thousands of endpoints: only what aliases repeat is bounded.
 func TestLargeFilesAreRead(t *testing.T) {
+	testservers.Whole(t)
 	t.Parallel()
 	const items = 60_000
 	large := "common: &common [1, 2, 3]\nlist:\n" + strings.Repeat("- {a: 1, b: 2}\n", items)
@@ -63,6 +65,7 @@ func TestLargeFilesAreRead(t *testing.T) {
 
 // Ten times as many mistakes take ten times as long, and not a hundred times.
 func TestMistakesAreLinear(t *testing.T) {
+	testservers.Whole(t)
 	fastest := func(n int) time.Duration {
 		best := time.Hour
 		for range 3 {
