@@ -30,31 +30,37 @@ func noonZone() string {
 	return fmt.Sprintf("Etc/GMT%+d", -offset)
 }
 
-// toYesterday moves what was kept of today, of a world whose bridge is stopped, to the day before.
-func (w *world) toYesterday() {
-	w.t.Helper()
-	w.exec("update gancho.attempts set committed = committed - interval '1 day'")
-	w.exec("update gancho.dead_letters set committed = committed - interval '1 day'")
-	c := w.redisClient()
-	keys, err := c.Keys(w.t.Context(), "gancho:{*}:tally:*").Result()
+// moveTallies has what was counted of today, under the keys of a pattern, be of the day before.
+func moveTallies(t *testing.T, c *redis.Client, pattern string) {
+	t.Helper()
+	keys, err := c.Keys(t.Context(), pattern).Result()
 	if err != nil || len(keys) == 0 {
-		w.t.Fatal(keys, err)
+		t.Fatal(keys, err)
 	}
 	slices.Sort(keys) // a key's new name is never that of one that has not moved
 	for _, key := range keys {
 		at := strings.LastIndexByte(key, ':') + 1
 		n, err := strconv.Atoi(key[at:])
 		if err != nil {
-			w.t.Fatal(err)
+			t.Fatal(err)
 		}
 		day := 1 // an endpoint's counts have a key for each day, and those of the capture one for each interval
-		if strings.Contains(key, "{gancho:source}") {
+		if strings.Contains(key, ":source}") {
 			day = int(24 * time.Hour / queue.TallyInterval)
 		}
-		if err := c.Rename(w.t.Context(), key, key[:at]+strconv.Itoa(n-day)).Err(); err != nil {
-			w.t.Fatal(err)
+		if err := c.Rename(t.Context(), key, key[:at]+strconv.Itoa(n-day)).Err(); err != nil {
+			t.Fatal(err)
 		}
 	}
+}
+
+// toYesterday moves what was kept of today, of a world whose bridge is stopped, to the day before.
+func (w *world) toYesterday() {
+	w.t.Helper()
+	w.exec("update gancho.attempts set committed = committed - interval '1 day'")
+	w.exec("update gancho.dead_letters set committed = committed - interval '1 day'")
+	c := w.redisClient()
+	moveTallies(w.t, c, "gancho:{*}:tally:*")
 	waiting, err := c.XRange(w.t.Context(), "gancho:{c}:q", "-", "+").Result()
 	if err != nil || len(waiting) == 0 {
 		w.t.Fatal(len(waiting), err)

@@ -4,15 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
 )
@@ -48,25 +45,7 @@ func closingsOfSources(t *testing.T, all []arrival) map[string]control.ClosingDa
 func (w *manyWorld) sourceToYesterday(source string, closed time.Time, endpoints ...string) {
 	w.t.Helper()
 	c := w.redisClient()
-	keys, err := c.Keys(w.t.Context(), "gancho:"+source+":*tally:*").Result()
-	if err != nil || len(keys) == 0 {
-		w.t.Fatal(keys, err)
-	}
-	slices.Sort(keys) // a key's new name is never that of one that has not moved
-	for _, key := range keys {
-		at := strings.LastIndexByte(key, ':') + 1
-		n, err := strconv.Atoi(key[at:])
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		day := 1 // an endpoint's counts have a key for each day, and those of the capture one for each interval
-		if strings.Contains(key, ":source}") {
-			day = int(24 * time.Hour / queue.TallyInterval)
-		}
-		if err := c.Rename(w.t.Context(), key, key[:at]+strconv.Itoa(n-day)).Err(); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	moveTallies(w.t, c, "gancho:"+source+":*tally:*")
 	for _, name := range endpoints {
 		if err := c.HSet(w.t.Context(), fmt.Sprintf("gancho:%s:{%s}:state", source, name), "closed", closed.Format(time.DateOnly)).Err(); err != nil {
 			w.t.Fatal(err)
